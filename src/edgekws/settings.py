@@ -1,0 +1,301 @@
+"""Every setting there is: the single source of defaults, validation, ``config/default.yaml`` and the JSON schema.
+
+A section of the settings is what one family of commands depends on; the workflow hands each rule its own
+section, so a changed value reruns just what it touches. Unknown names are refused with a suggestion.
+"""
+
+from __future__ import annotations
+
+import json
+import typing
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edgekws.errors import UserError, did_you_mean
+
+Section = TypeVar("Section", bound="Settings")
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+PositiveInt = Annotated[int, Field(ge=1)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+Shot = Annotated[int, Field(ge=1)] | Literal["all"]
+
+
+class Settings(BaseModel):
+    """A section: unknown names are refused, values cannot be changed after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+# ------------------------------------------------------------------------------------------------ corpus
+class SyntheticSpeakers(Settings):
+    train: PositiveInt = Field(40, description="speakers of the training split")
+    validation: PositiveInt = Field(6, description="users of the validation split")
+    test: PositiveInt = Field(8, description="users of the test split")
+
+
+class Synthetic(Settings):
+    """Speech made by espeak-ng, in the layout of Google Speech Commands."""
+
+    words: list[str] = Field(["yes", "no", "up", "down", "left", "right", "stop", "go"],
+                             min_length=2, description="the words, one folder each")
+    speakers: SyntheticSpeakers = Field(default_factory=SyntheticSpeakers)
+    takes: PositiveInt = Field(3, description="takes of each word by a training speaker")
+    user_takes: PositiveInt = Field(5, description="takes of each word by a validation or test speaker")
+    noise_db: tuple[float, float] = Field((10.0, 40.0), description="range of the signal-to-noise ratio, dB")
+
+
+class Corpus(Settings):
+    name: Literal["synthetic", "gsc"] = Field(
+        "synthetic", description="embedded synthetic speech, or Google Speech Commands (v0.02 by DVC, or `archive`)")
+    synthetic: Synthetic = Field(default_factory=Synthetic, description="the embedded corpus")
+
+
+# ------------------------------------------------------------------------------------------------ Traces Propagation
+class Features(Settings):
+    """Log-mel with first and second differences (traces_propagation.md, section 4)."""
+
+    window: PositiveInt = Field(480, description="samples in a window (30 ms)")
+    hop: PositiveInt = Field(160, description="samples between frames (10 ms)")
+    mels: PositiveInt = Field(40, description="mel bands")
+    lowest: Annotated[float, Field(ge=0)] = Field(20.0, description="lowest frequency, Hz")
+    highest: Annotated[float, Field(gt=0, le=8000)] = Field(4000.0, description="highest frequency, Hz")
+    delta_width: Literal[3, 5, 7, 9, 11] = Field(9, description="frames in the window of the differences")
+
+
+class Network(Settings):
+    """Recurrent LIF layers and a leaky-integrator readout (section 6; alpha, beta, theta, k of the paper)."""
+
+    hidden: list[PositiveInt] = Field([450], min_length=1, description="neurons of each hidden layer")
+    recurrent: bool = Field(True, description="recurrent weights inside each hidden layer")
+    membrane_leak: Fraction = Field(0.77, description="factor on the membrane potential from one step to the next (alpha)")
+    trace_leak: Fraction = Field(0.977, description="factor on the spike trace from one step to the next (beta)")
+    output_leak: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="factor on the readout's potential; 1 integrates")
+    threshold: PositiveFloat = Field(0.66, description="firing threshold (theta)")
+    reset: Literal["hard", "soft"] = Field("hard", description="to zero (what the released code does on GSC), or by subtraction")
+    surrogate_scale: PositiveFloat = Field(10.0, description="height of the arctan surrogate derivative (k)")
+    spare_outputs: Annotated[int, Field(ge=0)] = Field(1, description="outputs beside the words; the authors' 36th never occurs")
+
+
+class Training(Settings):
+    learning_rate: PositiveFloat = Field(1e-4, description="Adam's learning rate in the first epoch")
+    epochs: PositiveInt = Field(3, description="passes over the clips")
+    batch_size: PositiveInt = Field(1024, description="clips in a batch; smaller sets make one batch")
+
+
+class BaseTraining(Training):
+    epochs: PositiveInt = Field(10, description="passes over the training split")
+    balanced: bool = Field(True, description="draw the training clips with replacement, each word equally often, once")
+    set_size: PositiveInt = Field(512, description="clips normalised together under per-set normalisation")
+
+
+class Methods(Settings):
+    """What is done with the user's support clips; each method has a budget of its own."""
+
+    traces_propagation: Training = Field(default_factory=Training, description="the paper's rule on all weights")
+    from_scratch: Training = Field(default_factory=Training, description="the same rule on a net that was never trained")
+    readout_only: Training = Field(default_factory=Training, description="the rule's readout part alone; hidden layers frozen")
+    bptt: Training = Field(default_factory=lambda: Training(learning_rate=1e-3),
+                           description="back-propagation through time of the same net in Norse's neurons")
+
+
+class Tuning(Settings):
+    """What the tuned experiments choose from, on the validation split's users only."""
+
+    learning_rate: list[PositiveFloat] = Field([1e-4, 3e-4, 1e-3], min_length=1, description="learning rates tried")
+    epochs: list[PositiveInt] = Field([3, 10, 30], min_length=1, description="numbers of epochs tried")
+    batch_size: list[PositiveInt] = Field([8, 1024], min_length=1, description="batch sizes tried")
+    users: PositiveInt = Field(16, description="validation users it is tried on, at most")
+    folds: PositiveInt = Field(2, description="folds of each user it is tried on, at most")
+    shots: Shot = Field("all", description="support clips of each word while tuning")
+
+
+class OneUser(Settings):
+    """The paper's protocol: one speaker left out."""
+
+    speaker: str | None = Field("c50f55b8", description="the user; empty takes the training speaker with most clips")
+    support_fraction: Fraction = Field(0.8, description="share of each word's clips that goes to the support pool")
+    shots: list[Shot] = Field([1, 5, "all"], min_length=1, description="support clips of each word")
+    split_seed: int = Field(42, description="seed of the split into support and query")
+
+
+class ManyUsers(Settings):
+    """Every speaker of the validation and test splits with enough takes, cross-validated over takes."""
+
+    minimum_takes: PositiveInt = Field(20, description="distinct takes a speaker needs")
+    folds: Annotated[int, Field(ge=2)] = Field(5, description="folds over the takes of a user")
+    shots: list[Shot] = Field([1, 3, "all"], min_length=1, description="support clips of each word, at most")
+    split_seed: int = Field(42, description="seed of the folds")
+
+
+MethodName = Literal["traces_propagation", "from_scratch", "readout_only", "bptt"]
+
+
+class Experiment(Settings):
+    plan: Literal["one_user", "many_users"] = Field("many_users", description="whose clips, split how")
+    normalisation: Literal["frozen", "per_set"] = Field(
+        "frozen", description="feature scale: frozen from base training, or each set's own (the authors'; transductive)")
+    tuned: bool = Field(False, description="budget chosen on the validation users and reported on the test users")
+    methods: list[MethodName] = Field(["traces_propagation"], min_length=1, description="methods compared")
+
+
+_ALL_METHODS: list[MethodName] = ["traces_propagation", "from_scratch", "readout_only", "bptt"]
+
+
+def _experiments() -> dict[Name, Experiment]:
+    return {
+        "one_user": Experiment(plan="one_user", normalisation="per_set", methods=_ALL_METHODS),
+        "many_users": Experiment(methods=_ALL_METHODS),
+        "many_users_per_set": Experiment(normalisation="per_set"),
+        "many_users_tuned": Experiment(tuned=True, methods=_ALL_METHODS),
+    }
+
+
+class TracesPropagation(Settings):
+    features: Features = Field(default_factory=Features, description="front end")
+    network: Network = Field(default_factory=Network, description="the spiking network")
+    base: BaseTraining = Field(default_factory=BaseTraining, description="training of the base model")
+    one_user: OneUser = Field(default_factory=OneUser, description="the paper's protocol")
+    many_users: ManyUsers = Field(default_factory=ManyUsers, description="the wider protocol")
+    methods: Methods = Field(default_factory=Methods, description="budget of each way to adapt")
+    tuning: Tuning = Field(default_factory=Tuning, description="grid of the tuned experiments")
+    others: PositiveInt = Field(256, description="test clips of other speakers on which forgetting is measured, at most")
+    experiments: dict[Name, Experiment] = Field(default_factory=_experiments, description="the experiments by name")
+
+
+class Statistics(Settings):
+    confidence: Fraction = Field(0.95, description="coverage of every interval")
+    resamples: PositiveInt = Field(10_000, description="bootstrap resamples")
+    seed: int = Field(0, description="seed of the bootstrap")
+
+
+class Config(Settings):
+    """The whole configuration of a run."""
+
+    run: Name = Field("demo", description="name of the run: its results are in results/<run>")
+    seed: int = Field(0, description="what every random choice of the corpus derives from")
+    seeds: list[int] = Field([0, 1, 2], min_length=1, description="one base model and its adaptations for each")
+    threads: PositiveInt = Field(1, description="compute threads of a job; the bytes of a result may depend on it")
+    archive: str | None = Field(
+        None, description="with corpus name gsc: an archive in that layout to use instead of the whole of GSC v0.02")
+    corpus: Corpus = Field(default_factory=Corpus, description="the speech")
+    traces_propagation: TracesPropagation = Field(default_factory=TracesPropagation, description="paper 1")
+    statistics: Statistics = Field(default_factory=Statistics, description="intervals")
+
+
+# ------------------------------------------------------------------------------------------------ reading
+def read(section: type[Section], source: str | Path | None = None, overrides: typing.Sequence[str] = (),
+         *, where: str = "settings") -> Section:
+    """A section of the settings from JSON text or a YAML file, then ``name=value`` overrides (dots for depth).
+
+    Raises:
+        UserError: A name is unknown (with the nearest known one), or a value is out of range.
+    """
+    values: Any = {}
+    if source is not None:
+        text = str(source)
+        if not text.lstrip().startswith("{"):
+            where, path = text, Path(text)
+            if not path.is_file():
+                raise UserError("no such settings file", where=path, remedy="give a YAML file, or JSON text in braces")
+            text = path.read_text(encoding="utf-8")
+        try:
+            values = yaml.safe_load(text) or {}
+        except yaml.YAMLError as error:
+            raise UserError(f"is not valid YAML ({error})", where=where, remedy="mend the file") from error
+    for override in overrides:
+        _set(values, override)
+    return validate(section, values, where=where)
+
+
+def _set(values: dict[str, Any], override: str) -> None:
+    name, sign, value = override.partition("=")
+    if not sign:
+        raise UserError("is not of the form name=value", where=f"--set {override}",
+                        remedy="write, for example, --set learning_rate=0.001")
+    *parents, last = name.strip().split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+    values[last] = yaml.safe_load(value)
+
+
+def validate(section: type[Section], values: Any, *, where: str = "settings") -> Section:
+    """Raises: UserError naming the setting, what is wrong with it and the nearest known name."""
+    try:
+        return section.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"]) or "(top)"
+        if first["type"] == "extra_forbidden":
+            known = _names_at(section, first["loc"][:-1])
+            raise UserError(f"unknown setting '{name}'", where=where,
+                            remedy=did_you_mean(str(first["loc"][-1]), known)) from error
+        raise UserError(f"setting '{name}' is {first['input']!r}: {first['msg'].lower()}", where=where,
+                        remedy="see the comment beside it in config/default.yaml") from error
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """The settings models inside a type annotation (through unions, lists and dicts)."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in typing.get_args(annotation) for model in _models(part)]
+
+
+def _names_at(section: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """Names known at ``location`` inside ``section``; keys of a dict of sections are skipped over."""
+    for part in location:
+        if part in section.model_fields:
+            inner = _models(section.model_fields[str(part)].annotation)
+            if inner:
+                section = inner[0]
+    return list(section.model_fields)
+
+
+# ------------------------------------------------------------------------------------------------ writing
+def default_yaml() -> str:
+    """``config/default.yaml``: every setting with its default and its description as a comment."""
+    head = ("# yaml-language-server: $schema=../workflow/schemas/config.schema.json\n"
+            "# Every setting and its default. Generated from src/edgekws/settings.py by `edgekws settings write`;\n"
+            "# change values in an overlay (config/<run>.yaml), not here.\n")
+    return head + "\n".join(_lines(Config(), 0)) + "\n"
+
+
+def _lines(section: BaseModel, depth: int) -> list[str]:
+    pad, lines = "  " * depth, []
+    for name, field in type(section).model_fields.items():
+        value, about = getattr(section, name), f"  # {field.description}" if field.description else ""
+        if isinstance(value, BaseModel):
+            lines += [f"{pad}{name}:{about}", *_lines(value, depth + 1)]
+        elif isinstance(value, dict):
+            lines.append(f"{pad}{name}:{about}")
+            for key, item in value.items():
+                lines += [f"{pad}  {key}:", *_lines(item, depth + 2)]
+        else:
+            lines.append(f"{pad}{name}: {json.dumps(_plain(value))}{about}")
+    return lines
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def json_schema() -> str:
+    """``workflow/schemas/config.schema.json``."""
+    return json.dumps(Config.model_json_schema(), indent=1) + "\n"
+
+
+def merged(*layers: dict[str, Any]) -> dict[str, Any]:
+    """Mappings laid over each other, depth first; later ones win.
+
+    >>> merged({"a": {"b": 1, "c": 2}}, {"a": {"c": 3}})
+    {'a': {'b': 1, 'c': 3}}
+    """
+    result: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            old = result.get(key)
+            result[key] = merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return result
