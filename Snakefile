@@ -1,0 +1,26 @@
+"""Three papers on keyword spotting that adapts on the device, replicated by one command.
+
+`snakemake` builds the demo; `snakemake --configfile config/<run>.yaml` another run; `snakemake --list-target-rules`
+what can be asked for by name. Settings: config/default.yaml. Results: results/<run>/.
+"""
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: "config/default.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/corpus.smk"
+include: "workflow/rules/traces_propagation.smk"
+include: "workflow/rules/report.smk"
+
+
+rule all:
+    default_target: True
+    localrule: True
+    input:
+        f"{RUN}/report.html",
+        f"{RUN}/claims.json",

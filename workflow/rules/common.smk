@@ -1,0 +1,49 @@
+"""Names shared by all rules: where a run's files are, and how a rule gets its settings.
+
+The only Python of the workflow. No mathematics: what a number means is the library's business.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from edgekws import settings as edgekws_settings
+from edgekws.errors import UserError
+
+# A rule's commands run in this very environment, also where it was never activated.
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+try:
+    SETTINGS = edgekws_settings.validate(edgekws_settings.Config, config, where="configuration")
+except UserError as error:
+    from snakemake.exceptions import WorkflowError
+
+    raise WorkflowError(str(error)) from None
+
+RUN = f"results/{SETTINGS.run}"
+LOGS = f"{RUN}/logs"
+BENCHMARKS = f"{RUN}/benchmarks"
+# Not Snakemake's {threads}, which shrinks with --cores: the same run must give the same bytes on any machine.
+THREADS = f"--threads {SETTINGS.threads}"
+
+
+wildcard_constraints:
+    seed=r"-?\d+",
+    method=r"[a-z_]+",
+    experiment=r"[A-Za-z0-9_-]+",
+    protocol="one_user|many_users",
+    normalisation="frozen|per_set",
+
+
+def as_json(*sections, **named):
+    """One section of the settings, or several under their names, as the JSON text a command takes."""
+    if sections:
+        return json.dumps(sections[0].model_dump(mode="json"), sort_keys=True)
+    return json.dumps({name: value.model_dump(mode="json") if hasattr(value, "model_dump") else value
+                       for name, value in named.items()}, sort_keys=True)
+
+
+def more_memory(megabytes):
+    """Memory for a first try, doubled with every retry."""
+    return lambda wildcards, attempt: megabytes * 2 ** (attempt - 1)

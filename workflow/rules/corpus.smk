@@ -1,0 +1,102 @@
+"""The speech: an archive in the layout of Google Speech Commands, and its index.
+
+Inputs: nothing (embedded corpus), a DVC pointer (the whole of GSC v0.02), or the archive that the settings name.
+Outputs: results/<run>/corpus/index.parquet.
+
+DVC locks its repository, so its calls go one at a time: `dvc=1` is all there is (workflow/profiles/default).
+"""
+
+ARCHIVE_NAME = r"[^/]+"
+
+
+def archive_of_run(wildcards):
+    """The archive this run reads."""
+    if SETTINGS.corpus.name == "synthetic":
+        return f"{RUN}/corpus/synthetic.tar"
+    if SETTINGS.archive:
+        return f"data/gsc/given/{Path(SETTINGS.archive).name}"
+    return "data/gsc/speech_commands_v0.02.tar.gz"
+
+
+rule synthesise_corpus:
+    message:
+        "Speaking the embedded corpus with espeak-ng"
+    output:
+        f"{RUN}/corpus/synthetic.tar",
+    log:
+        f"{LOGS}/synthesise_corpus.log",
+    benchmark:
+        f"{BENCHMARKS}/synthesise_corpus.tsv"
+    threads: 2
+    resources:
+        mem_mb=more_memory(1000),
+        runtime=30,
+    params:
+        settings=as_json(SETTINGS.corpus.synthetic),
+        seed=SETTINGS.seed,
+    shell:
+        "edgekws corpus synthesise {output} --settings {params.settings:q} --seed {params.seed} --jobs {threads}"
+        " &> {log}"
+
+
+rule register_archive:
+    message:
+        "Pinning the given archive {input} with DVC"
+    input:
+        lambda wildcards: SETTINGS.archive,
+    output:
+        "data/gsc/given/{archive}",
+    wildcard_constraints:
+        archive=ARCHIVE_NAME,
+    log:
+        f"{LOGS}/register_archive/{{archive}}.log",
+    benchmark:
+        f"{BENCHMARKS}/register_archive/{{archive}}.tsv"
+    threads: 1
+    resources:
+        mem_mb=more_memory(500),
+        runtime=30,
+        dvc=1,
+    shell:
+        "edgekws corpus register {input:q} {output:q} &> {log}"
+
+
+rule fetch_archive:
+    message:
+        "Fetching {output} with DVC and verifying it"
+    input:
+        "data/gsc/{archive}.dvc",
+    output:
+        "data/gsc/{archive}",
+    wildcard_constraints:
+        archive=ARCHIVE_NAME,
+    log:
+        f"{LOGS}/fetch_archive/{{archive}}.log",
+    benchmark:
+        f"{BENCHMARKS}/fetch_archive/{{archive}}.tsv"
+    threads: 1
+    resources:
+        mem_mb=more_memory(1000),
+        runtime=240,
+        dvc=1,
+    shell:
+        "dvc pull --force {input:q} &> {log}"
+
+
+rule index_corpus:
+    message:
+        "Listing the clips of {input}"
+    input:
+        archive_of_run,
+    output:
+        f"{RUN}/corpus/index.parquet",
+    log:
+        f"{LOGS}/index_corpus.log",
+    benchmark:
+        f"{BENCHMARKS}/index_corpus.tsv"
+    threads: 1
+    resources:
+        mem_mb=more_memory(2000),
+        runtime=60,
+    shell:
+        "edgekws corpus index {input:q} {output} &> {log}"

@@ -1,0 +1,116 @@
+"""Claims, figures by name, and the report.
+
+Inputs: the metrics, figures and notebooks of every paper.
+Outputs: results/<run>/claims.json (.csv, .html), results/<run>/report.html.
+"""
+
+from edgekws import files as edgekws_files
+
+
+rule figure_few_shot:
+    # Accuracy before and after adapting, paper beside ours (Fig. 1b of the paper).
+    localrule: True
+    input:
+        f"{RUN}/figures/few_shot.svg",
+
+
+rule figure_gain_per_user:
+    # Gain of every user, by shots and method.
+    localrule: True
+    input:
+        f"{RUN}/figures/gain_per_user.svg",
+
+
+rule figure_forgetting:
+    # What adapting to one user costs the others.
+    localrule: True
+    input:
+        f"{RUN}/figures/forgetting.svg",
+
+
+rule claims:
+    message:
+        "Holding the papers' claims against what was measured"
+    input:
+        claims=expand("claims/{paper}.yaml", paper=["traces_propagation", "neuedge", "onda"]),
+        index=f"{RUN}/corpus/index.parquet",
+        metrics=expand(f"{TP_METRICS}/{{experiment}}.json", experiment=TP.experiments),
+        complexity=f"{TP_METRICS}/complexity.json",
+    output:
+        json=f"{RUN}/claims.json",
+        csv=f"{RUN}/claims.csv",
+        html=f"{RUN}/claims.html",
+    log:
+        f"{LOGS}/claims.log",
+    benchmark:
+        f"{BENCHMARKS}/claims.tsv"
+    threads: 1
+    resources:
+        mem_mb=more_memory(1000),
+        runtime=10,
+    params:
+        run=SETTINGS.run,
+        results=RUN,
+    shell:
+        "edgekws claims ledger {params.run} claims {params.results} {input.index} {output.json} &> {log}"
+
+
+rule effective_config:
+    localrule: True
+    message:
+        "Writing down the run's whole configuration"
+    output:
+        f"{RUN}/config.json",
+    log:
+        f"{LOGS}/effective_config.log",
+    params:
+        config=as_json(SETTINGS),
+    shell:
+        "printf '%s' {params.config:q} > {output} 2> {log}"
+
+
+rule rulegraph:
+    message:
+        "Drawing the workflow"
+    input:
+        config=f"{RUN}/config.json",
+    output:
+        f"{RUN}/figures/rulegraph.svg",
+    log:
+        f"{LOGS}/rulegraph.log",
+    benchmark:
+        f"{BENCHMARKS}/rulegraph.tsv"
+    threads: 1
+    resources:
+        mem_mb=more_memory(500),
+        runtime=10,
+    params:
+        snakefile=workflow.main_snakefile,
+    shell:
+        "(snakemake --snakefile {params.snakefile:q} --configfile {input.config} --rulegraph --nolock --quiet all"
+        " | edgekws report rulegraph {output}) &> {log}"
+
+
+rule report:
+    message:
+        "Writing the report"
+    input:
+        claims=f"{RUN}/claims.json",
+        config=f"{RUN}/config.json",
+        rulegraph=f"{RUN}/figures/rulegraph.svg",
+        notebook=f"{RUN}/notebooks/traces_propagation.ipynb",
+        metrics=expand(f"{TP_METRICS}/{{experiment}}.json", experiment=TP.experiments),
+        deviations="docs/deviations.md",
+    output:
+        f"{RUN}/report.html",
+    log:
+        f"{LOGS}/report.log",
+    threads: 1
+    resources:
+        mem_mb=more_memory(1000),
+        runtime=10,
+    params:
+        results=RUN,
+    shell:
+        "edgekws report build {params.results} {output} --deviations {input.deviations} --config {input.config}"
+        " &> {log}"

@@ -1,0 +1,248 @@
+"""Traces Propagation: features, base models, adaptation to users, controls.
+
+Inputs: the corpus' archive and index.
+Outputs: results/<run>/metrics/traces_propagation/<experiment>.json, one for each experiment of the settings.
+Each job of `traces_propagation_adapt` does all users, folds and shots of one method and seed.
+"""
+
+TP = SETTINGS.traces_propagation
+TP_METRICS = f"{RUN}/metrics/traces_propagation"
+TP_MODELS = f"{RUN}/models/traces_propagation"
+
+
+def tp_experiment(wildcards):
+    """Settings of the experiment a job belongs to."""
+    return TP.experiments[wildcards.experiment]
+
+
+def tp_plan_of(wildcards):
+    """Plan of the experiment a job belongs to."""
+    return f"{RUN}/corpus/plan_{tp_experiment(wildcards).plan}.parquet"
+
+
+def tp_base_of(wildcards):
+    """Base model of the experiment and seed a job belongs to."""
+    return f"{TP_MODELS}/base_{tp_experiment(wildcards).normalisation}_seed{wildcards.seed}.safetensors"
+
+
+def tp_budget_of(wildcards):
+    """Budget chosen on the validation users, for a tuned experiment."""
+    return f"{TP_METRICS}/tuning/{wildcards.method}.json" if tp_experiment(wildcards).tuned else []
+
+
+def tp_parts_of(wildcards):
+    """Metrics of every method and seed of an experiment."""
+    return expand(
+        f"{TP_METRICS}/{wildcards.experiment}/{{method}}_seed{{seed}}.json",
+        method=tp_experiment(wildcards).methods,
+        seed=SETTINGS.seeds,
+    )
+
+
+rule traces_propagation:
+    # Everything of the paper but the report: metrics and figures of every experiment.
+    localrule: True
+    input:
+        expand(f"{TP_METRICS}/{{experiment}}.json", experiment=TP.experiments),
+        f"{TP_METRICS}/complexity.json",
+        f"{RUN}/notebooks/traces_propagation.ipynb",
+
+
+rule traces_propagation_features:
+    message:
+        "Extracting log-mel features with differences"
+    input:
+        archive=archive_of_run,
+        index=f"{RUN}/corpus/index.parquet",
+    output:
+        f"{RUN}/features/traces_propagation.npy",
+    log:
+        f"{LOGS}/traces_propagation/features.log",
+    benchmark:
+        f"{BENCHMARKS}/traces_propagation/features.tsv"
+    threads: SETTINGS.threads
+    resources:
+        mem_mb=more_memory(2000),
+        runtime=60,
+    params:
+        settings=as_json(TP.features),
+    shell:
+        "edgekws traces-propagation features {input.archive:q} {input.index} {output}"
+        " --settings {params.settings:q} {THREADS} &> {log}"
+
+
+rule traces_propagation_plan:
+    message:
+        "Splitting the clips of {wildcards.protocol} into support and query"
+    input:
+        f"{RUN}/corpus/index.parquet",
+    output:
+        f"{RUN}/corpus/plan_{{protocol}}.parquet",
+    log:
+        f"{LOGS}/traces_propagation/plan_{{protocol}}.log",
+    benchmark:
+        f"{BENCHMARKS}/traces_propagation/plan_{{protocol}}.tsv"
+    threads: 1
+    resources:
+        mem_mb=more_memory(1000),
+        runtime=10,
+    params:
+        settings=lambda wildcards: as_json(getattr(TP, wildcards.protocol)),
+    shell:
+        "edgekws traces-propagation plan {input} {output} --protocol {wildcards.protocol}"
+        " --settings {params.settings:q} &> {log}"
+
+
+rule traces_propagation_base:
+    message:
+        "Training the base model of seed {wildcards.seed} ({wildcards.normalisation} normalisation)"
+    input:
+        features=f"{RUN}/features/traces_propagation.npy",
+        index=f"{RUN}/corpus/index.parquet",
+        plan=f"{RUN}/corpus/plan_one_user.parquet",
+    output:
+        f"{TP_MODELS}/base_{{normalisation}}_seed{{seed}}.safetensors",
+    log:
+        f"{LOGS}/traces_propagation/base_{{normalisation}}_seed{{seed}}.log",
+    benchmark:
+        f"{BENCHMARKS}/traces_propagation/base_{{normalisation}}_seed{{seed}}.tsv"
+    threads: SETTINGS.threads
+    resources:
+        mem_mb=more_memory(4000),
+        runtime=240,
+    params:
+        settings=as_json(network=TP.network, base=TP.base, features=TP.features),
+    shell:
+        "edgekws traces-propagation base {input.features} {input.index} {input.plan} {output}"
+        " --normalisation {wildcards.normalisation} --seed {wildcards.seed}"
+        " --settings {params.settings:q} {THREADS} &> {log}"
+
+
+rule traces_propagation_tune:
+    message:
+        "Choosing the budget of {wildcards.method} on the validation users"
+    input:
+        features=f"{RUN}/features/traces_propagation.npy",
+        index=f"{RUN}/corpus/index.parquet",
+        plan=f"{RUN}/corpus/plan_many_users.parquet",
+        base=f"{TP_MODELS}/base_frozen_seed{SETTINGS.seeds[0]}.safetensors",
+    output:
+        f"{TP_METRICS}/tuning/{{method}}.json",
+    log:
+        f"{LOGS}/traces_propagation/tune_{{method}}.log",
+    benchmark:
+        f"{BENCHMARKS}/traces_propagation/tune_{{method}}.tsv"
+    threads: SETTINGS.threads
+    resources:
+        mem_mb=more_memory(3000),
+        runtime=480,
+    params:
+        settings=as_json(tuning=TP.tuning),
+        seed=SETTINGS.seeds[0],
+    shell:
+        "edgekws traces-propagation tune {input.features} {input.index} {input.plan} {input.base} {output}"
+        " --method {wildcards.method} --seed {params.seed}"
+        " --settings {params.settings:q} {THREADS} &> {log}"
+
+
+rule traces_propagation_adapt:
+    message:
+        "Adapting to the users of {wildcards.experiment} by {wildcards.method}, seed {wildcards.seed}"
+    input:
+        features=f"{RUN}/features/traces_propagation.npy",
+        index=f"{RUN}/corpus/index.parquet",
+        plan=tp_plan_of,
+        base=tp_base_of,
+        budget=tp_budget_of,
+    output:
+        f"{TP_METRICS}/{{experiment}}/{{method}}_seed{{seed}}.json",
+    log:
+        f"{LOGS}/traces_propagation/{{experiment}}/{{method}}_seed{{seed}}.log",
+    benchmark:
+        f"{BENCHMARKS}/traces_propagation/{{experiment}}/{{method}}_seed{{seed}}.tsv"
+    threads: SETTINGS.threads
+    resources:
+        mem_mb=more_memory(3000),
+        runtime=480,
+    params:
+        budget=lambda wildcards, input: f"--budget {input.budget}" if input.budget else "",
+        # A tuned experiment takes its budget from its input: no setting of the methods touches it.
+        settings=lambda wildcards: as_json(
+            others=TP.others,
+            **({} if tp_experiment(wildcards).tuned
+               else {"methods": {wildcards.method: getattr(TP.methods, wildcards.method).model_dump(mode="json")}}),
+        ),
+    shell:
+        "edgekws traces-propagation adapt {input.features} {input.index} {input.plan} {input.base} {output}"
+        " --method {wildcards.method} --seed {wildcards.seed} {params.budget}"
+        " --settings {params.settings:q} {THREADS} &> {log}"
+
+
+rule traces_propagation_summarise:
+    message:
+        "Summing up {wildcards.experiment}"
+    input:
+        tp_parts_of,
+    output:
+        f"{TP_METRICS}/{{experiment}}.json",
+    wildcard_constraints:
+        experiment="|".join(TP.experiments),
+    log:
+        f"{LOGS}/traces_propagation/{{experiment}}.log",
+    benchmark:
+        f"{BENCHMARKS}/traces_propagation/{{experiment}}.tsv"
+    threads: 1
+    resources:
+        mem_mb=more_memory(1000),
+        runtime=20,
+    params:
+        settings=as_json(SETTINGS.statistics),
+    shell:
+        "edgekws traces-propagation summarise {output} {input} --settings {params.settings:q} &> {log}"
+
+
+rule traces_propagation_complexity:
+    message:
+        "Counting traces, auxiliary weights and operations of the rule"
+    input:
+        f"{TP_MODELS}/base_frozen_seed{SETTINGS.seeds[0]}.safetensors",
+    output:
+        f"{TP_METRICS}/complexity.json",
+    log:
+        f"{LOGS}/traces_propagation/complexity.log",
+    benchmark:
+        f"{BENCHMARKS}/traces_propagation/complexity.tsv"
+    threads: 1
+    resources:
+        mem_mb=more_memory(1000),
+        runtime=10,
+    shell:
+        "edgekws traces-propagation complexity {input} {output} &> {log}"
+
+
+rule traces_propagation_figures:
+    message:
+        "Drawing the figures of Traces Propagation"
+    input:
+        notebook="notebooks/traces_propagation.ipynb",
+        claims="claims/traces_propagation.yaml",
+        metrics=expand(f"{TP_METRICS}/{{experiment}}.json", experiment=TP.experiments),
+    output:
+        notebook=f"{RUN}/notebooks/traces_propagation.ipynb",
+        captions=f"{RUN}/figures/traces_propagation.json",
+        figures=expand(f"{RUN}/figures/{{figure}}.{{format}}", figure=["few_shot", "gain_per_user", "forgetting"],
+                       format=["svg", "png"]),
+    log:
+        f"{LOGS}/traces_propagation/figures.log",
+    benchmark:
+        f"{BENCHMARKS}/traces_propagation/figures.tsv"
+    threads: 1
+    resources:
+        mem_mb=more_memory(1500),
+        runtime=20,
+    params:
+        metrics=TP_METRICS,
+        figures=f"{RUN}/figures",
+    shell:
+        "edgekws report notebook {input.notebook} {output.notebook} -p metrics={params.metrics}"
+        " -p claims={input.claims} -p figures={params.figures} &> {log}"
