@@ -1,0 +1,1 @@
+"""Speech in the layout of Google Speech Commands: archives, their index and splits, and the synthetic corpus."""

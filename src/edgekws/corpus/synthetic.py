@@ -1,0 +1,401 @@
+"""The embedded corpus: speech made by espeak-ng, in the layout of Google Speech Commands.
+
+espeak-ng keeps state from one utterance to the next, so each speaker speaks in a process of its own, which starts
+the library afresh and seeds it: the bytes depend on the settings and the seed alone, not on the number of processes.
+
+What makes a speaker: a voice, an accent, pitch, intonation and rate, a vocal tract (all formants shifted together by
+resampling), a room, a microphone, and a noise. The users (validation and test) come from other voices and accents
+than the training speakers, and from wider ranges: what a model learnt from the latter does not quite fit them, as it
+does not quite fit a person who was not asked. data/synthetic/README.md says what such speech can and cannot show.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gzip
+import hashlib
+import io
+import os
+import sys
+import tarfile
+import tempfile
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, NoReturn, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from edgekws import files
+from edgekws.corpus.audio import CLIP_SAMPLES, FULL_SCALE, SAMPLE_RATE, encode_wav
+from edgekws.corpus.index import LISTS, SPLITS, SYNTHETIC_MARKER, speaker_split
+from edgekws.errors import UserError
+from edgekws.provenance import derive_seed
+from edgekws.settings import Synthetic
+
+Samples = npt.NDArray[np.float64]
+Range = tuple[float, float]
+
+LONGEST_WORD = 14_000
+"""Samples a spoken word may have; a longer one is spoken again, faster, and then cut."""
+
+SHORT_SHARE = 0.1
+"""Share of the takes that are shorter than one second; the real corpus has such takes too."""
+
+_ACTIVE = 0.02
+_REINSTALL = "reinstall it: pip install --force-reinstall espeakng-loader"
+
+
+@dataclass(frozen=True)
+class Population:
+    """What speakers are drawn from, each value uniformly from its range.
+
+    Attributes:
+        accents: Languages of espeak-ng that take a voice variant.
+        variants: Voice variants of espeak-ng.
+        pitch: Base pitch, espeak-ng's scale of 0 to 99.
+        intonation: Pitch range, same scale.
+        rate: Words a minute.
+        tract: Factor on all formant frequencies (and the pitch).
+        decay: Reverberation time of the room (−60 dB), seconds.
+        reverberation: Energy of the reverberation relative to the direct sound.
+        tilt: Slope of the microphone's response, dB per octave around 1 kHz.
+        place: Where in the slack of the second the word lies, 0 (start) to 1 (end).
+    """
+
+    accents: tuple[str, ...]
+    variants: tuple[str, ...]
+    pitch: Range
+    intonation: Range
+    rate: Range
+    tract: Range
+    decay: Range
+    reverberation: Range
+    tilt: Range
+    place: Range
+
+
+TRAINING = Population(
+    accents=("en-us", "en-gb-x-rp", "en"),
+    variants=("m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "f1", "f2", "f3", "f4", "f5", "Alex", "Alicia", "Andy",
+              "Annie", "Lee", "adam", "belinda", "benjamin", "boris", "edward", "max", "norbert", "quincy", "rob"),
+    pitch=(35, 65), intonation=(35, 65), rate=(140, 200), tract=(0.93, 1.07), decay=(0.05, 0.2),
+    reverberation=(0.0, 0.2), tilt=(-2.0, 2.0), place=(0.35, 0.65))
+
+USERS = Population(
+    accents=("en-gb-scotland", "en-us-nyc", "en-029", "en-gb-x-gbclan"),
+    variants=("Denis", "Gene", "Gene2", "Jacky", "Marco", "Mario", "Michael", "Nguyen", "Reed", "aunty", "grandma",
+              "john", "klatt3", "linda", "miguel", "sandro", "shelby", "steph", "victor", "zac"),
+    pitch=(20, 80), intonation=(20, 80), rate=(120, 230), tract=(0.88, 1.14), decay=(0.1, 0.35),
+    reverberation=(0.1, 0.5), tilt=(-4.0, 4.0), place=(0.25, 0.75))
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """One speaker: the values of a :class:`Population`, a voice, and the noise around the microphone.
+
+    Attributes:
+        noise_colour: Exponent of the noise's spectrum, 0 (white) to 2 (brown).
+        snr: Signal-to-noise ratio, dB.
+        level: Peak of the speech, dB of full scale.
+    """
+
+    name: str
+    voice: str
+    pitch: float
+    intonation: float
+    rate: float
+    tract: float
+    decay: float
+    reverberation: float
+    tilt: float
+    place: float
+    noise_colour: float
+    snr: float
+    level: float
+
+
+def synthesise(settings: Synthetic, seed: int, out: Path, *, jobs: int = 1, progress: bool = False) -> None:
+    """Write the synthetic corpus as one archive; ``out`` may end in .tar or .tar.gz.
+
+    The same settings and seed give the same bytes, whatever ``jobs`` is.
+
+    Args:
+        settings: Words, speakers, takes and range of the noise.
+        seed: What every random choice derives from.
+        out: The archive.
+        jobs: Processes at a time.
+        progress: Show a bar on a terminal.
+
+    Raises:
+        UserError: espeak-ng cannot be loaded or run, a word cannot be spoken, or the disk is full. Nothing is left
+            of ``out`` then.
+    """
+    import scipy.signal  # noqa: F401  (once, before the first fork)
+    from tqdm import tqdm
+
+    words = _check_words(settings.words)
+    splits = {split: _names(seed, split, getattr(settings.speakers, split)) for split in SPLITS}
+    takes = {"train": settings.takes, "validation": settings.user_takes, "test": settings.user_takes}
+    order = sorted((name, split) for split, names in splits.items() for name in names)
+    with _espeak_data() as (library, data), files.writing(Path(out)) as part, part.open("wb") as file:
+        compressed = gzip.GzipFile("", "wb", fileobj=file, mtime=0) if Path(out).suffix == ".gz" else None
+        with contextlib.closing(compressed or file) as stream, tarfile.open(
+                fileobj=cast(IO[bytes], stream), mode="w", format=tarfile.USTAR_FORMAT) as tar:
+            for name, text in _texts(words, splits, takes).items():
+                _add(tar, name, text.encode())
+
+            def speak(name: str, split: str) -> npt.NDArray[np.int16]:
+                speaker = draw_speaker(name, split, settings.noise_db, seed)
+                return _speak_all(_Espeak(library, data), speaker, words, takes[split], settings.noise_db, seed)
+
+            tasks = (lambda name=name, split=split: speak(name, split) for name, split in order)
+            spoken = tqdm(zip(order, _in_children(tasks, jobs), strict=True), total=len(order), unit=" speakers",
+                          desc="speaking", disable=not (progress and sys.stderr.isatty()))
+            for (name, split), clips in spoken:
+                for (word, take), clip in zip(_takes(words, takes[split]), clips, strict=True):
+                    _add(tar, f"{word}/{name}_nohash_{take}.wav", encode_wav(clip[1:1 + clip[0]]))
+
+
+def draw_speaker(name: str, split: str, noise_db: Range, seed: int) -> Speaker:
+    """The speaker of this name: the same for the same arguments, whoever else there is."""
+    rng = np.random.default_rng(derive_seed(seed, f"synthetic speaker {name}"))
+    drawn = TRAINING if split == "train" else USERS
+    accent, variant = drawn.accents[rng.integers(len(drawn.accents))], drawn.variants[rng.integers(len(drawn.variants))]
+    ranges = {field: getattr(drawn, field) for field in ("pitch", "intonation", "rate", "tract", "decay",
+                                                         "reverberation", "tilt", "place")}
+    ranges |= {"noise_colour": (0.0, 2.0), "snr": noise_db, "level": (-15.0, -3.0)}
+    return Speaker(name, f"{accent}+{variant}", **{field: rng.uniform(*limits) for field, limits in ranges.items()})
+
+
+# ------------------------------------------------------------------------------------------------ the archive
+def _check_words(words: list[str]) -> list[str]:
+    for word in words:
+        if not word.isascii() or not word.isalpha():
+            raise UserError(f"'{word}' is not a word of English letters", where="corpus.synthetic.words",
+                            remedy="use plain words, one each, such as: yes, no, forward")
+    if len(set(words)) < len(words):
+        raise UserError("a word is there twice", where="corpus.synthetic.words", remedy="name each word once")
+    return sorted(words)
+
+
+def _names(seed: int, split: str, count: int) -> list[str]:
+    """Names of eight hexadecimal digits that the official rule puts into ``split``."""
+    names: list[str] = []
+    attempt = 0
+    while len(names) < count:
+        name = hashlib.sha256(f"{seed}/{split}/{attempt}".encode()).hexdigest()[:8]
+        if speaker_split(name) == split and name not in names:
+            names.append(name)
+        attempt += 1
+    return names
+
+
+def _takes(words: list[str], takes: int) -> list[tuple[str, int]]:
+    return [(word, take) for word in words for take in range(takes)]
+
+
+def _texts(words: list[str], splits: dict[str, list[str]], takes: dict[str, int]) -> dict[str, str]:
+    about = (f"{len(words)} words spoken by {sum(map(len, splits.values()))} synthetic voices of espeak-ng, made by "
+             "edgekws in the layout of Google\nSpeech Commands. No person spoke here.\n")
+    lists = {listed: "".join(f"{word}/{name}_nohash_{take}.wav\n" for word, take in _takes(words, takes[split])
+                             for name in sorted(splits[split])) for split, listed in LISTS.items()}
+    return {"LICENSE": "Made by a program (edgekws, with espeak-ng); no rights are claimed in these recordings.\n",
+            "README.md": about, SYNTHETIC_MARKER: about, **lists}
+
+
+def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    """Add a file whose header says nothing of the time, place or user it was made by."""
+    member = tarfile.TarInfo(f"./{name}")
+    member.size, member.mode = len(content), 0o644
+    tar.addfile(member, io.BytesIO(content))
+
+
+# ------------------------------------------------------------------------------------------------ processes
+def _in_children(tasks: Iterator[Callable[[], npt.NDArray[Any]]], jobs: int) -> Iterator[npt.NDArray[Any]]:
+    """The tasks' results in order, each computed in a forked process of its own, ``jobs`` at a time."""
+    running: deque[tuple[int, IO[bytes]]] = deque()
+    try:
+        for task in tasks:
+            if len(running) == jobs:
+                yield _finish(*running.popleft())
+            running.append(_start(task))
+        while running:
+            yield _finish(*running.popleft())
+    finally:
+        for child, result in running:
+            os.waitpid(child, 0)
+            result.close()
+
+
+def _start(task: Callable[[], npt.NDArray[Any]]) -> tuple[int, IO[bytes]]:
+    result = tempfile.TemporaryFile()  # noqa: SIM115  (closed by _finish)
+    child = os.fork()
+    if child:
+        return child, result
+    _run_and_exit(task, result)
+
+
+def _run_and_exit(task: Callable[[], npt.NDArray[Any]], result: IO[bytes]) -> NoReturn:
+    status = 1
+    try:
+        np.save(result, task(), allow_pickle=False)
+        result.flush()
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+    finally:
+        os._exit(status)
+
+
+def _finish(child: int, result: IO[bytes]) -> npt.NDArray[Any]:
+    with result:
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if status:
+            raise UserError(f"the speaking process stopped with status {status}", where="espeak-ng",
+                            remedy=f"see the message above; if it is the library's, {_REINSTALL}")
+        result.seek(0)
+        return cast(npt.NDArray[Any], np.load(result, allow_pickle=False))
+
+
+# ------------------------------------------------------------------------------------------------ espeak-ng
+@contextlib.contextmanager
+def _espeak_data() -> Iterator[tuple[str, str]]:
+    """Paths of the library and of its data, the latter through a short link: a long one ends the process."""
+    if not hasattr(os, "fork"):
+        raise UserError("needs a system with fork (Linux or macOS)", where="synthetic corpus",
+                        remedy="make the archive on such a system, or use Google Speech Commands")
+    try:
+        import espeakng_loader
+
+        library, data = espeakng_loader.get_library_path(), espeakng_loader.get_data_path()
+        ctypes.CDLL(library)
+    except (ImportError, OSError, RuntimeError) as error:
+        raise UserError(f"cannot be loaded ({error})", where="espeak-ng", remedy=_REINSTALL) from error
+    known = {variant.name for variant in (Path(data) / "voices" / "!v").glob("*")}
+    if missing := {*TRAINING.variants, *USERS.variants} - known:
+        raise UserError(f"lacks the voice '{min(missing)}'", where=data, remedy=_REINSTALL)
+    with tempfile.TemporaryDirectory(prefix="espeak-") as folder:
+        link = Path(folder) / "d"
+        link.symlink_to(data)
+        if len(str(link)) > 120:
+            raise UserError("the temporary folder's path is too long for espeak-ng", where=folder,
+                            remedy="set TMPDIR to a shorter path")
+        yield library, str(link)
+
+
+class _Espeak:
+    """The library, started in this process (espeak-ng/speak_lib.h); there is one per process."""
+
+    _SYNCHRONOUS, _DONT_EXIT, _UTF8, _CHARACTERS = 2, 0x8000, 1, 1
+    _RATE, _PITCH, _RANGE = 1, 3, 4
+
+    def __init__(self, library: str, data: str) -> None:
+        self.library = ctypes.CDLL(library)
+        self.library.espeak_ng_SetRandSeed.argtypes = [ctypes.c_long]
+        self.library.espeak_Synth.argtypes = [ctypes.c_char_p, ctypes.c_size_t, ctypes.c_uint, ctypes.c_int,
+                                              ctypes.c_uint, ctypes.c_uint, ctypes.c_void_p, ctypes.c_void_p]
+        self.sample_rate = self.library.espeak_Initialize(self._SYNCHRONOUS, 0, data.encode(), self._DONT_EXIT)
+        if self.sample_rate <= 0:
+            raise RuntimeError(f"espeak-ng does not start with the data at {data}")
+        self.pieces: list[bytes] = []
+        kind = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+        self.callback = kind(self._collect)  # kept: the library calls it for as long as it lives
+        self.library.espeak_SetSynthCallback(self.callback)
+
+    def _collect(self, samples: Any, count: int, _events: Any) -> int:
+        if samples and count > 0:
+            self.pieces.append(ctypes.string_at(samples, 2 * count))
+        return 0
+
+    def say(self, word: str, voice: str, *, rate: float, pitch: float, intonation: float, seed: int) -> Samples:
+        """A spoken word at ``sample_rate``, full scale 1."""
+        self.pieces.clear()
+        self.library.espeak_ng_SetRandSeed(seed % 2**31)
+        failed = self.library.espeak_SetVoiceByName(voice.encode())
+        for parameter, value in ((self._RATE, rate), (self._PITCH, pitch), (self._RANGE, intonation)):
+            failed = failed or self.library.espeak_SetParameter(parameter, round(value), 0)
+        text = word.encode() + b"\0"
+        failed = failed or self.library.espeak_Synth(text, len(text), 0, self._CHARACTERS, 0, self._UTF8, None, None)
+        if failed or not self.pieces:
+            raise RuntimeError(f"espeak-ng does not say '{word}' in the voice '{voice}'")
+        return np.frombuffer(b"".join(self.pieces), np.int16) / FULL_SCALE
+
+
+# ------------------------------------------------------------------------------------------------ one speaker
+def _speak_all(espeak: _Espeak, speaker: Speaker, words: list[str], takes: int, noise_db: Range,
+               seed: int) -> npt.NDArray[np.int16]:
+    """Every take of every word: (clips, 1 + samples), the number of samples first, then the samples."""
+    room = _room(speaker, np.random.default_rng(derive_seed(seed, f"synthetic room {speaker.name}")))
+    clips = np.zeros((len(words) * takes, 1 + CLIP_SAMPLES), np.int16)
+    for row, (word, take) in enumerate(_takes(words, takes)):
+        rng = np.random.default_rng(derive_seed(seed, f"synthetic take {speaker.name} {word} {take}"))
+        clip = _record(_speak(espeak, speaker, word, rng), speaker, room, noise_db, rng)
+        clips[row, 0] = len(clip)
+        clips[row, 1:1 + len(clip)] = clip
+    return clips
+
+
+def _speak(espeak: _Espeak, speaker: Speaker, word: str, rng: np.random.Generator) -> Samples:
+    """A dry word at 16 kHz without silence around it, at most :data:`LONGEST_WORD` samples."""
+    from scipy.signal import resample_poly
+
+    tract = speaker.tract * rng.uniform(0.985, 1.015)
+    rate = speaker.rate * rng.uniform(0.92, 1.08) / tract
+    pitch = float(np.clip(speaker.pitch + rng.uniform(-5, 5), 0, 99))
+    intonation = float(np.clip(speaker.intonation + rng.uniform(-8, 8), 0, 99))
+    seed = int(rng.integers(2**31))
+
+    def say(rate: float) -> Samples:
+        spoken = espeak.say(word, speaker.voice, rate=float(np.clip(rate, 80, 450)), pitch=pitch,
+                            intonation=intonation, seed=seed)
+        active = np.flatnonzero(np.abs(spoken) > _ACTIVE * np.abs(spoken).max())
+        resampled: Samples = resample_poly(spoken[active[0]:active[-1] + 1], SAMPLE_RATE // 50,
+                                           round(espeak.sample_rate / 50 * tract))
+        return resampled
+
+    spoken = say(rate)
+    if len(spoken) > LONGEST_WORD:
+        spoken = say(rate * len(spoken) / LONGEST_WORD)[:LONGEST_WORD]
+    return spoken
+
+
+def _room(speaker: Speaker, rng: np.random.Generator) -> Samples:
+    """Impulse response: the direct sound, then noise that decays by 60 dB in ``speaker.decay`` seconds."""
+    time = np.arange(1, round(speaker.decay * SAMPLE_RATE)) / SAMPLE_RATE
+    tail = rng.standard_normal(len(time)) * 10 ** (-3 * time / speaker.decay)
+    return np.concatenate([[1.0], tail * np.sqrt(speaker.reverberation / np.sum(tail**2))])
+
+
+def _record(spoken: Samples, speaker: Speaker, room: Samples, noise_db: Range,
+            rng: np.random.Generator) -> npt.NDArray[np.int16]:
+    """A dry word as it is recorded: placed in time, in a room, with noise, through the microphone."""
+    from scipy.signal import fftconvolve
+
+    length = CLIP_SAMPLES if rng.random() >= SHORT_SHARE else int(rng.integers(LONGEST_WORD, CLIP_SAMPLES))
+    place = float(np.clip(speaker.place + rng.uniform(-0.2, 0.2), 0, 1))
+    start = round(place * (length - len(spoken)))
+    speech = np.zeros(length)
+    wet = fftconvolve(spoken, room)[:length - start]
+    speech[start:start + len(wet)] = wet
+
+    snr = float(np.clip(speaker.snr + rng.uniform(-3, 3), *noise_db))
+    noise = _shape(rng.standard_normal(length), lambda f: f ** (-speaker.noise_colour / 2))
+    power = np.mean(spoken**2) * 10 ** (-snr / 10)
+    heard = speech + noise * np.sqrt(power / np.mean(noise**2))
+
+    heard = _shape(heard, lambda f: 10 ** (speaker.tilt * np.log2(f / 1000) / 20))
+    peak = FULL_SCALE * 10 ** ((speaker.level + rng.uniform(-3, 3)) / 20)
+    samples: npt.NDArray[np.int16] = np.round(heard * peak / np.abs(heard).max()).astype(np.int16)
+    return samples
+
+
+def _shape(samples: Samples, response: Callable[[Samples], Samples]) -> Samples:
+    """Filter by a real response of frequency in Hz (at least 60 Hz, below which it stays as it is there)."""
+    frequency = np.maximum(np.fft.rfftfreq(len(samples), 1 / SAMPLE_RATE), 60.0)
+    return np.fft.irfft(np.fft.rfft(samples) * response(frequency), len(samples))

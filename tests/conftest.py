@@ -1,0 +1,78 @@
+"""What the tests of every folder share: archives made on the spot, and the real one where there is one."""
+
+import io
+import os
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgekws.corpus import audio
+
+REPOSITORY = Path(__file__).parents[1]
+REAL_ARCHIVE = "speech_commands_v0.01_8words.tar.gz"
+HOW = f"no real speech: set EDGEKWS_GSC_ARCHIVE to an archive in GSC's layout, or lay {REAL_ARCHIVE} into ../shared/gsc"
+
+
+@pytest.fixture(scope="session")
+def real_archive():
+    """The real archive; tests that ask for it are skipped where it is absent."""
+    named = os.environ.get("EDGEKWS_GSC_ARCHIVE")
+    archive = Path(named) if named else REPOSITORY.parent / "shared" / "gsc" / REAL_ARCHIVE
+    if not archive.exists():
+        pytest.skip(HOW)
+    return archive
+
+
+def pytest_terminal_summary(terminalreporter):
+    skipped = [report for report in terminalreporter.stats.get("skipped", []) if HOW in str(report.longrepr)]
+    if skipped:
+        terminalreporter.write_line(f"{len(skipped)} tests skipped: {HOW}", yellow=True)
+
+
+@pytest.fixture
+def sound():
+    """A function that makes noise: int16 of shape (samples,), its largest magnitude ``peak``."""
+    def make(seed: int = 0, samples: int = 16_000, peak: int = 8_000) -> np.ndarray:
+        noise = np.random.default_rng(seed).uniform(-1, 1, samples)
+        return np.round(noise * peak / np.abs(noise).max()).astype(np.int16)
+
+    return make
+
+
+@pytest.fixture
+def make_archive(tmp_path):
+    """A function that writes an archive: ``make({"yes/ab_nohash_0.wav": samples, "LICENSE": b"…", "no/": None})``.
+
+    int16 samples become WAV files, bytes and text stay as they are, None makes a folder, and a tarfile.TarInfo goes
+    in as it is. The name decides on compression.
+    """
+    def make(members: dict[str, object], name: str = "corpus.tar") -> Path:
+        path = tmp_path / name
+        with tarfile.open(path, "w:gz" if name.endswith(".gz") else "w") as tar:
+            for member, content in members.items():
+                header = content if isinstance(content, tarfile.TarInfo) else tarfile.TarInfo(f"./{member}")
+                if isinstance(content, np.ndarray):
+                    content = audio.encode_wav(content)
+                if isinstance(content, str):
+                    content = content.encode()
+                if content is None:
+                    header.type = tarfile.DIRTYPE
+                if isinstance(content, bytes):
+                    header.size = len(content)
+                tar.addfile(header, io.BytesIO(content) if isinstance(content, bytes) else None)
+        return path
+
+    return make
+
+
+@pytest.fixture
+def make_gsc(make_archive, sound):
+    """A function that writes an archive of noise in GSC's layout: every speaker says every word ``takes`` times."""
+    def make(words=("no", "yes"), speakers=("c50f55b8", "099d52ad", "022cd682"), takes=2, name="gsc.tar", **more):
+        names = [f"{word}/{speaker}_nohash_{take}.wav" for word in words for speaker in speakers
+                 for take in range(takes)]
+        return make_archive({**{clip: sound(seed) for seed, clip in enumerate(names)}, **more}, name)
+
+    return make
