@@ -1,0 +1,118 @@
+"""Features of Traces Propagation: our batched pipeline beside librosa, file by file, on one core.
+
+Both start from the same 16-bit clips and give the same features. Seconds are the process's own (CPU time), and the
+two take turns, so that a busy machine slows both alike.
+With an archive in the layout of Google Speech Commands the clips are its first ones, and both are also measured with
+the reading (unpacking and decoding) included; without one the clips are noise of one second.
+
+    python benchmarks/features.py [--archive ARCHIVE] [--clips 1000] [--repetitions 5] [--out FILE.json]
+"""
+
+from __future__ import annotations
+
+import os
+
+# Before the imports: the libraries read these when they are loaded.
+os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
+
+import argparse
+import io
+import itertools
+import runpy
+import statistics
+import tarfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.io import wavfile
+
+from edgekws import files
+from edgekws.corpus.audio import CLIP_SAMPLES
+from edgekws.features import logmel, pack
+from edgekws.provenance import provenance
+from edgekws.settings import Features
+
+SETTINGS = Features()
+BATCH = 64
+Samples = npt.NDArray[np.int16]
+Front = Callable[[Iterable[Samples]], list[npt.NDArray[np.float32]]]
+
+reference = runpy.run_path(str(Path(__file__).parents[1] / "tests/features/librosa_reference.py"))["features"]
+
+
+def ours(clips: Iterable[Samples]) -> list[npt.NDArray[np.float32]]:
+    return [features for _, features in pack.feature_batches(enumerate(clips), SETTINGS, BATCH)]
+
+
+def librosa_file_by_file(clips: Iterable[Samples]) -> list[npt.NDArray[np.float32]]:
+    return [reference(logmel.prepare(samples), SETTINGS)[None] for samples in clips]
+
+
+FRONTS: dict[str, Front] = {"edgekws": ours, "librosa": librosa_file_by_file}
+
+
+def noise(clips: int) -> list[Samples]:
+    return list(np.random.default_rng(0).normal(0, 3000, (clips, CLIP_SAMPLES)).astype(np.int16))
+
+
+def speech(archive: Path) -> Iterator[Samples]:
+    """The clips of an archive in its own order, background noise left out."""
+    with tarfile.open(files.existing(archive, "archive"), "r|*") as members:
+        for member in members:
+            if member.name.endswith(".wav") and "_background_noise_" not in member.name:
+                content = members.extractfile(member)
+                assert content is not None
+                yield wavfile.read(io.BytesIO(content.read()))[1]
+
+
+def compare(source: Callable[[], Iterable[Samples]], clips: int, repetitions: int) -> dict[str, Any]:
+    """Clips per second of CPU time of both (median and every repetition) and the ratio of the medians."""
+    rates: dict[str, list[float]] = {name: [] for name in FRONTS}
+    for _ in range(repetitions):
+        for name, front in FRONTS.items():
+            start = time.process_time()
+            front(source())
+            rates[name].append(clips / (time.process_time() - start))
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    return {"clips_per_second": medians, "ratio": medians["edgekws"] / medians["librosa"], "repetitions": rates}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--archive", type=Path, help="archive in the layout of Google Speech Commands; noise without")
+    parser.add_argument("--clips", type=int, default=1000)
+    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--out", type=Path, help="JSON file for the figures")
+    given = parser.parse_args()
+
+    stream = noise(given.clips) if given.archive is None else speech(given.archive)
+    decoded = list(itertools.islice(stream, given.clips))
+    results = [np.concatenate(front(decoded)) for front in FRONTS.values()]  # also loads and warms what each needs
+    measured = {"decoded clips": compare(lambda: decoded, len(decoded), given.repetitions)}
+    if given.archive is not None:
+        measured["reading included"] = compare(lambda: itertools.islice(speech(given.archive), len(decoded)),
+                                               len(decoded), given.repetitions)
+    difference = float(np.abs(results[0] - results[1]).max())
+
+    source = "noise" if given.archive is None else given.archive.name
+    print(f"clips per second of CPU time: {len(decoded)} clips ({source}), one thread, median of {given.repetitions}")
+    print(f"{'':<18}{'edgekws':>10}{'librosa':>10}{'ratio':>8}")
+    for name, row in measured.items():
+        rates = row["clips_per_second"]
+        print(f"{name:<18}{rates['edgekws']:>10.0f}{rates['librosa']:>10.0f}{row['ratio']:>7.1f}x")
+    print(f"largest absolute difference of the features: {difference:.1e}")
+    if given.out is not None:
+        files.write_json(given.out, {
+            "clips": len(decoded), "source": source, "batch": BATCH, "settings": SETTINGS.model_dump(),
+            "measured": measured, "largest_difference": difference, "librosa": metadata.version("librosa"),
+            "provenance": provenance()})
+        print(f"written: {given.out}")
+
+
+if __name__ == "__main__":
+    main()

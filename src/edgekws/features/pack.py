@@ -1,0 +1,98 @@
+"""A corpus's features in one file: .npy, float32, (clips, frames, features), read as a memory map."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from edgekws import files
+from edgekws.corpus.audio import CLIP_SAMPLES
+from edgekws.errors import UserError
+from edgekws.features import logmel
+from edgekws.settings import Features
+
+Clip = tuple[int, npt.NDArray[np.int16]]
+
+
+def extract(archive: Path, index_path: Path, out: Path, settings: Features, *, batch: int = 64,
+            progress: bool = False) -> None:
+    """Compute the features of every clip of an index, in one pass over the archive, and write them to ``out``.
+
+    Row i of ``out`` is the clip whose ``clip`` is i in the index. Memory is bounded by ``batch`` clips.
+
+    Raises:
+        UserError: An input is missing or not readable, a clip of the index is not in the archive, a setting does
+            not fit, or the disk is full. Nothing is left of ``out`` then.
+    """
+    from edgekws.corpus.index import iter_clips, read_index
+
+    index, _ = read_index(index_path)
+    clips: Iterable[Clip] = iter_clips(archive, index)
+    if progress:
+        from tqdm import tqdm
+
+        clips = tqdm(clips, total=len(index), unit="clip", disable=None)
+    with files.writing(out) as part:
+        extract_waves(clips, len(index), settings, part, batch=batch)
+
+
+def extract_waves(clips: Iterable[Clip], n: int, settings: Features, path: Path, *, batch: int = 64) -> None:
+    """Write the features of clips 0 to n - 1, which may come in any order, to ``path``.
+
+    The file is written row by row, not through a memory map: mapped pages would count as this process's memory, and a
+    full disk would kill it instead of raising.
+
+    Args:
+        clips: (row, (samples,) int16 at 16 kHz); any length, see :func:`edgekws.features.logmel.prepare`.
+
+    Raises:
+        OSError: The disk is full; found out before the first clip is computed where the system can reserve space.
+    """
+    shape = (logmel.frames_of(settings), 3 * settings.mels)
+    row_bytes = shape[0] * shape[1] * 4
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (n, *shape)})
+        start = file.tell()
+        if hasattr(os, "posix_fallocate"):
+            file.flush()
+            os.posix_fallocate(file.fileno(), 0, start + n * row_bytes)
+        else:
+            file.truncate(start + n * row_bytes)
+        for rows, features in feature_batches(clips, settings, batch):
+            for row, feature in zip(rows, features, strict=True):
+                file.seek(start + row * row_bytes)
+                file.write(feature.data)
+
+
+def feature_batches(clips: Iterable[Clip], settings: Features,
+                    batch: int) -> Iterator[tuple[list[int], logmel.FloatArray]]:
+    """Rows and features (at most ``batch``, frames, features) of a stream of clips, in its order."""
+    stream = iter(clips)
+    waves = np.empty((batch, CLIP_SAMPLES), dtype=np.float32)
+    while some := list(itertools.islice(stream, batch)):
+        for wave, (_, samples) in zip(waves, some, strict=False):
+            wave[:] = logmel.prepare(samples)
+        yield [row for row, _ in some], logmel.log_mel_deltas(waves[:len(some)], settings)
+
+
+def open_features(path: Path) -> np.memmap[tuple[int, int, int], np.dtype[np.float32]]:
+    """The features of a file written by :func:`extract`, (clips, frames, features), mapped read-only.
+
+    Raises:
+        UserError: The file is missing, is cut short or is no .npy file, or holds something else.
+    """
+    path = files.existing(path, "features file")
+    remedy = "delete it and extract the features again"
+    try:
+        features = np.lib.format.open_memmap(path, mode="r")
+    except (ValueError, OSError) as error:
+        raise UserError(f"is not a readable .npy file ({error})", where=path, remedy=remedy) from error
+    if features.ndim != 3 or features.dtype != np.float32:
+        raise UserError(f"holds {features.dtype} of shape {features.shape}, not float32 of (clips, frames, features)",
+                        where=path, remedy=remedy)
+    return features
