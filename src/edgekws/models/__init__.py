@@ -1,0 +1,1 @@
+"""Networks, each with its own way to and from a file."""

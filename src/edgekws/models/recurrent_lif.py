@@ -1,0 +1,182 @@
+"""Recurrent LIF layers and an integrating readout: the network of Traces Propagation (its sections 2 and 3)."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edgekws import files, settings
+from edgekws.errors import UserError
+from edgekws.neurons.lif import Layer
+
+ARCHITECTURE = "recurrent_lif"
+_CHUNK = 512  # clips that are run together: keeps a layer's state in the cache
+
+
+class RecurrentLIF:
+    """The tensors of one network. ``H`` is a layer's neurons, ``F`` its inputs; matrices are [to, from]; no biases.
+
+    New weights come from U(-1/sqrt(fan_in), 1/sqrt(fan_in)), float32, on the CPU.
+
+    Args:
+        network: Layers and neuron constants.
+        inputs: Features of a frame.
+        outputs: Words and spare outputs.
+        generator: Source of the weights.
+
+    Attributes:
+        hidden: For each hidden layer W, and beside it R if recurrent: [H, F + H] or [H, F]. Trained.
+        readout: W_o, [outputs, H of the last layer]. Trained.
+        target: S, which drives the first layer's target path with the one-hot label, and beside it R_S if
+            recurrent: [H of the first layer, outputs + H] or [H, outputs]. Frozen.
+    """
+
+    def __init__(self, network: settings.Network, *, inputs: int, outputs: int, generator: torch.Generator) -> None:
+        def matrix(neurons: int, fan_in: int) -> Tensor:
+            return (2 * torch.rand(neurons, fan_in, generator=generator) - 1) / math.sqrt(fan_in)
+
+        def layer(neurons: int, fan_in: int) -> Tensor:
+            parts = [matrix(neurons, fan_in)] + ([matrix(neurons, neurons)] if network.recurrent else [])
+            return torch.cat(parts, dim=1)
+
+        sizes = [inputs, *network.hidden]
+        self.settings = network
+        self.hidden = [layer(neurons, fan_in) for fan_in, neurons in itertools.pairwise(sizes)]
+        self.readout = matrix(outputs, sizes[-1])
+        self.target = layer(sizes[1], outputs)
+
+    @property
+    def inputs(self) -> int:
+        """Features of a frame."""
+        return self.hidden[0].shape[1] - (self.hidden[0].shape[0] if self.settings.recurrent else 0)
+
+    @property
+    def outputs(self) -> int:
+        """Words and spare outputs."""
+        return self.readout.shape[0]
+
+    def parameters(self) -> dict[str, Tensor]:
+        """The trained tensors by name: ``hidden.0`` …, ``readout``."""
+        return {**{f"hidden.{index}": weights for index, weights in enumerate(self.hidden)}, "readout": self.readout}
+
+    def clone(self, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> RecurrentLIF:
+        """A copy that shares no memory with this one, if wanted in another type or on another device."""
+        twin = copy.copy(self)
+        twin.hidden = [weights.to(device, dtype, copy=True) for weights in self.hidden]
+        twin.readout, twin.target = (weights.to(device, dtype, copy=True) for weights in (self.readout, self.target))
+        return twin
+
+    def layer(self, index: int, size: int) -> Layer:
+        """Hidden layer ``index`` at rest, for a batch of ``size`` clips."""
+        network, widths = self.settings, [self.inputs, *self.settings.hidden]
+        return Layer(self.hidden[index], size, inputs=widths[index], leak=network.membrane_leak,
+                     threshold=network.threshold, reset=network.reset)
+
+    def check(self, features: Tensor) -> None:
+        """Raises: UserError if ``features`` is not [clips, frames >= 1, inputs]."""
+        if features.ndim != 3 or features.shape[1] < 1 or features.shape[2] != self.inputs:
+            raise UserError(f"features of shape {tuple(features.shape)} do not fit a network of {self.inputs} inputs",
+                            where="features", remedy=f"give [clips, frames, {self.inputs}], made with the front end "
+                            "that the model was trained on")
+
+    @torch.no_grad()
+    def forward(self, features: Tensor) -> Tensor:
+        """Potential of the readout after the last frame, [clips, outputs]; its largest entry is the prediction.
+
+        Args:
+            features: [clips, frames, inputs], on the network's device and in its type.
+
+        Raises:
+            UserError: The features do not fit the network.
+        """
+        self.check(features)
+        if len(features) > _CHUNK:
+            return torch.cat([self.forward(chunk) for chunk in torch.split(features, _CHUNK)])
+        layers = [self.layer(index, len(features)) for index in range(len(self.hidden))]
+        potential = features.new_zeros(len(features), self.outputs)
+        for frame in features.unbind(1):
+            drive = frame
+            for layer in layers:
+                layer.integrate(drive)
+                layer.fire()
+                drive = layer.spikes
+            potential.addmm_(drive, self.readout.T, beta=self.settings.output_leak)
+        return potential
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor by the name it has in a file: W and R, S and R_S, each on its own."""
+        named: dict[str, Tensor] = {"readout": self.readout}
+        for index, weights in enumerate(self.hidden):
+            inputs = weights.shape[1] - (len(weights) if self.settings.recurrent else 0)
+            named[f"hidden.{index}.input"] = weights[:, :inputs]
+            if self.settings.recurrent:
+                named[f"hidden.{index}.recurrent"] = weights[:, inputs:]
+        named["target.label"] = self.target[:, :self.outputs]
+        if self.settings.recurrent:
+            named["target.recurrent"] = self.target[:, self.outputs:]
+        return named
+
+    @classmethod
+    def from_tensors(cls, network: settings.Network, tensors: Mapping[str, Tensor]) -> RecurrentLIF:
+        """The inverse of :meth:`tensors`.
+
+        Raises:
+            UserError: A tensor is missing or one too many, or a shape does not fit the settings.
+        """
+        def size(name: str, axis: int) -> int:
+            return tensors[name].shape[axis] if name in tensors else 1
+
+        net = cls(network, inputs=size("hidden.0.input", 1), outputs=size("readout", 0), generator=torch.Generator())
+        own = net.tensors()
+        if own.keys() != tensors.keys():
+            raise UserError(f"does not hold the tensors of this network: {sorted(own.keys() ^ tensors.keys())}",
+                            where="model", remedy="train it again, or fetch an intact copy")
+        for name, tensor in own.items():
+            if tensor.shape != tensors[name].shape:
+                raise UserError(f"'{name}' has shape {tuple(tensors[name].shape)}, the settings want "
+                                f"{tuple(tensor.shape)}", where="model",
+                                remedy="train it again, or fetch an intact copy")
+            tensor.copy_(tensors[name])
+        return net
+
+
+def save_network(path: str | Path, net: RecurrentLIF, *, vocabulary: Iterable[str],
+                 feature_scale: Tensor | None = None, about: Mapping[str, Any] | None = None,
+                 provenance: Mapping[str, Any]) -> None:
+    """Write a network as safetensors.
+
+    Args:
+        vocabulary: The words, in the order of the outputs; spare outputs have none.
+        feature_scale: [inputs], what each feature was divided by in training, if that was frozen.
+        about: Further settings to keep: what the network was trained with.
+        provenance: From :func:`edgekws.provenance.provenance`.
+    """
+    tensors = net.tensors() | ({} if feature_scale is None else {"feature_scale": feature_scale})
+    settings_ = {**(about or {}), "network": net.settings.model_dump(), "vocabulary": list(vocabulary)}
+    files.write_model(path, tensors, architecture=ARCHITECTURE, settings=settings_, provenance=provenance)
+
+
+def load_network(path: str | Path) -> tuple[RecurrentLIF, dict[str, Any]]:
+    """A network written by :func:`save_network`, on the CPU, and its metadata.
+
+    The metadata holds ``vocabulary`` (list of words), ``feature_scale`` (tensor [inputs] or None), ``settings`` and
+    ``provenance``.
+
+    Raises:
+        UserError: The file is missing, is no such model, or is damaged.
+    """
+    tensors, metadata = files.read_model(path, ARCHITECTURE)
+    feature_scale = tensors.pop("feature_scale", None)
+    network = settings.validate(settings.Network, metadata["settings"].get("network"), where=str(path))
+    try:
+        net = RecurrentLIF.from_tensors(network, tensors)
+    except UserError as error:
+        raise UserError(error.what, where=path, remedy=error.remedy) from error
+    return net, {**metadata, "vocabulary": metadata["settings"]["vocabulary"], "feature_scale": feature_scale}

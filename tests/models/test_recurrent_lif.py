@@ -1,0 +1,122 @@
+"""The network: sizes, initial weights, inference, files."""
+
+import math
+
+import pytest
+import torch
+
+from edgekws import files
+from edgekws.errors import UserError
+from edgekws.models.recurrent_lif import RecurrentLIF, load_network, save_network
+from edgekws.neurons import lif
+from edgekws.settings import Network
+
+
+def network(seed=0, inputs=6, outputs=4, **values):
+    return RecurrentLIF(Network(**values), inputs=inputs, outputs=outputs,
+                        generator=torch.Generator().manual_seed(seed))
+
+
+def test_parameter_counts_of_the_paper():
+    net = network(inputs=120, outputs=36)
+    assert sum(tensor.numel() for tensor in net.parameters().values()) == 272_700
+    assert net.target.numel() == 218_700
+    assert {name: tuple(tensor.shape) for name, tensor in net.tensors().items()} == {
+        "hidden.0.input": (450, 120), "hidden.0.recurrent": (450, 450), "readout": (36, 450),
+        "target.label": (450, 36), "target.recurrent": (450, 450)}
+
+
+def test_initial_weights_are_uniform_by_fan_in():
+    for name, tensor in network(inputs=120, outputs=36).tensors().items():
+        bound = 1 / math.sqrt(tensor.shape[1])
+        assert tensor.abs().max() <= bound
+        assert tensor.std() == pytest.approx(bound / math.sqrt(3), rel=0.02), name
+
+
+def test_same_seed_same_weights_other_seed_others():
+    assert torch.equal(network(1).hidden[0], network(1).hidden[0])
+    assert not torch.equal(network(1).hidden[0], network(2).hidden[0])
+
+
+@pytest.mark.parametrize("recurrent", [True, False])
+@pytest.mark.parametrize("reset", ["hard", "soft"])
+@pytest.mark.parametrize("output_leak", [1.0, 0.9])
+def test_forward_equals_a_plain_loop(recurrent, reset, output_leak):
+    net = network(hidden=[9, 7], recurrent=recurrent, reset=reset, output_leak=output_leak, threshold=0.3)
+    net = net.clone(dtype=torch.float64)
+    weights, constants = net.tensors(), {"leak": 0.77, "threshold": 0.3, "reset": reset}
+    x = torch.rand(5, 30, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 2
+    v = [x.new_zeros(5, size) for size in (9, 7)]
+    s = [x.new_zeros(5, size) for size in (9, 7)]
+    m = x.new_zeros(5, 4)
+    for t in range(30):
+        drive = x[:, t]
+        for index in range(2):
+            current = drive @ weights[f"hidden.{index}.input"].T
+            if recurrent:
+                current = current + s[index] @ weights[f"hidden.{index}.recurrent"].T
+            _, s[index], v[index] = lif.step(current, v[index], **constants)
+            drive = s[index]
+        m = output_leak * m + drive @ weights["readout"].T
+    assert m.abs().max() > 0.1
+    torch.testing.assert_close(net.forward(x), m, rtol=0, atol=1e-12)
+
+
+def test_forward_in_chunks_is_forward_clip_by_clip():
+    net = network(hidden=[8], threshold=0.3).clone(dtype=torch.float64)
+    x = torch.rand(1100, 5, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    whole = net.forward(x)
+    assert whole.shape == (1100, 4)
+    for clip in (0, 511, 512, 1099):
+        torch.testing.assert_close(whole[clip], net.forward(x[clip:clip + 1])[0], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (2, 3, 5), (2, 0, 6)])
+def test_features_that_do_not_fit_are_refused(shape):
+    with pytest.raises(UserError, match="6 inputs"):
+        network().forward(torch.zeros(shape))
+
+
+def test_clone_shares_nothing():
+    net = network()
+    twin = net.clone()
+    for tensor in (*twin.parameters().values(), twin.target):
+        tensor.add_(1)
+    assert not any(torch.equal(old, new) for old, new in
+                   zip(net.tensors().values(), twin.tensors().values(), strict=True))
+    assert net.clone(dtype=torch.float64).readout.dtype == torch.float64
+
+
+@pytest.mark.parametrize("values", [{}, {"recurrent": False}, {"hidden": [9, 7]}])
+@pytest.mark.parametrize("scale", [None, torch.arange(1.0, 7.0)])
+def test_file_and_back(tmp_path, values, scale):
+    net = network(**{"hidden": [9], **values})
+    save_network(tmp_path / "net.safetensors", net, vocabulary=["no", "stop", "yes"], feature_scale=scale,
+                 provenance={"code": "test"})
+    back, about = load_network(tmp_path / "net.safetensors")
+    assert back.settings == net.settings
+    assert (back.inputs, back.outputs) == (6, 4)
+    for name, tensor in net.tensors().items():
+        assert torch.equal(tensor, back.tensors()[name])
+    assert about["vocabulary"] == ["no", "stop", "yes"]
+    assert about["provenance"] == {"code": "test"}
+    assert scale is about["feature_scale"] is None or torch.equal(scale, about["feature_scale"])
+    save_network(tmp_path / "again.safetensors", back, vocabulary=about["vocabulary"],
+                 feature_scale=about["feature_scale"], provenance=about["provenance"])
+    assert (tmp_path / "again.safetensors").read_bytes() == (tmp_path / "net.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    (lambda tensors: tensors.pop("readout"), "readout"),
+    (lambda tensors: tensors.update(readout=torch.zeros(4, 3)), "shape"),
+    (lambda tensors: tensors.update(extra=torch.zeros(4, 3)), "extra"),
+])
+def test_damaged_files_are_refused_with_their_name(tmp_path, change, message):
+    net, path = network(hidden=[9]), tmp_path / "net.safetensors"
+    tensors = dict(net.tensors())
+    change(tensors)
+    files.write_model(path, tensors, architecture="recurrent_lif", provenance={},
+                      settings={"network": net.settings.model_dump(), "vocabulary": ["yes"]})
+    with pytest.raises(UserError, match=message) as caught:
+        load_network(path)
+    assert caught.value.where == path
