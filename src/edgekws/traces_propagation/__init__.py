@@ -1,0 +1,1 @@
+"""Traces Propagation (Pes, Yin, Stuijk, Corradi 2025): forward-only, local learning in spiking networks."""

@@ -1,0 +1,63 @@
+"""The baseline: back-propagation through time of the same network, in Norse's neurons.
+
+As in the authors' baseline there is one Adam update per sequence, from the cross-entropy of the readout's potential
+after the last frame. Neurons and surrogate derivative are Norse's (:mod:`edgekws.neurons.norse_twin`); the target
+path has no part in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from edgekws.models.recurrent_lif import RecurrentLIF
+from edgekws.neurons import norse_twin
+from edgekws.settings import Training
+from edgekws.traces_propagation.training import Adam, Features, Labels, epochs
+
+
+def readout_potential(net: RecurrentLIF, weights: Mapping[str, Tensor], features: Tensor) -> Tensor:
+    """What ``net.forward(features)`` gives, [clips, outputs], differentiable in ``weights``.
+
+    Args:
+        weights: Named as in ``net.parameters()``.
+        features: [clips, frames, inputs].
+
+    Raises:
+        UserError: The features do not fit the network.
+    """
+    net.check(features)
+    network, size = net.settings, len(features)
+    neuron = norse_twin.parameters(features, leak=network.membrane_leak, threshold=network.threshold,
+                                   reset=network.reset)
+    potential = [features.new_zeros(size, neurons) for neurons in network.hidden]
+    spikes = [features.new_zeros(size, neurons) for neurons in network.hidden]
+    readout = features.new_zeros(size, net.outputs)
+    for frame in features.unbind(1):
+        drive = frame
+        for index in range(len(network.hidden)):
+            presynaptic = torch.cat([drive, spikes[index]], 1) if network.recurrent else drive
+            current = presynaptic @ weights[f"hidden.{index}"].T
+            spikes[index], potential[index] = norse_twin.step(current, potential[index], neuron)
+            drive = spikes[index]
+        readout = network.output_leak * readout + drive @ weights["readout"].T
+    return readout
+
+
+def train_bptt(net: RecurrentLIF, features: Features, labels: Labels, budget: Training, *, seed: int,
+               progress: str | None = None, on_epoch: Callable[[int], None] | None = None) -> None:
+    """Train all weights of ``net`` in place by back-propagation through time, with fresh optimiser state.
+
+    Arguments, order of the clips, learning rates and errors are those of
+    :func:`edgekws.traces_propagation.training.train`.
+    """
+    weights = {name: tensor.detach().requires_grad_() for name, tensor in net.parameters().items()}  # same memory
+    optimiser = Adam(net.parameters(), budget.learning_rate)
+    for batch, wanted in epochs(net, features, labels, budget, optimiser, seed=seed, progress=progress,
+                                on_epoch=on_epoch):
+        loss = cross_entropy(readout_potential(net, weights, batch), wanted)
+        gradients = torch.autograd.grad(loss, list(weights.values()))
+        optimiser.step(dict(zip(weights, gradients, strict=True)))

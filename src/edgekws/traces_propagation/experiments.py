@@ -1,0 +1,289 @@
+"""The paper's experiments: train a base model, adapt it to users, choose a budget, sum up.
+
+One job does all users, folds and shots of one method and seed: a task lasts less than a second, less than starting
+a process would.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from edgekws.errors import UserError, did_you_mean
+from edgekws.evaluation import complexity, statistics
+from edgekws.models.recurrent_lif import RecurrentLIF, load_network, save_network
+from edgekws.provenance import derive_seed
+from edgekws.settings import BaseTraining, MethodName, Network, Statistics, Training, Tuning
+from edgekws.traces_propagation import bptt, plan, training
+from edgekws.traces_propagation.clips import Clips, Corpus
+
+PAPER = "traces_propagation"
+
+
+def predict(net: RecurrentLIF, clips: Clips, batch_size: int = 1024) -> np.ndarray:
+    """Class of each clip (N,): the output of the highest membrane potential after the last step."""
+    found = [net.forward(clips[np.arange(start, min(start + batch_size, len(clips)))]).argmax(1)
+             for start in range(0, len(clips), batch_size)]
+    return torch.cat(found).numpy() if found else np.zeros(0, np.int64)
+
+
+# ------------------------------------------------------------------------------------------------ base model
+@dataclass(frozen=True)
+class Base:
+    """A base model with what adapting it needs to know; ``scale`` is ``None`` under per-set normalisation."""
+
+    net: RecurrentLIF
+    vocabulary: list[str]
+    scale: torch.Tensor | None
+
+
+def training_rows(index: pd.DataFrame, *, excluded: Sequence[str], balanced: bool, seed: int) -> np.ndarray:
+    """Rows of the training split without the excluded speakers.
+
+    Balanced as the authors draw them: once, with replacement, as many as there are, each word equally often on
+    average (traces_propagation.md, section 4).
+
+    Raises:
+        UserError: Nothing is left to train on, or an excluded speaker is unknown.
+    """
+    for speaker in excluded:
+        if speaker not in set(index.speaker):
+            raise UserError(f"no such speaker: '{speaker}'", where="excluded speaker",
+                            remedy=did_you_mean(speaker, index.speaker.unique()))
+    train = index[(index.split == "train") & ~index.speaker.isin(excluded)]
+    if train.word.nunique() < 2:
+        raise UserError("fewer than two words are left to train on", where="training split",
+                        remedy="use an archive with more words or speakers")
+    rows = train["clip"].to_numpy(np.int64)
+    if not balanced:
+        return rows
+    weight = 1.0 / train.word.map(train.word.value_counts()).to_numpy(np.float64)
+    draw = np.random.default_rng(derive_seed(seed, "balanced draw"))
+    return draw.choice(rows, size=len(rows), p=weight / weight.sum())
+
+
+def train_base(corpus: Corpus, network: Network, budget: BaseTraining, *, per_set: bool, excluded: Sequence[str],
+               seed: int, progress: bool = False) -> Base:
+    """Train a base model by the paper's rule; deterministic in ``seed``."""
+    rows = training_rows(corpus.index, excluded=excluded, balanced=budget.balanced, seed=seed)
+    scale = None if per_set else corpus.scale(rows)
+    clips = corpus.clips(rows, frozen_scale=scale, set_size=budget.set_size)
+    net = fresh_net(network, corpus, seed=seed)
+    training.train(net, clips, clips.labels, budget, seed=derive_seed(seed, "base batches"),
+                   rule=training.best_rule(network),
+                   progress="base model" if progress else None)
+    return Base(net, corpus.vocabulary, scale)
+
+
+def fresh_net(network: Network, corpus: Corpus, *, seed: int) -> RecurrentLIF:
+    """An untrained network sized for the corpus."""
+    generator = torch.Generator().manual_seed(derive_seed(seed, "weights"))
+    return RecurrentLIF(network, inputs=corpus.features.shape[2],
+                        outputs=len(corpus.vocabulary) + network.spare_outputs, generator=generator)
+
+
+def accuracy(net: RecurrentLIF, clips: Clips) -> float:
+    """Share of clips whose word is found, in percent."""
+    return 100.0 * float((predict(net, clips) == clips.labels).mean())
+
+
+def split_clips(corpus: Corpus, base: Base, split: str, *, excluded: Sequence[str], set_size: int) -> Clips:
+    """The clips of a split without the excluded speakers."""
+    chosen = corpus.index[(corpus.index.split == split) & ~corpus.index.speaker.isin(excluded)]
+    return corpus.clips(chosen["clip"].to_numpy(), frozen_scale=base.scale, set_size=set_size)
+
+
+# ------------------------------------------------------------------------------------------------ adaptation
+def adapt(base: Base, method: MethodName, support: Clips, budget: Training, network: Network, corpus: Corpus, *,
+          seed: int) -> RecurrentLIF:
+    """A copy of the base model (or a fresh one, for ``from_scratch``) trained on the support set by a method."""
+    if method == "from_scratch":
+        net = fresh_net(network, corpus, seed=derive_seed(seed, "from scratch"))
+    else:
+        net = base.net.clone()
+    rule = training.best_rule(network)
+    batches = derive_seed(seed, "support batches")
+    match method:
+        case "bptt":
+            bptt.train_bptt(net, support, support.labels, budget, seed=batches)
+        case "readout_only":
+            training.train(net, support, support.labels, budget, seed=batches, rule=rule, parts=("readout",))
+        case _:
+            training.train(net, support, support.labels, budget, seed=batches, rule=rule)
+    return net
+
+
+@dataclass(frozen=True)
+class Task:
+    """One adaptation: a user's fold and shot with its clips."""
+
+    user: str
+    split: str
+    fold: int
+    shot: str
+    support: list[int]
+    query: list[int]
+
+
+def tasks(table: pd.DataFrame, facts: dict[str, Any], words: pd.Series, *, shots: Sequence[int | str] | None = None,
+          splits: Sequence[str] | None = None, users: int | None = None, folds: int | None = None) -> list[Task]:
+    """The adaptations of a plan, in a fixed order, optionally cut to some shots, splits, users and folds."""
+    chosen = table if splits is None else table[table.split.isin(splits)]
+    chosen = chosen if folds is None else chosen[chosen.fold < folds]
+    kept = sorted(chosen.user.unique())[:users]
+    made = []
+    for _, rows in chosen[chosen.user.isin(kept)].groupby(["user", "fold"], sort=True):
+        user, split, fold = str(rows.user.iloc[0]), str(rows.split.iloc[0]), int(rows.fold.iloc[0])
+        query = list(rows["clip"][rows.role == "query"])
+        for shot in facts["shots"] if shots is None else shots:
+            support = plan.support_of(rows, shot, words, short_words=facts["short_words"])
+            if support and query:
+                made.append(Task(user, split, fold, str(shot), support, query))
+    if not made:
+        raise UserError(f"no user is left to adapt to (splits: {', '.join(splits or ['any'])})", where="plan",
+                        remedy="lower traces_propagation.many_users.minimum_takes, or use a larger corpus")
+    return made
+
+
+def run_tasks(work: Sequence[Task], base: Base, corpus: Corpus, method: MethodName, budget: Training, network: Network,
+              *, seed: int, others: int, progress: bool = False) -> Iterator[dict[str, Any]]:
+    """Adapt to each task and measure it.
+
+    Yields:
+        A row for each task: ``query_clips``, ``correct_before``, ``correct_after`` on the user's query, and
+        ``others_clips``, ``others_before``, ``others_after`` (correct) on a fixed sample of at most ``others`` clips
+        of the test split by other speakers: what adapting makes the model forget. Only a user's first fold pays for
+        that; in the others these counts are 0.
+    """
+    test = corpus.index[(corpus.index.split == "test") & (corpus.index.repeat_of == "")]["clip"].to_numpy()
+    sample = np.random.default_rng(derive_seed(seed, "other speakers")).permutation(test)[:others]
+    other = corpus.clips(np.sort(sample), frozen_scale=base.scale)
+    speaker = corpus.index.speaker.to_numpy()[other.rows]
+    other_before = predict(base.net, other) == other.labels
+    for task in tqdm(work, desc=f"{method}, seed {seed}", unit="task", disable=not progress):
+        support = corpus.clips(task.support, frozen_scale=base.scale)
+        query = corpus.clips(task.query, frozen_scale=base.scale)
+        task_seed = derive_seed(seed, f"{task.user}/{task.fold}/{task.shot}")
+        net = adapt(base, method, support, budget, network, corpus, seed=task_seed)
+        elsewhere = (speaker != task.user) & (task.fold == 0)
+        other_after = predict(net, other) == other.labels if elsewhere.any() else elsewhere
+        yield {"user": task.user, "split": task.split, "fold": task.fold, "shot": task.shot,
+               "support_clips": len(support), "query_clips": len(query),
+               "correct_before": int((predict(base.net, query) == query.labels).sum()),
+               "correct_after": int((predict(net, query) == query.labels).sum()),
+               "others_clips": int(elsewhere.sum()), "others_before": int(other_before[elsewhere].sum()),
+               "others_after": int(other_after[elsewhere].sum())}
+
+
+# ------------------------------------------------------------------------------------------------ tuning
+def tune(table: pd.DataFrame, facts: dict[str, Any], base: Base, corpus: Corpus, method: MethodName, grid: Tuning,
+         network: Network, *, seed: int, progress: bool = False) -> tuple[Training, list[dict[str, Any]]]:
+    """The budget with the best mean accuracy over the validation split's users; ties go to the smaller budget.
+
+    Returns:
+        The chosen budget, and the accuracy (percent, mean over users) at every point of the grid.
+    """
+    work = tasks(table, facts, corpus.index.set_index("clip").word, shots=[grid.shots], splits=["validation"],
+                 users=grid.users, folds=grid.folds)
+    # A batch at least as large as every support set is the same as one that holds it whole: try it once.
+    largest = max(len(task.support) for task in work)
+    sizes = sorted({min(size, largest) for size in grid.batch_size})
+    whole = max(grid.batch_size)
+    points = []
+    for epochs, size, rate in itertools.product(sorted(grid.epochs), reversed(sizes), sorted(grid.learning_rate)):
+        budget = Training(learning_rate=rate, epochs=epochs, batch_size=whole if size == largest else size)
+        rows = pd.DataFrame(run_tasks(work, base, corpus, method, budget, network, seed=seed, others=0,
+                                      progress=progress))
+        users = rows.groupby("user")[["correct_before", "correct_after", "query_clips"]].sum()
+        points.append({**budget.model_dump(),
+                       "before": float((100 * users.correct_before / users.query_clips).mean()),
+                       "after": float((100 * users.correct_after / users.query_clips).mean()), "users": len(users)})
+    best = max(points, key=lambda point: point["after"])
+    return Training(**{name: best[name] for name in Training.model_fields}), points
+
+
+# ------------------------------------------------------------------------------------------------ summing up
+def per_user(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of tasks summed over folds: accuracies in percent, gains and forgetting in percentage points."""
+    keys = ["method", "user", "split", "shot", "seed"]
+    counts = ["query_clips", "correct_before", "correct_after", "others_clips", "others_before", "others_after"]
+    total = rows.groupby(keys, sort=False)[counts].sum().reset_index()
+    percent = pd.DataFrame({
+        **{key: total[key] for key in keys}, "query_clips": total.query_clips,
+        "before": 100 * total.correct_before / total.query_clips,
+        "after": 100 * total.correct_after / total.query_clips,
+        "others_before": 100 * total.others_before / total.others_clips,
+        "others_after": 100 * total.others_after / total.others_clips})
+    percent["gain"] = percent.after - percent.before
+    percent["forgetting"] = percent.others_before - percent.others_after
+    return percent
+
+
+def summarise(users: pd.DataFrame, settings: Statistics) -> dict[str, dict[str, Any]]:
+    """Means and intervals by method and shot.
+
+    With several users the interval resamples users (each one's seeds averaged first); with one user it resamples
+    seeds, and ``std`` is the population standard deviation over seeds, as the paper gives it.
+    """
+    summary: dict[str, dict[str, Any]] = {}
+    for (method, shot), rows in users.groupby(["method", "shot"], sort=False):
+        by = "user" if rows.user.nunique() > 1 else "seed"
+        cell: dict[str, Any] = {"users": int(rows.user.nunique()), "seeds": int(rows.seed.nunique()), "interval_over": by}
+        for name in ("before", "after", "gain", "others_before", "others_after", "forgetting"):
+            cell[name] = _cell(rows.groupby(by)[name].mean(), settings)
+        summary.setdefault(str(method), {})[str(shot)] = cell
+    return summary
+
+
+def _cell(values: pd.Series, settings: Statistics) -> dict[str, Any]:
+    found = statistics.mean_interval(values.to_numpy(np.float64), confidence=settings.confidence,
+                                     resamples=settings.resamples, seed=settings.seed)
+    return {**found._asdict(), "std": float(values.std(ddof=0))}
+
+
+# ------------------------------------------------------------------------------------------------ files
+def write_base(path: Path, base: Base, *, about: dict[str, Any], provenance: dict[str, Any]) -> None:
+    """Write a base or adapted model; ``about`` is what it was made with."""
+    save_network(path, base.net, vocabulary=base.vocabulary, feature_scale=base.scale, about=about,
+                 provenance=provenance)
+
+
+def read_base(path: Path) -> tuple[Base, dict[str, Any]]:
+    """A model written by :func:`write_base`, with what it was made with and its ``provenance``."""
+    net, metadata = load_network(path)
+    return Base(net, metadata["vocabulary"], metadata["feature_scale"]), metadata
+
+
+def experiment_file(name: str, parts: Sequence[dict[str, Any]], settings: Statistics) -> dict[str, Any]:
+    """The metrics file of one experiment from those of its methods and seeds (see ``docs/files.md``)."""
+    first = parts[0]
+    rows = pd.DataFrame([{"method": part["method"], "seed": part["seed"], **row}
+                         for part in parts for row in part["rows"]])
+    users = per_user(rows)
+    bases = {part["seed"]: part["settings"]["base"]["test_accuracy"] for part in parts}
+    return {
+        "schema": 1, "paper": PAPER, "experiment": name, "seeds": sorted(bases),
+        "settings": {"plan": first["settings"]["plan"], "tuned": first["settings"]["tuned"],
+                     "budgets": {part["method"]: part["settings"]["budget"] for part in parts},
+                     "base": {key: value for key, value in first["settings"]["base"].items()
+                              if key not in ("seed", "test_accuracy")},
+                     "statistics": settings.model_dump()},
+        "provenance": first["provenance"],
+        "base": {"test_accuracy": _cell(pd.Series(bases), settings)},
+        "summary": summarise(users, settings),
+        "rows": users.to_dict("records"),
+    }
+
+
+def complexity_file(base: Base, about: dict[str, Any]) -> dict[str, Any]:
+    """What the rule stores and computes on this network, counted by formula and in the running state."""
+    return {"schema": 1, "paper": PAPER, "experiment": "complexity", "settings": {"network": about["settings"]["network"]},
+            "provenance": about["provenance"], **complexity.complexity_of(base.net)}

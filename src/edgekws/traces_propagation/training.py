@@ -1,0 +1,140 @@
+"""Training with Traces Propagation: an Adam update at each time step (traces_propagation.md, sections 3, 4 and 6)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal, Protocol, TypeAlias
+
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.optim.adam import adam
+from tqdm import tqdm
+
+from edgekws.errors import UserError
+from edgekws.models.recurrent_lif import RecurrentLIF
+from edgekws.settings import Training
+from edgekws.traces_propagation.rule import Form, best_rule, make_rule
+
+__all__ = ["Adam", "Features", "best_rule", "cosine_rate", "epochs", "train"]
+
+Labels: TypeAlias = Tensor | npt.NDArray[Any]
+Parts: TypeAlias = tuple[Literal["hidden", "readout"], ...]
+
+
+class Features(Protocol):
+    """Features of N clips: a tensor, an array, a memory map, or anything that is indexed like one."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, places: Any, /) -> Any:
+        """Features [clips, frames, inputs] at ``places``, an array of clip numbers."""
+
+
+def cosine_rate(rate: float, epoch: int, epochs: int) -> float:
+    """Learning rate of an epoch (from 0): cosine annealing from ``rate`` towards a quarter of it.
+
+    >>> [round(cosine_rate(1e-4, epoch, 3), 10) for epoch in range(3)]
+    [0.0001, 8.125e-05, 4.375e-05]
+    """
+    return rate * (0.25 + 0.75 * (1 + math.cos(math.pi * epoch / epochs)) / 2)
+
+
+class Adam:
+    """Adam (0.9, 0.999, 1e-8) on named tensors, in place, by torch's fused kernel.
+
+    Adam treats each weight on its own, so one does what the authors' one per layer do. ``torch.optim.Adam`` itself
+    loads torch's compiler when it is made, which takes longer than the adaptation to a user.
+    """
+
+    def __init__(self, weights: Mapping[str, Tensor], rate: float) -> None:
+        self.rate = rate
+        self._weights = dict(weights)
+        self._mean = [torch.zeros_like(tensor) for tensor in weights.values()]
+        self._square = [torch.zeros_like(tensor) for tensor in weights.values()]
+        self._steps = [torch.zeros((), device=tensor.device) for tensor in weights.values()]
+
+    @property
+    def steps(self) -> int:
+        """Updates made so far."""
+        return int(self._steps[0])
+
+    @torch.no_grad()
+    def step(self, gradients: Mapping[str, Tensor]) -> None:
+        """One update with the gradients of the same names."""
+        adam(list(self._weights.values()), [gradients[name] for name in self._weights], self._mean, self._square, [],
+             self._steps, fused=True, amsgrad=False, beta1=0.9, beta2=0.999, lr=self.rate, weight_decay=0.0, eps=1e-8,
+             maximize=False)
+
+
+def epochs(net: RecurrentLIF, features: Features, labels: Labels, budget: Training, optimiser: Adam, *, seed: int,
+           progress: str | None = None,
+           on_epoch: Callable[[int], None] | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches of all epochs, on the network's device and in its type; sets the optimiser's rate for each epoch.
+
+    Each epoch has all clips once, in an order of its own; its last batch may be smaller. Clips are gathered batch by
+    batch, so a memory map is never read whole.
+
+    Yields:
+        Features [clips, frames, inputs] and labels [clips].
+
+    Raises:
+        UserError: There is no clip, the numbers of clips and labels differ, a label is not one of the outputs, or
+            features do not fit the network or are not finite.
+    """
+    wanted = torch.as_tensor(labels, device=net.readout.device).to(torch.int64)
+    if len(wanted) == 0:
+        raise UserError("there are no clips to train on", where="training set", remedy="check the corpus and the split")
+    if len(features) != len(wanted):
+        raise UserError(f"has {len(features)} clips and {len(wanted)} labels", where="training set",
+                        remedy="give one label per clip")
+    if int(wanted.min()) < 0 or int(wanted.max()) >= net.outputs:
+        raise UserError(f"has labels from {int(wanted.min())} to {int(wanted.max())}; the network has {net.outputs} "
+                        "outputs", where="training set", remedy="use the vocabulary that the model was made for")
+    generator = torch.Generator().manual_seed(seed)
+    batches = math.ceil(len(wanted) / budget.batch_size)
+    with tqdm(total=budget.epochs * batches, desc=progress, unit="batch", disable=progress is None) as bar:
+        for epoch in range(budget.epochs):
+            optimiser.rate = cosine_rate(budget.learning_rate, epoch, budget.epochs)
+            for chosen in torch.split(torch.randperm(len(wanted), generator=generator), budget.batch_size):
+                batch = torch.as_tensor(features[chosen.numpy()]).to(net.readout)
+                net.check(batch)
+                if not bool(torch.isfinite(batch).all()):
+                    raise UserError("holds features that are not finite", where="training set",
+                                    remedy="compute the features again")
+                yield batch, wanted[chosen.to(wanted.device)]
+                bar.update()
+            if on_epoch is not None:
+                on_epoch(epoch)
+
+
+@torch.no_grad()
+def train(net: RecurrentLIF, features: Features, labels: Labels, budget: Training, *, seed: int,
+          rule: Form = "prototype", parts: Parts = ("hidden", "readout"), progress: str | None = None,
+          on_epoch: Callable[[int], None] | None = None) -> None:
+    """Train ``net`` in place by Traces Propagation, with fresh optimiser state and an update at each time step.
+
+    A batch of one clip, or of one class, changes hidden weights only by Adam's momentum: its own hidden gradient is
+    zero by construction.
+
+    Args:
+        features: N clips.
+        labels: [N], integers.
+        budget: Learning rate, epochs, batch size.
+        seed: Of the order of the clips.
+        rule: The form of the rule; see :func:`edgekws.traces_propagation.rule.best_rule`.
+        parts: What is trained: all, or ``("readout",)`` alone.
+        progress: Label of a progress bar, if one is wanted.
+        on_epoch: Called after each epoch with its number (from 0).
+
+    Raises:
+        UserError: The clips do not fit the network (see :func:`epochs`), or the rule does not.
+    """
+    local = make_rule(net, rule, hidden="hidden" in parts)
+    optimiser = Adam(local.parameters, budget.learning_rate)
+    for batch, wanted in epochs(net, features, labels, budget, optimiser, seed=seed, progress=progress,
+                                on_epoch=on_epoch):
+        local.begin(wanted)
+        for frame in batch.unbind(1):
+            optimiser.step(local.step(frame))
