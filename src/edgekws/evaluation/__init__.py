@@ -1,0 +1,1 @@
+"""What is made of the metrics: intervals, the claims ledger and its verdicts, the style of the figures."""

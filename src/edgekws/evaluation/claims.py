@@ -1,0 +1,461 @@
+"""The claims ledger: what the papers say, held against what a run measured. The rules are told in docs/verdicts.md.
+
+Claims are data (``claims/<paper>.yaml``); a verdict is a pure function of the claim, our number with its interval and
+facts about the corpus it was measured on.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from edgekws import files
+from edgekws.errors import UserError
+from edgekws.evaluation.statistics import Interval, t_half_width
+
+GSC_V2_SHA256 = "af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58"
+"""The upstream archive speech_commands_v0.02.tar.gz."""
+
+Verdict = Literal["replicated", "direction_only", "not_replicated", "effect_seen_on_synthetic", "not_testable",
+                  "not_run"]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+
+VERDICT_LABELS: dict[Verdict, str] = {
+    "replicated": "replicated", "direction_only": "direction only", "not_replicated": "not replicated",
+    "effect_seen_on_synthetic": "effect seen on synthetic speech", "not_testable": "not testable", "not_run": "not run"}
+
+Requirement = Literal["gsc_v2", "gpu", "nmnist", "shd", "dvs_gesture", "cifar10_dvs", "cifar10", "loihi2", "truenorth",
+                      "jetson", "heysnips_v2", "heysnapdragon", "mswc"]
+REQUIREMENT_NAMES: dict[Requirement, str] = {
+    "gsc_v2": "Google Speech Commands v0.02", "gpu": "a GPU", "nmnist": "N-MNIST", "shd": "SHD",
+    "dvs_gesture": "DVS-Gesture", "cifar10_dvs": "CIFAR10-DVS", "cifar10": "CIFAR-10", "loihi2": "a Loihi 2",
+    "truenorth": "a TrueNorth", "jetson": "a Jetson", "heysnips_v2": "HeySnips v2", "heysnapdragon": "HeySnapdragon",
+    "mswc": "MSWC"}
+
+
+# ------------------------------------------------------------------------------------------------ what the papers say
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Uncertainty(_Strict):
+    """The spread a paper gives: a standard deviation over ``n`` repetitions, or just a note."""
+
+    std: float | None = Field(None, ge=0)
+    n: int | None = Field(None, ge=1)
+    population: bool = False  # the std divides by n, not by n - 1
+    note: str = ""
+
+
+class Fact(_Strict):
+    """Something a metrics file must say for the test to be the paper's own, given as a JSON pointer into it."""
+
+    path: str
+    equals: Any = None
+    count: int | None = None  # length of the list found there
+    name: str = Field(description="what it is, for the reader")
+
+
+class Number(_Strict):
+    """A number shown beside a claim's own."""
+
+    name: str
+    experiment: str
+    path: str
+
+
+class Binding(_Strict):
+    """Where our number is: a JSON pointer into ``metrics/<paper>/<experiment>.json``.
+
+    ``path`` leads to ``{"value", "ci_low", "ci_high", "n"}``; ``checks`` instead lead to ``{"holds", "why"}``.
+    ``direction`` says which side of zero the claimed effect is on, for claims that are effects.
+    """
+
+    experiment: str
+    path: str | None = None
+    checks: list[str] = []
+    direction: Literal["higher", "lower"] | None = None
+    expects: list[Fact] = []
+    also: list[Number] = []
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Binding:
+        if (self.path is None) == (not self.checks):
+            raise ValueError("give either a path or checks")
+        return self
+
+
+class Claim(_Strict):
+    id: str = Field(pattern=r"^[a-z]+-\d{2}$")
+    paper: str
+    statement: str
+    value: float | tuple[float, float] | None
+    unit: str | None
+    uncertainty: Uncertainty = Uncertainty()
+    dataset: str
+    requires: list[Requirement]
+    evidence: str
+    doubt: str = ""
+    measured: Binding | None = None
+
+
+class Paper(_Strict):
+    """One file of claims."""
+
+    paper: str
+    title: str
+    authors: str
+    year: int
+    url: str
+    claims: list[Claim]
+
+
+def read_papers(folder: str | Path) -> list[Paper]:
+    """Every ``*.yaml`` of a folder, by file name.
+
+    Raises:
+        UserError: The folder has none, a file is not of the shape above, or an id occurs twice.
+    """
+    papers = [read_paper(path) for path in sorted(Path(folder).glob("*.yaml"))]
+    if not papers:
+        raise UserError("holds no claims (*.yaml)", where=folder, remedy="give the folder claims/ of the repository")
+    seen: set[str] = set()
+    for claim in (claim for paper in papers for claim in paper.claims):
+        if claim.id in seen:
+            raise UserError(f"claim '{claim.id}' occurs twice", where=folder, remedy="give each claim an id of its own")
+        seen.add(claim.id)
+    return papers
+
+
+def read_paper(path: str | Path) -> Paper:
+    """Raises: UserError naming the claim and field that is wrong."""
+    path = files.existing(path, "file of claims")
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        shared = {"paper": found["paper"]}
+        return Paper.model_validate({**found, "claims": [{**shared, **claim} for claim in found["claims"]]})
+    except yaml.YAMLError as error:
+        raise UserError(f"is not valid YAML ({error})", where=path, remedy="mend the file") from error
+    except (TypeError, KeyError) as error:
+        raise UserError("is not a mapping with 'paper' and a list 'claims'", where=path,
+                        remedy="see claims/traces_propagation.yaml for the shape") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        at = ".".join(map(str, first["loc"]))
+        if first["loc"][:1] == ("claims",) and len(first["loc"]) > 1:
+            at = f"{found['claims'][int(first['loc'][1])].get('id', '?')}: {'.'.join(map(str, first['loc'][2:]))}"
+        raise UserError(f"{at}: {first['msg'].lower()}", where=path,
+                        remedy="see claims/traces_propagation.yaml for the shape") from error
+
+
+# ------------------------------------------------------------------------------------------------ what was measured
+class CorpusFacts(BaseModel):
+    """Facts of the corpus as metrics files carry them in ``provenance.corpus``."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    name: str = "unknown"
+    archive: str = ""
+    archive_sha256: str = ""
+    synthetic: bool = False
+    words: list[str] = []
+    clips: int | None = None
+    speakers: int | None = None
+
+    @property
+    def has(self) -> set[str]:
+        """Which requirements this corpus meets."""
+        return {"gsc_v2"} if self.archive_sha256 == GSC_V2_SHA256 and not self.synthetic else set()
+
+    @property
+    def label(self) -> str:
+        """Name and size, short: a number means nothing without them."""
+        if self.synthetic:
+            name = "synthetic speech"
+        else:
+            name = "GSC v0.02" if "gsc_v2" in self.has else self.archive or self.name
+        sizes = [f"{size:,} {what}" for size, what in ((len(self.words) or None, "words"), (self.speakers, "speakers"),
+                                                        (self.clips, "clips")) if size]
+        return f"{name} ({', '.join(sizes)})" if sizes else name
+
+
+def at_pointer(document: Any, pointer: str) -> Any:
+    """The value a JSON pointer (RFC 6901) leads to.
+
+    >>> at_pointer({"a": [{"b/c": 1}]}, "/a/0/b~1c")
+    1
+
+    Raises:
+        KeyError: There is nothing at that place.
+    """
+    if pointer and not pointer.startswith("/"):
+        raise KeyError(pointer)
+    for part in pointer.split("/")[1:]:
+        key = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(document, Mapping) and key in document:
+            document = document[key]
+        elif isinstance(document, list) and key.isdecimal() and int(key) < len(document):
+            document = document[int(key)]
+        else:
+            raise KeyError(pointer)
+    return document
+
+
+def interval_at(metrics: Any, pointer: str) -> Interval:
+    """Raises: KeyError if there is no ``{"value", "n"}`` at the pointer."""
+    found = at_pointer(metrics, pointer)
+    return Interval(found["value"], found.get("ci_low"), found.get("ci_high"), found["n"])
+
+
+def unmet_facts(facts: Iterable[Fact], metrics: Any) -> list[str]:
+    """The names of the facts that do not hold in a metrics file."""
+    def holds(fact: Fact) -> bool:
+        try:
+            found = at_pointer(metrics, fact.path)
+        except KeyError:
+            return False
+        return len(found) == fact.count if fact.count is not None else bool(found == fact.equals)
+
+    return [fact.name for fact in facts if not holds(fact)]
+
+
+# ------------------------------------------------------------------------------------------------ verdicts
+class Judgement(NamedTuple):
+    verdict: Verdict
+    why: str
+
+
+def paper_interval(claim: Claim, confidence: float = 0.95) -> tuple[float, float] | None:
+    """The paper's value with its own spread: Student's t interval of its mean where it gives std and n; a range as it
+    stands; else the bare value twice. ``None`` for a claim without a number.
+    """
+    if claim.value is None:
+        return None
+    if isinstance(claim.value, tuple):
+        return claim.value
+    spread = claim.uncertainty
+    if spread.std is None or spread.n is None or spread.n < 2:
+        return claim.value, claim.value
+    std = spread.std * (spread.n / (spread.n - 1)) ** 0.5 if spread.population else spread.std
+    half = t_half_width(std, spread.n, confidence)
+    return claim.value - half, claim.value + half
+
+
+def effect(ours: Interval, direction: Literal["higher", "lower"]) -> bool:
+    """Our interval lies wholly on the claimed side of zero."""
+    if ours.ci_low is None or ours.ci_high is None:
+        return False
+    return ours.ci_low > 0 if direction == "higher" else ours.ci_high < 0
+
+
+def overlaps(ours: Interval, paper: tuple[float, float]) -> bool:
+    """The two intervals share a point; an interval of ours that does not exist overlaps nothing."""
+    return ours.ci_low is not None and ours.ci_high is not None and ours.ci_low <= paper[1] and paper[0] <= ours.ci_high
+
+
+def judge(claim: Claim, ours: Interval, corpus: CorpusFacts, differences: Iterable[str] = ()) -> Judgement:
+    """The verdict on a claim with a number, measured.
+
+    Args:
+        claim: With a binding that has a path.
+        ours: Our number.
+        corpus: What it was measured on.
+        differences: In what else the test differs from the paper's own.
+    """
+    assert claim.measured is not None
+    direction = claim.measured.direction
+    told = f"ours {spoken(ours, claim.unit)}; paper {spoken_paper(claim.value, claim.uncertainty.std, claim.unit)}"
+    seen = direction is not None and effect(ours, direction)
+    if ours.ci_low is None:
+        return Judgement("not_testable", f"one repetition gives no interval: {told}")
+    if corpus.synthetic:
+        if seen:
+            return Judgement("effect_seen_on_synthetic", f"synthetic speech, so the effect only, not its size: {told}")
+        return Judgement("not_testable", f"synthetic speech cannot test it{_no_effect(direction)}: {told}")
+    lacking = [REQUIREMENT_NAMES[name] for name in claim.requires if name != "gpu" and name not in corpus.has]
+    differing = [*(f"not {name}" for name in lacking), *differences]
+    if differing:
+        where = f"measured on {corpus.label} ({'; '.join(differing)})"
+        if seen:
+            return Judgement("direction_only", f"{where}, so the direction only: {told}")
+        return Judgement("not_testable", f"{where}{_no_effect(direction)}: {told}")
+    paper = paper_interval(claim)
+    if paper is None:
+        return Judgement("not_testable", f"the paper gives no number to compare with: {told}")
+    if overlaps(ours, paper):
+        if direction is None or seen:
+            return Judgement("replicated", f"the intervals overlap: {told}")
+        return Judgement("not_testable", f"our interval holds the paper's value and zero, too wide to tell: {told}")
+    if seen:
+        return Judgement("direction_only", f"same direction, another size: {told}")
+    return Judgement("not_replicated", f"the intervals do not overlap: {told}")
+
+
+def judge_checks(checks: Mapping[str, Mapping[str, Any]]) -> Judgement:
+    """The verdict on an analytic claim: replicated if every check of the implementation holds."""
+    failed = [check["why"] for check in checks.values() if not check["holds"]]
+    passed = [check["why"] for check in checks.values() if check["holds"]]
+    why = [*(f"does not hold: {reason}" for reason in failed), *(f"holds: {reason}" for reason in passed)]
+    return Judgement("not_replicated" if failed else "replicated", "; ".join(why))
+
+
+def _no_effect(direction: str | None) -> str:
+    return "" if direction is None else ", and our interval does not exclude zero"
+
+
+def spoken(ours: Interval, unit: str | None) -> str:
+    """A number as a reader wants it.
+
+    >>> spoken(Interval(9.5, 7.25, 11.75, 30), "percentage points")
+    '9.50 [7.25, 11.75] points, n = 30'
+    """
+    around = "" if ours.ci_low is None else f" [{ours.ci_low:.2f}, {ours.ci_high:.2f}]"
+    return f"{ours.value:.2f}{around}{_unit(unit)}, n = {ours.n}"
+
+
+def spoken_paper(value: float | Sequence[float] | None, std: float | None, unit: str | None) -> str:
+    """A paper's value with the spread it states.
+
+    >>> spoken_paper(81.62, 2.2, "%"), spoken_paper([91, 96], None, "%"), spoken_paper(9.63, None, "x")
+    ('81.62 ± 2.20 %', '91 to 96 %', '9.63×')
+    """
+    if value is None:
+        return "no number"
+    if not isinstance(value, int | float):
+        return f"{value[0]:g} to {value[1]:g}{_unit(unit)}"
+    text = f"{value:.2f}" if std is not None or unit == "percentage points" else f"{value:g}"
+    return f"{text}{'' if std is None else f' ± {std:.2f}'}{_unit(unit)}"
+
+
+def _unit(unit: str | None) -> str:
+    return {None: "", "percentage points": " points", "x": "×"}.get(unit, f" {unit}")
+
+
+# ------------------------------------------------------------------------------------------------ the ledger
+def build_ledger(run: str, claims: str | Path, results: str | Path, provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of ``results/<run>/claims.json``: every claim with our number, the verdict and why.
+
+    Args:
+        run: Name of the run.
+        claims: Folder of the papers' claims.
+        results: Folder of the run's results; metrics are in ``metrics/<paper>/<experiment>.json`` below it.
+        provenance: Of the ledger itself.
+
+    Returns:
+        ``{"schema": 1, "run", "provenance", "papers", "claims"}``, ready for :func:`write_ledger`.
+
+    Raises:
+        UserError: A file of claims or of metrics is malformed.
+    """
+    papers = read_papers(claims)
+    return {
+        "schema": 1, "run": run, "provenance": dict(provenance),
+        "papers": {paper.paper: paper.model_dump(exclude={"paper", "claims"}) for paper in papers},
+        "claims": [entry(claim, Path(results) / "metrics") for paper in papers for claim in paper.claims],
+    }
+
+
+def entry(claim: Claim, metrics: Path) -> dict[str, Any]:
+    """One claim's line of the ledger."""
+    paper = paper_interval(claim)
+    line: dict[str, Any] = {
+        "id": claim.id, "paper": claim.paper, "statement": claim.statement, "unit": claim.unit,
+        "paper_value": list(claim.value) if isinstance(claim.value, tuple) else claim.value,
+        "paper_std": claim.uncertainty.std, "paper_ci_low": paper and paper[0], "paper_ci_high": paper and paper[1],
+        "value": None, "ci_low": None, "ci_high": None, "n": None, "corpus": None,
+        "verdict": "not_run", "why": "", "metrics": [], "also": [],
+        "dataset": claim.dataset, "requires": list(claim.requires), "evidence": claim.evidence, "doubt": claim.doubt}
+    binding = claim.measured
+    if binding is None:
+        needs = [REQUIREMENT_NAMES[name] for name in claim.requires]
+        return {**line, "why": "this part of the paper is not in this version of the workflow"
+                + (f"; it needs {', '.join(needs)}" if needs else "")}
+    path = metrics / claim.paper / f"{binding.experiment}.json"
+    if not path.is_file():
+        return {**line, "why": f"'{binding.experiment}' was not measured in this run"}
+    found = files.read_json(path)
+    corpus = CorpusFacts.model_validate(found.get("provenance", {}).get("corpus", {}))
+    line["also"] = [shown for number in binding.also if (shown := _also(number, metrics / claim.paper))]
+    try:
+        if binding.checks:
+            checks = {pointer: at_pointer(found, pointer) for pointer in binding.checks}
+            verdict, why = judge_checks(checks)
+            return {**line, "corpus": "none (analytic)", "verdict": verdict, "why": why,
+                    "metrics": [f"{path.as_posix()}#{pointer}" for pointer in checks]}
+        assert binding.path is not None
+        ours = interval_at(found, binding.path)
+    except KeyError as error:
+        return {**line, "why": f"'{binding.experiment}' of this run holds no {error.args[0]}"}
+    verdict, why = judge(claim, ours, corpus, unmet_facts(binding.expects, found))
+    return {**line, **ours.as_dict(), "corpus": corpus.label, "verdict": verdict, "why": why,
+            "metrics": [f"{path.as_posix()}#{binding.path}"]}
+
+
+def _also(number: Number, metrics: Path) -> dict[str, Any] | None:
+    path = metrics / f"{number.experiment}.json"
+    if not path.is_file():
+        return None
+    try:
+        ours = interval_at(files.read_json(path), number.path)
+    except KeyError:
+        return None
+    return {"name": number.name, **ours.as_dict(), "metrics": f"{path.as_posix()}#{number.path}"}
+
+
+def verdict_counts(ledger: Mapping[str, Any]) -> dict[str, int]:
+    """How many claims got each verdict, in the order of :data:`VERDICTS`, without those that none got."""
+    given = [claim["verdict"] for claim in ledger["claims"]]
+    return {verdict: given.count(verdict) for verdict in VERDICTS if verdict in given}
+
+
+_COLUMNS = ("id", "paper", "statement", "unit", "paper_value", "paper_std", "value", "ci_low", "ci_high", "n", "corpus",
+            "verdict", "why", "dataset", "doubt")
+
+
+def ledger_csv(ledger: Mapping[str, Any]) -> str:
+    """The ledger as CSV, one line per claim; a range of the paper is written ``low..high``."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, _COLUMNS, extrasaction="ignore", lineterminator="\n")
+    table.writeheader()
+    for claim in ledger["claims"]:
+        value = claim["paper_value"]
+        table.writerow({**claim, "paper_value": "..".join(map(str, value)) if isinstance(value, list) else value})
+    return text.getvalue()
+
+
+def claims_table(claims: Iterable[Mapping[str, Any]]) -> Markup:
+    """Lines of a ledger as an HTML table, without styles of its own."""
+    def sortable(value: Any) -> Any:
+        return value[0] if isinstance(value, list) else "" if value is None else value
+
+    return Markup(_templates().get_template("claims_table.html").render(
+        claims=list(claims), spoken_paper=spoken_paper, sortable=sortable, labels=VERDICT_LABELS,
+        order={verdict: place for place, verdict in enumerate(VERDICTS)}))
+
+
+def ledger_html(ledger: Mapping[str, Any]) -> str:
+    """The ledger as a plain page of its own, a table for each paper."""
+    tables = [(f"{about['title']} ({about['authors']}, {about['year']})",
+               claims_table(claim for claim in ledger["claims"] if claim["paper"] == paper))
+              for paper, about in ledger["papers"].items()]
+    return _templates().get_template("claims_page.html").render(ledger=ledger, tables=tables) + "\n"
+
+
+def _templates() -> Environment:
+    return Environment(loader=PackageLoader("edgekws.evaluation"), autoescape=True, undefined=StrictUndefined)
+
+
+def write_ledger(out: str | Path, ledger: Mapping[str, Any]) -> None:
+    """Write ``<out>.json`` and beside it the same as ``.csv`` and as an ``.html`` page."""
+    out = Path(out)
+    files.write_text(out.with_suffix(".csv"), ledger_csv(ledger))
+    files.write_text(out.with_suffix(".html"), ledger_html(ledger))
+    files.write_json(out, ledger)

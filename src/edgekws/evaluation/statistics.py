@@ -1,0 +1,123 @@
+"""Means and proportions with the uncertainty that belongs to them.
+
+Every interval here is two-sided. The unit that is resampled is the unit that is independent: seeds where one user is
+measured, users where many are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+FEW = 20
+"""Below this many values a bootstrap of the mean is too narrow and Student's t takes its place."""
+
+_DRAWS_AT_ONCE = 4_000_000
+
+
+class Interval(NamedTuple):
+    """A mean or a proportion.
+
+    ``ci_low`` and ``ci_high`` are ``None`` where one value alone (``n == 1``) gives no interval. Identical values give
+    an interval of width zero.
+    """
+
+    value: float
+    ci_low: float | None
+    ci_high: float | None
+    n: int
+
+    def as_dict(self) -> dict[str, float | int | None]:
+        """The fields by name, as metrics files hold them."""
+        return self._asdict()
+
+
+def mean_interval(values: Sequence[float] | Floats, *, confidence: float = 0.95, resamples: int = 10_000,
+                  seed: int = 0) -> Interval:
+    """The mean of independent values with its confidence interval.
+
+    From :data:`FEW` values on this is the percentile bootstrap (Efron & Tibshirani 1993, ch. 13). Fewer values, such
+    as three seeds, get Student's t interval: the bootstrap of three values covers the mean in about three of four
+    cases where it promises 95 %.
+
+    Args:
+        values: One value per independent unit, any unit of measure.
+        confidence: Coverage, between 0 and 1.
+        resamples: Bootstrap resamples.
+        seed: Seed of the bootstrap; the same seed and values give the same interval.
+
+    Raises:
+        ValueError: There are no values, or one of them is not finite.
+    """
+    sample = np.asarray(values, dtype=np.float64)
+    if sample.ndim != 1 or sample.size == 0:
+        raise ValueError(f"a mean needs a row of values, got shape {sample.shape}")
+    if not np.isfinite(sample).all():
+        raise ValueError("a mean needs finite values")
+    n, mean = sample.size, float(sample.mean())
+    if n == 1:
+        return Interval(mean, None, None, 1)
+    if np.ptp(sample) == 0:
+        return Interval(float(sample[0]), float(sample[0]), float(sample[0]), n)
+    if n < FEW:
+        half = t_half_width(float(sample.std(ddof=1)), n, confidence)
+        return Interval(mean, mean - half, mean + half, n)
+    rng = np.random.default_rng(seed)
+    means: list[Floats] = []
+    for left in range(resamples, 0, -max(1, _DRAWS_AT_ONCE // n)):
+        draws = min(left, max(1, _DRAWS_AT_ONCE // n))
+        means.append(sample[rng.integers(0, n, size=(draws, n))].mean(axis=1))
+    low, high = np.quantile(np.concatenate(means), [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(mean, float(low), float(high), n)
+
+
+def clustered_mean_interval(values: Sequence[float] | Floats, clusters: Sequence[Hashable], *,
+                            confidence: float = 0.95, resamples: int = 10_000, seed: int = 0) -> Interval:
+    """The mean over clusters (users): the rows of a user (seeds, folds) are averaged first, then users are resampled.
+
+    Every user weighs the same, however many rows it has; ``n`` is the number of users.
+
+    Raises:
+        ValueError: As :func:`mean_interval`, or the two sequences differ in length.
+    """
+    if len(values) != len(clusters):
+        raise ValueError(f"{len(values)} values but {len(clusters)} clusters")
+    rows: dict[Hashable, list[float]] = {}
+    for cluster, value in zip(clusters, values, strict=True):
+        rows.setdefault(cluster, []).append(float(value))
+    # Sorted, so that the interval does not depend on the order of the rows.
+    means = [float(np.mean(rows[cluster])) for cluster in sorted(rows, key=str)]
+    return mean_interval(means, confidence=confidence, resamples=resamples, seed=seed)
+
+
+def accuracy_interval(correct: int, total: int, *, confidence: float = 0.95) -> Interval:
+    """An accuracy in percent with Wilson's score interval (Wilson 1927), which stays inside 0 to 100 %.
+
+    Raises:
+        ValueError: ``total`` is not positive, or ``correct`` is not between 0 and ``total``.
+    """
+    if total < 1 or not 0 <= correct <= total:
+        raise ValueError(f"{correct} of {total} is no proportion")
+    from scipy.stats import norm
+
+    z = float(norm.ppf((1 + confidence) / 2))
+    share, pull = correct / total, z * z / total
+    centre = (share + pull / 2) / (1 + pull)
+    half = z / (1 + pull) * math.sqrt(share * (1 - share) / total + pull / total / 4)
+    # At the ends the interval reaches 0 or 100 % exactly; rounding must not push it beyond the value itself.
+    low = 0.0 if correct == 0 else centre - half
+    high = 1.0 if correct == total else centre + half
+    return Interval(100 * share, 100 * low, 100 * high, total)
+
+
+def t_half_width(std: float, n: int, confidence: float = 0.95) -> float:
+    """Half the width of Student's t interval of a mean, from the sample standard deviation of ``n >= 2`` values."""
+    from scipy.stats import t
+
+    return float(t.ppf((1 + confidence) / 2, n - 1)) * std / math.sqrt(n)

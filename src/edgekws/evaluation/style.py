@@ -1,0 +1,91 @@
+"""One look for all figures: colours by method, the same bytes on every repetition, and a stamp on synthetic speech."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from edgekws import files
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PAPER_COLOUR, INK, FAINT = "#555555", "#1d2129", "#c9ced6"
+
+
+class Method(NamedTuple):
+    """How a way to adapt is named and drawn."""
+
+    label: str
+    colour: str
+    marker: str
+
+
+# Okabe and Ito's palette: told apart with any colour vision, and by the marker without colour.
+METHODS = {
+    "traces_propagation": Method("Traces Propagation", "#0072b2", "o"),
+    "bptt": Method("BPTT", "#d55e00", "s"),
+    "readout_only": Method("Readout only", "#009e73", "^"),
+    "from_scratch": Method("From scratch", "#b0639a", "D"),
+}
+
+
+def method(name: str) -> Method:
+    """A method's label and looks; one that is not known is drawn in grey under its own name."""
+    return METHODS.get(name, Method(name.replace("_", " "), "#777777", "x"))
+
+
+def shot_label(shot: str) -> str:
+    """
+    >>> shot_label("1"), shot_label("5"), shot_label("all")
+    ('1 clip', '5 clips', 'all clips')
+    """
+    return f"{shot} clip" if shot == "1" else f"{shot} clips"
+
+
+def use() -> None:
+    """Set matplotlib's defaults for this process."""
+    import matplotlib as mpl
+
+    mpl.rcParams.update({
+        "svg.hashsalt": "edgekws", "svg.fonttype": "path", "font.family": "DejaVu Sans", "font.size": 9.5,
+        "axes.titlesize": 10, "axes.titleweight": "bold", "axes.titlelocation": "left", "axes.labelsize": 9.5,
+        "axes.edgecolor": INK, "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK, "ytick.color": INK,
+        "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.8, "axes.grid": True,
+        "axes.grid.axis": "y", "axes.axisbelow": True, "grid.color": "#e6e8ec", "grid.linewidth": 0.8,
+        "legend.frameon": False, "figure.dpi": 110, "figure.facecolor": "white", "figure.constrained_layout.use": True,
+    })
+
+
+def save(fig: Figure, name: str, folder: str | Path, *, synthetic: bool) -> None:
+    """Write ``<folder>/<name>.svg`` and ``.png``; the same figure gives the same bytes.
+
+    Args:
+        fig: The figure.
+        name: File name without suffix.
+        folder: Made if missing.
+        synthetic: Stamp the figure: it shows synthetic speech.
+    """
+    if synthetic:
+        stamp(fig)
+    for suffix, metadata in (("svg", {"Date": None, "Creator": None}), ("png", {"Software": None})):
+        with files.writing(Path(folder) / f"{name}.{suffix}") as part:
+            fig.savefig(part, format=suffix, metadata=metadata, dpi=160)
+
+
+def stamp(fig: Figure) -> None:
+    """Write "synthetic speech" onto the figure, where a copied picture keeps it."""
+    fig.suptitle("synthetic speech", x=0.995, ha="right", fontsize=8, style="italic", color="#7a3e00")
+
+
+def point(axes: Axes, x: float, interval: dict[str, Any], looks: Method, *, label: str | None = None,
+          hollow: bool = False) -> None:
+    """A mean with its interval as a bar; without an interval (one repetition), the mean alone."""
+    low, high = interval["ci_low"], interval["ci_high"]
+    bars: Sequence[Sequence[float]] | None = None
+    if low is not None:
+        bars = [[interval["value"] - low], [high - interval["value"]]]
+    axes.errorbar([x], [interval["value"]], yerr=bars, fmt=looks.marker, color=looks.colour, label=label, capsize=2.5,
+                  markersize=6, markerfacecolor="white" if hollow else looks.colour, elinewidth=1.4, zorder=3)

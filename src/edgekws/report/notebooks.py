@@ -1,0 +1,51 @@
+"""Execute a notebook with papermill, strictly: what papermill accepts in silence is refused here."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from edgekws import files
+from edgekws.errors import UserError, did_you_mean
+
+
+def execute(notebook: str | Path, out: str | Path, parameters: Mapping[str, str]) -> None:
+    """Execute ``notebook`` in the present folder and write the executed copy.
+
+    Times and paths are left out of the copy, so that the same inputs give the same file.
+
+    Args:
+        notebook: Template with a cell tagged ``parameters``.
+        out: Executed copy to write; nothing is left behind if a cell fails.
+        parameters: Values by name; each name must be in the tagged cell.
+
+    Raises:
+        UserError: The notebook is missing or is none, it does not know a parameter, or one of its cells failed.
+    """
+    import nbformat
+    import papermill
+
+    notebook = files.existing(notebook, "notebook")
+    try:
+        known = papermill.inspect_notebook(str(notebook))
+    except (nbformat.reader.NotJSONError, nbformat.ValidationError) as error:
+        raise UserError("is not a notebook", where=notebook, remedy="give an .ipynb file") from error
+    for name in parameters:
+        if name not in known:
+            raise UserError(f"does not know the parameter '{name}'", where=notebook, remedy=did_you_mean(name, known))
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / "executed.ipynb"
+        try:
+            papermill.execute_notebook(str(notebook), str(made), parameters=dict(parameters), kernel_name="python3",
+                                       progress_bar=False)
+        except papermill.PapermillExecutionError as error:
+            raise UserError(f"cell {error.exec_count} failed: {error.ename}: {error.evalue}", where=notebook,
+                            remedy="check the files that its parameters name") from error
+        executed = nbformat.read(made, as_version=4)  # type: ignore[no-untyped-call]
+    executed.metadata.pop("papermill", None)
+    for number, cell in enumerate(executed.cells):
+        cell.id = f"cell-{number}"
+        for name in ("papermill", "execution"):
+            cell.metadata.pop(name, None)
+    files.write_text(out, nbformat.writes(executed) + "\n")  # type: ignore[no-untyped-call]

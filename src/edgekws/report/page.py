@@ -1,0 +1,224 @@
+"""Gather what a run left in its folder and set it as one HTML page: no network, no file beside it."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from edgekws import files
+from edgekws.errors import UserError
+from edgekws.evaluation import claims, style
+
+_EXPERIMENTS = {
+    "one_user": "One user left out, per-set normalisation (the paper's protocol)",
+    "many_users": "Many users, frozen normalisation",
+    "many_users_per_set": "Many users, per-set normalisation",
+    "many_users_tuned": "Many users, budget tuned on validation users",
+}
+_ORDER = {name: place for place, name in enumerate(_EXPERIMENTS)}
+_PRETTY_CORPUS = ("name", "archive", "archive_sha256", "speakers", "clips")
+
+
+def build(results: str | Path, out: str | Path, *, deviations: str | Path | None = None,
+          config: str | Path | None = None) -> None:
+    """Write the report of a run.
+
+    Args:
+        results: ``results/<run>``: ``claims.json`` is needed; ``metrics``, ``figures``, ``notebooks`` and
+            ``benchmarks`` are shown as far as they are there.
+        out: Page to write.
+        deviations: Where the papers are silent, what was chosen (Markdown).
+        config: The run's whole configuration (JSON).
+
+    Raises:
+        UserError: A file is missing or malformed.
+    """
+    results, out = Path(results), Path(out)
+    ledger = files.read_json(results / "claims.json")
+    if ledger.get("schema") != 1:
+        raise UserError("is no ledger of schema 1", where=results / "claims.json", remedy="build the claims again")
+    experiments = read_experiments(results / "metrics")
+    rulegraph = results / "figures" / "rulegraph.svg"
+    corpora = [ledger["provenance"].get("corpus", {})] + [found["corpus"] for found in experiments]
+    templates = Environment(loader=PackageLoader("edgekws.report"), autoescape=True, undefined=StrictUndefined,
+                            trim_blocks=True, lstrip_blocks=True)
+    templates.filters.update(interval=interval, signed=lambda found: interval(found, sign="+"), shot=style.shot_label)
+    source = PackageLoader("edgekws.report")
+    page = templates.get_template("report.html").render(
+        ledger=ledger,
+        css=Markup(source.get_source(templates, "report.css")[0]),
+        js=Markup(source.get_source(templates, "report.js")[0]),
+        synthetic=any(corpus.get("synthetic") for corpus in corpora),
+        corpus=claims.CorpusFacts.model_validate(corpora[0]).label,
+        counts=claims.verdict_counts(ledger), labels=claims.VERDICT_LABELS,
+        key=key_figures(ledger), papers=by_paper(ledger),
+        figures=read_figures(results / "figures"), experiments=experiments,
+        tuned=tuned_against_published(experiments), method=style.method,
+        deviations=None if deviations is None else markdown(files.existing(deviations, "list of deviations")),
+        cost=read_cost(results / "benchmarks"),
+        config=None if config is None else json.dumps(files.read_json(config), indent=2, ensure_ascii=False),
+        provenance=provenance_lines(ledger["provenance"]),
+        notebooks=[(path.stem.replace("_", " "), Path(os.path.relpath(path, out.parent)).as_posix())
+                   for path in sorted((results / "notebooks").glob("*.ipynb"))],
+        rulegraph=Markup(rulegraph.read_text(encoding="utf-8")) if rulegraph.is_file() else None)
+    files.write_text(out, page + "\n")
+
+
+# ------------------------------------------------------------------------------------------------ claims
+def key_figures(ledger: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The measured claims, in groups of one unit that share an axis; places on it in percent of its width."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for claim in ledger["claims"]:
+        if claim["value"] is not None and claim["paper_value"] is not None:
+            groups.setdefault(claim["unit"] or "", []).append(claim)
+    return [{"unit": unit, **_axis(found)} for unit, found in groups.items()]
+
+
+def _axis(found: list[dict[str, Any]]) -> dict[str, Any]:
+    ends = [value for claim in found for other in (claim, *claim["also"])
+            for value in (other["value"], other["ci_low"], other["ci_high"]) if value is not None]
+    ends += [claim[name] for claim in found for name in ("paper_ci_low", "paper_ci_high")]
+    if found[0]["unit"] != "%":
+        ends.append(0.0)  # the line of no effect belongs on the axis of an effect
+    low, high = min(ends), max(ends)
+    step = next(size for size in (1, 2, 5, 10, 20, 50, 100, 1000, 1e9) if (high - low) / size <= 6)
+    low, high = step * (low // step), step * -(-high // step)
+    span = (high - low) or 1.0
+
+    def place(value: float) -> float:
+        return float(round(100 * (value - low) / span, 2))
+
+    def bar(first: float | None, last: float | None) -> dict[str, float] | None:
+        if first is None or last is None:
+            return None
+        return {"left": place(first), "width": round(place(last) - place(first), 2)}
+
+    rows = [{"claim": claim, "paper": None if isinstance(claim["paper_value"], list) else place(claim["paper_value"]),
+             "paper_bar": bar(claim["paper_ci_low"], claim["paper_ci_high"]), "ours": place(claim["value"]),
+             "ours_bar": bar(claim["ci_low"], claim["ci_high"]),
+             "also": [{**other, "at": place(other["value"]), "bar": bar(other["ci_low"], other["ci_high"])}
+                      for other in claim["also"]]} for claim in found]
+    ticks = [{"at": place(low + step * index), "text": f"{low + step * index:g}"}
+             for index in range(round(span / step) + 1)]
+    return {"rows": rows, "ticks": ticks}
+
+
+def by_paper(ledger: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Each paper with its tables of claims, tested and not run; papers of which nothing was run come last."""
+    papers = []
+    for name, about in ledger["papers"].items():
+        own = [claim for claim in ledger["claims"] if claim["paper"] == name]
+        tested = [claim for claim in own if claim["verdict"] != "not_run"]
+        rest = [claim for claim in own if claim["verdict"] == "not_run"]
+        papers.append({"name": name, **about, "tested": claims.claims_table(tested) if tested else None,
+                       "rest": claims.claims_table(rest) if rest else None, "untested": len(rest)})
+    return sorted(papers, key=lambda paper: paper["tested"] is None)
+
+
+# ------------------------------------------------------------------------------------------------ metrics and figures
+def read_experiments(metrics: Path) -> list[dict[str, Any]]:
+    """Name, corpus and summary of every experiment below ``metrics/<paper>/``."""
+    found = []
+    paths = sorted(metrics.glob("*/*.json"), key=lambda path: (path.parent.name, _ORDER.get(path.stem, 99), path.stem))
+    for path in paths:
+        content = files.read_json(path)
+        if "summary" in content:
+            corpus = content.get("provenance", {}).get("corpus", {})
+            found.append({"name": path.stem, "title": _EXPERIMENTS.get(path.stem, path.stem.replace("_", " ")),
+                          "corpus": corpus, "summary": content["summary"], "base": content.get("base", {})})
+    return found
+
+
+def tuned_against_published(experiments: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Gains with the published and with the tuned budget, where both were measured."""
+    summary = {found["name"]: found["summary"] for found in experiments}
+    published, tuned = summary.get("many_users", {}), summary.get("many_users_tuned", {})
+    return [{"method": method, "shot": shot, "published": published[method][shot], "tuned": cell}
+            for method, shots in tuned.items() for shot, cell in shots.items() if shot in published.get(method, {})]
+
+
+def interval(found: Mapping[str, Any] | None, *, sign: str = "") -> Markup:
+    """A mean with its interval.
+
+    >>> str(interval({"value": 9.5, "ci_low": 8.0, "ci_high": 11.0}, sign="+"))
+    '<b>+9.5</b> <span class="ci">[+8.0, +11.0]</span>'
+    """
+    if found is None:
+        return Markup("–")
+    value = Markup("<b>{}</b>").format(f"{found['value']:{sign}.1f}")
+    if found["ci_low"] is None:
+        return value
+    around = f"[{found['ci_low']:{sign}.1f}, {found['ci_high']:{sign}.1f}]"
+    return value + Markup(' <span class="ci">{}</span>').format(around)
+
+
+def read_figures(folder: Path) -> list[dict[str, Any]]:
+    """The figures that have a caption (``figures/<paper>.json``: title, caption, alt by name), as data URLs."""
+    found = []
+    for captions in sorted(folder.glob("*.json")):
+        for name, about in files.read_json(captions).items():
+            path = folder / f"{name}.svg"
+            if not path.is_file():
+                raise UserError(f"has a caption for '{name}', but there is no such figure", where=captions,
+                                remedy="build the figures again")
+            data = base64.b64encode(path.read_bytes()).decode()
+            found.append({"name": name, **about, "src": f"data:image/svg+xml;base64,{data}"})
+    return found
+
+
+# ------------------------------------------------------------------------------------------------ how it was made
+def markdown(path: Path) -> Markup:
+    """Markdown as HTML, its headings two levels down; HTML inside it is shown, not obeyed."""
+    import mistune
+
+    page = str(mistune.create_markdown(escape=True, plugins=["table"])(path.read_text(encoding="utf-8")))
+    page = re.sub(r"<h1>.*?</h1>", "", page, count=1, flags=re.DOTALL)
+    return Markup(re.sub(r"(</?h)(\d)", lambda found: f"{found[1]}{min(6, int(found[2]) + 1)}", page))
+
+
+def read_cost(folder: Path) -> dict[str, Any] | None:
+    """Wall time, CPU time and peak memory by step, from Snakemake's benchmark files; seeds of a step are summed."""
+    steps: dict[str, dict[str, Any]] = {}
+    for path in sorted(folder.rglob("*.tsv")):
+        name = re.sub(r"_seed-?\d+$", "", path.relative_to(folder).with_suffix("").as_posix())
+        step = steps.setdefault(name, {"name": name, "jobs": 0, "wall": 0.0, "cpu": 0.0, "memory": 0.0})
+        with path.open(encoding="utf-8", newline="") as handle:
+            for row in csv.DictReader(handle, delimiter="\t"):
+                step["jobs"] += 1
+                step["wall"] += _measured(row.get("s"))
+                step["cpu"] += _measured(row.get("cpu_time"))
+                step["memory"] = max(step["memory"], _measured(row.get("max_rss")))
+    if not steps:
+        return None
+    rows = list(steps.values())
+    return {"rows": rows, "wall": sum(row["wall"] for row in rows), "cpu": sum(row["cpu"] for row in rows),
+            "jobs": sum(row["jobs"] for row in rows), "memory": max(row["memory"] for row in rows)}
+
+
+def _measured(text: str | None) -> float:
+    """A cell of a benchmark file; Snakemake writes ``-`` or ``NA`` for what a job was too short to have measured."""
+    try:
+        return float(text or 0)
+    except ValueError:
+        return 0.0
+
+
+def provenance_lines(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Provenance as lines to read."""
+    corpus = provenance.get("corpus", {})
+    lines = [("Code", provenance.get("code")), ("Python", provenance.get("python")),
+             ("Platform", provenance.get("platform")), ("Device", provenance.get("device"))]
+    lines += [(f"Corpus: {name.replace('_', ' ')}", corpus.get(name)) for name in _PRETTY_CORPUS]
+    lines.append(("Corpus: words", ", ".join(corpus.get("words", []))))
+    packages = provenance.get("packages", {})
+    lines.append(("Packages", ", ".join(f"{name} {version}" for name, version in packages.items())))
+    return [(name, str(value)) for name, value in lines if value not in (None, "")]

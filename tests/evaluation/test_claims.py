@@ -1,0 +1,284 @@
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgekws.errors import UserError
+from edgekws.evaluation import claims
+from edgekws.evaluation.claims import GSC_V2_SHA256, Claim, CorpusFacts
+from edgekws.evaluation.statistics import Interval
+
+CLAIMS = Path(__file__).parents[2] / "claims"
+GSC = CorpusFacts(name="gsc", archive="speech_commands_v0.02.tar.gz", archive_sha256=GSC_V2_SHA256, words=["yes", "no"])
+SUBSET = CorpusFacts(name="gsc", archive="subset.tar.gz", archive_sha256="1" * 64, words=["yes", "no"])
+SYNTHETIC = CorpusFacts(name="synthetic", archive="s.tar", archive_sha256="2" * 64, synthetic=True)
+
+
+def claim(*, direction="higher", value=10.0, std=None, n=None, population=False, requires=("gsc_v2", "gpu"), unit="%"):
+    return Claim.model_validate({
+        "id": "xx-01", "paper": "x", "statement": "It helps.", "value": value, "unit": unit, "dataset": "GSC",
+        "uncertainty": {"std": std, "n": n, "population": population}, "requires": list(requires), "evidence": "none",
+        "measured": {"experiment": "one", "path": "/summary/gain", "direction": direction}})
+
+
+# ------------------------------------------------------------------------------------------------ each rule
+@pytest.mark.parametrize(("ours", "corpus", "verdict"), [
+    ((9.5, 8.0, 11.0), GSC, "replicated"),
+    ((5.0, 4.0, 6.0), GSC, "direction_only"),
+    ((-5.0, -6.0, -4.0), GSC, "not_replicated"),
+    ((0.0, -1.0, 1.0), GSC, "not_replicated"),
+    ((5.0, -20.0, 30.0), GSC, "not_testable"),
+    ((9.5, None, None), GSC, "not_testable"),
+    ((9.5, 8.0, 11.0), SUBSET, "direction_only"),
+    ((0.5, -1.0, 2.0), SUBSET, "not_testable"),
+    ((-5.0, -6.0, -4.0), SUBSET, "not_testable"),
+    ((9.5, 8.0, 11.0), SYNTHETIC, "effect_seen_on_synthetic"),
+    ((0.5, -1.0, 2.0), SYNTHETIC, "not_testable"),
+    ((9.5, None, None), SYNTHETIC, "not_testable"),
+])
+def test_verdict_on_an_effect(ours, corpus, verdict):
+    found = claims.judge(claim(), Interval(*ours, n=30), corpus)
+    assert found.verdict == verdict
+    assert f"ours {ours[0]:.2f}" in found.why
+    assert "paper 10 %" in found.why
+
+
+@pytest.mark.parametrize(("ours", "corpus", "verdict"), [
+    ((81.0, 78.0, 83.0), GSC, "replicated"),
+    ((70.0, 69.0, 71.0), GSC, "not_replicated"),
+    ((81.0, 78.0, 83.0), SUBSET, "not_testable"),
+    ((81.0, 78.0, 83.0), SYNTHETIC, "not_testable"),
+])
+def test_verdict_on_an_accuracy(ours, corpus, verdict):
+    found = claims.judge(claim(direction=None, value=81.62, std=2.2, n=10), Interval(*ours, n=10), corpus)
+    assert found.verdict == verdict
+
+
+def test_lower_is_the_other_side_of_zero():
+    worse = claim(direction="lower", value=-4.0)
+    assert claims.judge(worse, Interval(-3.0, -4.5, -1.5, 9), GSC).verdict == "replicated"
+    assert claims.judge(worse, Interval(-1.0, -1.5, -0.5, 9), GSC).verdict == "direction_only"
+    assert claims.judge(worse, Interval(3.0, 1.5, 4.5, 9), GSC).verdict == "not_replicated"
+
+
+def test_another_protocol_on_the_right_corpus_is_not_the_papers_test():
+    found = claims.judge(claim(), Interval(9.5, 8.0, 11.0, 3), GSC, ["not the paper's speaker"])
+    assert found.verdict == "direction_only"
+    assert "not the paper's speaker" in found.why
+    assert "not Google Speech Commands v0.02" not in found.why
+
+
+def test_the_corpus_is_known_by_its_checksum_not_its_name():
+    assert GSC.has == {"gsc_v2"}
+    assert GSC.model_copy(update={"archive_sha256": "0" * 64}).has == set()
+    assert GSC.model_copy(update={"synthetic": True}).has == set()
+
+
+def test_a_gpu_is_not_required_once_measured_but_other_things_are():
+    ours = Interval(9.5, 8.0, 11.0, 30)
+    assert claims.judge(claim(requires=["gpu"]), ours, SUBSET).verdict == "replicated"
+    assert claims.judge(claim(requires=["gsc_v2", "loihi2"]), ours, GSC).verdict == "direction_only"
+
+
+def test_a_claim_without_a_number_cannot_be_compared():
+    assert claims.judge(claim(value=None), Interval(9.5, 8.0, 11.0, 30), GSC).verdict == "not_testable"
+
+
+@given(st.lists(st.floats(-200, 200), min_size=3, max_size=3), st.sampled_from(["higher", "lower", None]),
+       st.one_of(st.none(), st.floats(-200, 200), st.tuples(st.floats(-9, 9), st.floats(10, 99))),
+       st.lists(st.sampled_from(list(claims.REQUIREMENT_NAMES)), unique=True),
+       st.sampled_from([GSC, SUBSET, SYNTHETIC]))
+def test_synthetic_speech_never_replicates_anything(numbers, direction, value, requires, facts):
+    low, middle, high = sorted(numbers)
+    corpus = facts.model_copy(update={"synthetic": True})
+    said = claim(direction=direction, value=value, requires=requires)
+    found = claims.judge(said, Interval(middle, low, high, 5), corpus)
+    assert found.verdict in {"effect_seen_on_synthetic", "not_testable"}
+
+
+@given(st.lists(st.floats(-200, 200), min_size=3, max_size=3), st.sampled_from(["higher", "lower", None]))
+def test_another_real_corpus_never_replicates_nor_refutes(numbers, direction):
+    low, middle, high = sorted(numbers)
+    found = claims.judge(claim(direction=direction), Interval(middle, low, high, 5), SUBSET)
+    assert found.verdict in {"direction_only", "not_testable"}
+
+
+def test_checks_replicate_only_together():
+    good, bad = {"holds": True, "why": "it is so"}, {"holds": False, "why": "it is not"}
+    assert claims.judge_checks({"/a": good, "/b": good}) == ("replicated", "holds: it is so; holds: it is so")
+    assert claims.judge_checks({"/a": good, "/b": bad}) == (
+        "not_replicated", "does not hold: it is not; holds: it is so")
+
+
+# ------------------------------------------------------------------------------------------------ intervals, pointers
+def test_the_papers_interval():
+    # t(0.975, 9) = 2.262157; a population std of 2.2 over 10 is a sample std of 2.2 sqrt(10/9)
+    assert claims.paper_interval(claim(value=81.62, std=2.2, n=10)) == pytest.approx((80.0462, 83.1938), abs=1e-4)
+    low, high = claims.paper_interval(claim(value=81.62, std=2.2, n=10, population=True))
+    assert (low + high) / 2 == pytest.approx(81.62)
+    assert high - low == pytest.approx(2 * 2.262157 * 2.2 / 3, abs=1e-5)
+    assert claims.paper_interval(claim(value=95.0)) == (95.0, 95.0)
+    assert claims.paper_interval(claim(value=[91, 96])) == (91, 96)
+    assert claims.paper_interval(claim(value=None)) is None
+
+
+def test_touching_intervals_overlap():
+    assert claims.overlaps(Interval(1, 0, 2, 3), (2, 3))
+    assert not claims.overlaps(Interval(1, 0, 1.99, 3), (2, 3))
+    assert not claims.overlaps(Interval(1, None, None, 1), (0, 3))
+
+
+def test_json_pointers():
+    document = {"a": [10, {"b/c": 1, "~": 2}], "": 3}
+    assert claims.at_pointer(document, "") is document
+    assert claims.at_pointer(document, "/a/0") == 10
+    assert claims.at_pointer(document, "/a/1/~0") == 2
+    assert claims.at_pointer(document, "/") == 3
+    for nothing in ("/b", "/a/2", "/a/x", "/a/0/0", "a"):
+        with pytest.raises(KeyError):
+            claims.at_pointer(document, nothing)
+
+
+# ------------------------------------------------------------------------------------------------ the files
+def test_every_claim_of_the_papers_is_there():
+    papers = {paper.paper: paper.claims for paper in claims.read_papers(CLAIMS)}
+    assert {name: len(found) for name, found in papers.items()} == {"neuedge": 19, "onda": 17, "traces_propagation": 22}
+    bound = [found.id for found in papers["traces_propagation"] if found.measured]
+    assert bound == ["tp-01", "tp-02", "tp-03", "tp-04", "tp-05", "tp-06", "tp-07", "tp-17", "tp-18"]
+    assert not any(found.measured for name in ("neuedge", "onda") for found in papers[name])
+
+
+def test_the_gains_are_the_differences_of_the_accuracies():
+    value = {found.id: found.value for found in claims.read_paper(CLAIMS / "traces_propagation.yaml").claims}
+    for gain, after in (("tp-05", "tp-02"), ("tp-06", "tp-03"), ("tp-07", "tp-04")):
+        assert value[gain] == pytest.approx(value[after] - value["tp-01"])
+
+
+def paper_file(folder, name="x", **changes):
+    one = {"id": "xx-01", "statement": "It helps.", "value": 10.0, "unit": "%", "dataset": "GSC", "requires": [],
+           "evidence": "none", "measured": {"experiment": "one", "path": "/gain", "direction": "higher"}} | changes
+    path = folder / f"{name}.yaml"
+    about = {"paper": name, "title": "T", "authors": "A", "year": 2026, "url": "u"}
+    path.write_text(json.dumps({**about, "claims": [one]}))
+    return path
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"requires": ["a_time_machine"]}, "xx-01: requires.0"),
+    ({"measured": {"experiment": "one"}}, "xx-01: measured: .*either a path or checks"),
+    ({"valeu": 3}, "xx-01: valeu"),
+    ({"id": "no number"}, "no number: id"),
+])
+def test_a_malformed_claim_is_named(tmp_path, changes, message):
+    with pytest.raises(UserError, match=message):
+        claims.read_paper(paper_file(tmp_path, **changes))
+
+
+def test_malformed_files_and_folders(tmp_path):
+    with pytest.raises(UserError, match="holds no claims"):
+        claims.read_papers(tmp_path)
+    (tmp_path / "a.yaml").write_text("- just a list")
+    with pytest.raises(UserError, match="is not a mapping"):
+        claims.read_papers(tmp_path)
+    (tmp_path / "a.yaml").write_text("{")
+    with pytest.raises(UserError, match="not valid YAML"):
+        claims.read_papers(tmp_path)
+    (tmp_path / "a.yaml").unlink()
+    paper_file(tmp_path, "x")
+    paper_file(tmp_path, "y")
+    with pytest.raises(UserError, match="'xx-01' occurs twice"):
+        claims.read_papers(tmp_path)
+
+
+# ------------------------------------------------------------------------------------------------ the ledger
+@pytest.fixture
+def run(tmp_path):
+    """A folder of claims and a run that measured one of them."""
+    folder, metrics = tmp_path / "claims", tmp_path / "results" / "r" / "metrics" / "x"
+    folder.mkdir()
+    metrics.mkdir(parents=True)
+    paper_file(folder, requires=["gsc_v2"], measured={
+        "experiment": "one", "path": "/gain", "direction": "higher",
+        "expects": [{"path": "/rows/0/user", "equals": "u1", "name": "another user"},
+                    {"path": "/provenance/corpus/words", "count": 2, "name": "other words"}],
+        "also": [{"name": "wider", "experiment": "wide", "path": "/gain"}]})
+    gain = {"value": 9.5, "ci_low": 8.0, "ci_high": 11.0, "n": 3}
+    measured = {"gain": gain, "rows": [{"user": "u1"}], "provenance": {"corpus": GSC.model_dump()}}
+
+    def build(changed=None):
+        (metrics / "one.json").write_text(json.dumps(measured | (changed or {})))
+        return claims.build_ledger("r", folder, tmp_path / "results" / "r", {"code": "1"})
+    build.metrics, build.folder = metrics, folder
+    return build
+
+
+def test_ledger_line(run, tmp_path):
+    (run.metrics / "wide.json").write_text(json.dumps({"gain": {"value": 7.0, "n": 40}}))
+    ledger = run()
+    assert {name: ledger[name] for name in ("schema", "run", "provenance")} == {
+        "schema": 1, "run": "r", "provenance": {"code": "1"}}
+    line, = ledger["claims"]
+    contract = {"id": "xx-01", "paper": "x", "statement": "It helps.", "unit": "%", "paper_value": 10.0, "value": 9.5,
+                "ci_low": 8.0, "ci_high": 11.0, "n": 3, "corpus": "GSC v0.02 (2 words)", "verdict": "replicated",
+                "metrics": [f"{run.metrics.as_posix()}/one.json#/gain"]}
+    assert {name: line[name] for name in contract} == contract
+    assert line["also"] == [{"name": "wider", "value": 7.0, "ci_low": None, "ci_high": None, "n": 40,
+                             "metrics": f"{run.metrics.as_posix()}/wide.json#/gain"}]
+    assert claims.verdict_counts(ledger) == {"replicated": 1}
+
+
+def test_what_the_paper_expects_is_looked_up_in_the_metrics(run):
+    line, = run({"rows": [{"user": "u2"}]})["claims"]
+    assert line["verdict"] == "direction_only"
+    assert "another user" in line["why"]
+    assert "other words" not in line["why"]
+    line, = run({"rows": [], "provenance": {"corpus": {**GSC.model_dump(), "words": ["a"]}}})["claims"]
+    assert "another user; other words" in line["why"]
+
+
+def test_what_was_not_measured_is_not_run(run):
+    line, = run({"gain": {"value": 1.0}})["claims"]
+    assert line["verdict"] == "not_run"
+    (run.metrics / "one.json").unlink()
+    line, = claims.build_ledger("r", run.folder, run.metrics.parents[1], {})["claims"]
+    assert (line["verdict"], line["why"]) == ("not_run", "'one' was not measured in this run")
+    assert line["value"] is None
+    assert line["metrics"] == []
+    paper_file(run.folder, measured=None, requires=["shd", "gpu"])
+    line, = claims.build_ledger("r", run.folder, run.metrics.parents[1], {})["claims"]
+    assert line["verdict"] == "not_run"
+    assert "it needs SHD, a GPU" in line["why"]
+
+
+def test_analytic_claims_need_no_corpus(run):
+    paper_file(run.folder, value=None, measured={"experiment": "one", "checks": ["/checks/a", "/checks/b"]})
+    good, bad = {"holds": True, "why": "yes"}, {"holds": False, "why": "no"}
+    line, = run({"checks": {"a": good, "b": good}})["claims"]
+    assert (line["verdict"], line["corpus"]) == ("replicated", "none (analytic)")
+    line, = run({"checks": {"a": good, "b": bad}})["claims"]
+    assert line["verdict"] == "not_replicated"
+    line, = run({"checks": {"a": good}})["claims"]
+    assert (line["verdict"], line["why"]) == ("not_run", "'one' of this run holds no /checks/b")
+
+
+def test_ledger_files_say_the_same(run, tmp_path):
+    ledger = run()
+    out = tmp_path / "out" / "claims.json"
+    claims.write_ledger(out, ledger)
+    assert json.loads(out.read_text()) == ledger
+    row, = csv.DictReader(io.StringIO(out.with_suffix(".csv").read_text()))
+    assert (row["id"], row["value"], row["verdict"]) == ("xx-01", "9.5", "replicated")
+    page = out.with_suffix(".html").read_text()
+    assert "<b>9.50</b>" in page
+    assert "[8.00, 11.00]" in page
+
+
+def test_the_table_escapes_what_it_is_given(run):
+    paper_file(run.folder, statement="<script>alert(1)</script>")
+    page = claims.ledger_html(run())
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page

@@ -1,0 +1,109 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+from edgekws.evaluation.statistics import FEW, accuracy_interval, clustered_mean_interval, mean_interval, t_half_width
+
+
+def test_students_t_of_three_values():
+    # mean 2, s = 1, t(0.975, 2) = 4.302653: 2 +- 4.302653 / sqrt(3)
+    found = mean_interval([1.0, 2.0, 3.0])
+    assert found.value == 2.0
+    assert (found.ci_low, found.ci_high) == pytest.approx((-0.484138, 4.484138), abs=1e-6)
+    assert found.n == 3
+
+
+def test_bootstrap_of_many_values_is_close_to_the_normal_interval():
+    values = np.random.default_rng(5).normal(50, 10, size=400)
+    found = mean_interval(values, resamples=20_000)
+    half = 1.96 * values.std(ddof=1) / 20
+    assert (found.ci_low, found.ci_high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.06)
+
+
+def test_bootstrap_is_the_quantile_of_resampled_means():
+    values = [0.0] * FEW + [1.0]
+    found = mean_interval(values, resamples=5000, seed=1)
+    # The number of ones in a resample is Binomial(21, 1/21): its 2.5 and 97.5 % quantiles are 0 and 3.
+    assert found.ci_low == 0.0
+    assert found.ci_high == pytest.approx(3 / (FEW + 1))
+
+
+def test_same_seed_same_interval_and_resamples_do_not_depend_on_memory(monkeypatch):
+    values = np.random.default_rng(0).normal(size=50)
+    assert mean_interval(values, seed=3) == mean_interval(values, seed=3)
+    assert mean_interval(values, seed=3) != mean_interval(values, seed=4)
+    whole = mean_interval(values, resamples=999)
+    monkeypatch.setattr("edgekws.evaluation.statistics._DRAWS_AT_ONCE", 1000)
+    assert mean_interval(values, resamples=999) == whole
+
+
+def test_degenerate_values():
+    assert mean_interval([7.0]) == (7.0, None, None, 1)
+    assert mean_interval([7.0, 7.0, 7.0]) == (7.0, 7.0, 7.0, 3)
+    assert mean_interval([0.1] * 60) == (0.1, 0.1, 0.1, 60)
+    for bad in ([], [1.0, float("nan")], [float("inf"), 1.0]):
+        with pytest.raises(ValueError, match="a mean needs"):
+            mean_interval(bad)
+
+
+@pytest.mark.parametrize("size", [3, 10, FEW, 60])
+def test_coverage(size):
+    rng, hits, trials = np.random.default_rng(size), 0, 600
+    for _ in range(trials):
+        found = mean_interval(rng.normal(3, 2, size=size), resamples=400)
+        hits += found.ci_low <= 3 <= found.ci_high
+    # Binomial standard error of 95 % over 600 trials is 0.9 points; the percentile bootstrap of 20 lacks about two.
+    assert 0.90 <= hits / trials <= 0.98
+
+
+@given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=60), st.floats(0.5, 0.99))
+def test_interval_holds_the_mean(values, confidence):
+    found = mean_interval(values, confidence=confidence, resamples=100)
+    tolerance = 1e-9 * (1 + max(map(abs, values)))
+    assert found.ci_low - tolerance <= found.ci_high
+    assert min(values) - tolerance <= found.value <= max(values) + tolerance
+    if len(values) < FEW:
+        assert found.ci_low <= found.value <= found.ci_high
+
+
+def test_clusters_weigh_the_same_however_many_rows_they_have():
+    found = clustered_mean_interval([0.0, 0.0, 0.0, 10.0], ["a", "a", "a", "b"])
+    assert found.value == 5.0
+    assert found.n == 2
+    assert found == mean_interval([0.0, 10.0])
+    assert clustered_mean_interval([10.0, 0.0, 0.0, 0.0], ["b", "a", "a", "a"]) == found
+    with pytest.raises(ValueError, match="2 values but 1 clusters"):
+        clustered_mean_interval([1.0, 2.0], ["a"])
+
+
+def test_repeated_rows_do_not_narrow_a_clustered_interval():
+    users = np.random.default_rng(2).normal(10, 3, size=30)
+    once = clustered_mean_interval(users, list(range(30)), seed=1)
+    thrice = clustered_mean_interval(np.repeat(users, 3), np.repeat(np.arange(30), 3).tolist(), seed=1)
+    assert thrice == pytest.approx(once)
+
+
+def test_wilson():
+    found = accuracy_interval(60, 74)
+    theirs = binomtest(60, 74).proportion_ci(0.95, method="wilson")
+    assert found.value == pytest.approx(81.0811, abs=1e-4)
+    assert (found.ci_low, found.ci_high) == pytest.approx((100 * theirs.low, 100 * theirs.high))
+    assert accuracy_interval(0, 10)[:2] == (0.0, 0.0)
+    assert accuracy_interval(10, 10).ci_high == 100.0
+    assert accuracy_interval(0, 10).ci_high == pytest.approx(27.7533, abs=1e-3)
+    for bad in ((1, 0), (-1, 5), (6, 5)):
+        with pytest.raises(ValueError, match="no proportion"):
+            accuracy_interval(*bad)
+
+
+@given(st.integers(1, 2000).flatmap(lambda total: st.tuples(st.integers(0, total), st.just(total))))
+def test_wilson_stays_inside_and_holds_its_value(counts):
+    found = accuracy_interval(*counts)
+    assert 0 <= found.ci_low <= found.value + 1e-9
+    assert found.value - 1e-9 <= found.ci_high <= 100
+
+
+def test_t_half_width():
+    assert t_half_width(2.0, 4, 0.95) == pytest.approx(3.182446)

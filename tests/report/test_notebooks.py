@@ -1,0 +1,77 @@
+import json
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from edgekws.errors import UserError
+from edgekws.report import notebooks
+
+REPOSITORY = Path(__file__).parents[2]
+TEMPLATE = REPOSITORY / "notebooks" / "traces_propagation.ipynb"
+
+
+def notebook(path, *sources):
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    cells[0].metadata["tags"] = ["parameters"]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), path)
+    return path
+
+
+def test_an_unknown_parameter_is_refused_before_anything_runs(tmp_path):
+    source = notebook(tmp_path / "a.ipynb", "metrics = 'x'", "raise SystemExit")
+    with pytest.raises(UserError, match="does not know the parameter 'metrisc'") as error:
+        notebooks.execute(source, tmp_path / "out.ipynb", {"metrisc": "y"})
+    assert "did you mean 'metrics'?" in str(error.value)
+    assert not (tmp_path / "out.ipynb").exists()
+
+
+def test_what_is_no_notebook_is_refused(tmp_path):
+    with pytest.raises(UserError, match="no such notebook"):
+        notebooks.execute(tmp_path / "none.ipynb", tmp_path / "out.ipynb", {})
+    (tmp_path / "a.ipynb").write_text("not JSON")
+    with pytest.raises(UserError, match="is not a notebook"):
+        notebooks.execute(tmp_path / "a.ipynb", tmp_path / "out.ipynb", {})
+
+
+def execute(results, out="notebook.ipynb"):
+    notebooks.execute(TEMPLATE, results / out, {
+        "metrics": str(results / "metrics" / "traces_propagation"), "figures": str(results / "figures"),
+        "claims": str(REPOSITORY / "claims" / "traces_propagation.yaml")})
+    return json.loads((results / "figures" / "traces_propagation.json").read_text())
+
+
+@pytest.mark.slow
+def test_the_template_draws_every_figure_and_the_same_bytes_again(made_up_run):
+    results = made_up_run()
+    captions = execute(results)
+    assert set(captions) == {"few_shot", "gain_per_user", "forgetting"}
+    assert all(set(about) == {"title", "caption", "alt"} for about in captions.values())
+    assert "81.6 % before" in captions["few_shot"]["caption"]
+    assert "synthetic speech" in captions["gain_per_user"]["caption"]
+    pictures = {path.name: path.read_bytes() for path in sorted((results / "figures").iterdir())}
+    assert set(pictures) == {"traces_propagation.json", *(f"{name}.{suffix}" for name in captions
+                                                          for suffix in ("svg", "png"))}
+    first = (results / "notebook.ipynb").read_bytes()
+    execute(results)
+    assert {path.name: path.read_bytes() for path in sorted((results / "figures").iterdir())} == pictures
+    assert (results / "notebook.ipynb").read_bytes() == first
+
+
+@pytest.mark.slow
+def test_the_template_bears_missing_experiments(made_up_run):
+    results = made_up_run(synthetic=False, experiments=("one_user",))
+    captions = execute(results)
+    assert len(captions) == 3
+    printed = (results / "notebook.ipynb").read_text()
+    missing = "many users; many users, per-set normalisation; many users, tuned budget"
+    assert f"Not measured in this run: {missing}" in printed
+    assert "synthetic" not in captions["few_shot"]["caption"]
+
+
+@pytest.mark.slow
+def test_a_failing_cell_is_told_and_leaves_nothing(tmp_path):
+    with pytest.raises(UserError, match=r"cell \d+ failed: UserError: .* holds no metrics of an experiment"):
+        execute(tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,146 @@
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from edgekws import report
+from edgekws.errors import UserError
+from edgekws.report import page
+
+VOID = {"meta", "br", "img", "rect", "path"}
+
+
+class Checker(HTMLParser):
+    """Collects what a page loads, and that its tags are balanced."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.loads, self.images, self.ids, self.anchors = [], [], [], [], []
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        self.ids += [found["id"]] if "id" in found else []
+        if tag == "img":
+            self.images.append(found)
+        if tag == "a":
+            self.anchors.append(found["href"])
+        elif "src" in found or "href" in found:
+            self.loads.append(found.get("src") or found["href"])
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+
+def add_figures(results):
+    folder = results / "figures"
+    folder.mkdir(exist_ok=True)
+    (folder / "few_shot.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
+    (folder / "traces_propagation.json").write_text(json.dumps(
+        {"few_shot": {"title": "Few-shot", "caption": "What it shows.", "alt": "Points <rising>"}}))
+    (folder / "rulegraph.svg").write_text('<svg role="img"><path d="M0 0"/></svg>')
+    return folder
+
+
+def built(results, tmp_path):
+    (tmp_path / "deviations.md").write_text("# Deviations\n\n## Padding\n\n| a | b |\n|---|---|\n| 1 | <i>2</i> |\n")
+    (tmp_path / "config.json").write_text('{"run": "made_up"}')
+    (results / "notebooks").mkdir()
+    (results / "notebooks" / "traces_propagation.ipynb").write_text("{}")
+    out = results / "report.html"
+    report.build(results, out, deviations=tmp_path / "deviations.md", config=tmp_path / "config.json")
+    return out.read_text()
+
+
+def test_the_page_is_whole_and_needs_nothing_beside_it(made_up_run, tmp_path):
+    results = made_up_run()
+    add_figures(results)
+    text = built(results, tmp_path)
+    checker = Checker()
+    checker.feed(text)
+    assert checker.open == []
+    assert all(load.startswith("data:") for load in checker.loads)
+    assert not re.search(r"@import|url\(", text)
+    assert [image["alt"] for image in checker.images] == ["Points <rising>"]
+    assert len(checker.ids) == len(set(checker.ids))
+    assert {anchor[1:] for anchor in checker.anchors if anchor.startswith("#")} <= set(checker.ids)
+    assert "notebooks/traces_propagation.ipynb" in checker.anchors
+    sections = ["summary", "key", "claims", "figures", "tables", "deviations", "cost", "provenance", "workflow"]
+    assert [name for name in checker.ids if name in sections] == sections
+    assert "&lt;i&gt;2&lt;/i&gt;" in text
+
+
+def test_every_claim_is_on_the_page_once(made_up_run, tmp_path):
+    results = made_up_run()
+    text = built(results, tmp_path)
+    ledger = json.loads((results / "claims.json").read_text())
+    for claim in ledger["claims"]:
+        assert text.count(f'<tr id="{claim["id"]}">') == 1
+
+
+@pytest.mark.parametrize("synthetic", [True, False])
+def test_synthetic_speech_is_announced(made_up_run, tmp_path, synthetic):
+    text = built(made_up_run(synthetic=synthetic), tmp_path)
+    assert ("nothing here replicates a claim" in text) is synthetic
+
+
+def test_a_bare_run_has_a_report(made_up_run):
+    results = made_up_run(experiments=("one_user",))
+    (results / "metrics" / "traces_propagation" / "one_user.json").unlink()
+    ledger = json.loads((results / "claims.json").read_text())
+    for claim in ledger["claims"]:
+        claim.update(value=None, ci_low=None, ci_high=None, n=None, verdict="not_run", also=[])
+    (results / "claims.json").write_text(json.dumps(ledger))
+    report.build(results, results / "report.html")
+    text = (results / "report.html").read_text()
+    assert 'id="key"' not in text
+    assert 'id="deviations"' not in text
+    assert "<b>58</b> not run" in text
+
+
+def test_bad_inputs_are_named(made_up_run, tmp_path):
+    with pytest.raises(UserError, match=r"claims\.json"):
+        report.build(tmp_path, tmp_path / "report.html")
+    results = made_up_run(experiments=("one_user",))
+    folder = add_figures(results)
+    (folder / "few_shot.svg").unlink()
+    with pytest.raises(UserError, match="caption for 'few_shot'"):
+        report.build(results, results / "report.html")
+    (results / "claims.json").write_text('{"schema": 2}')
+    with pytest.raises(UserError, match="schema 1"):
+        report.build(results, results / "report.html")
+    assert not (results / "report.html").exists()
+
+
+def test_cost_sums_seeds_and_bears_what_was_not_measured(made_up_run):
+    cost = page.read_cost(made_up_run(experiments=("one_user",)) / "benchmarks")
+    assert cost["rows"] == [
+        {"name": "claims", "jobs": 1, "wall": 0.4, "cpu": 0.0, "memory": 0.0},
+        {"name": "traces_propagation/base", "jobs": 2, "wall": 90.0, "cpu": 80.0, "memory": 700.0}]
+    assert (cost["wall"], cost["cpu"], cost["jobs"], cost["memory"]) == (90.4, 80.0, 3, 700.0)
+
+
+def test_key_figures_share_an_axis_that_holds_every_number(made_up_run):
+    ledger = json.loads((made_up_run() / "claims.json").read_text())
+    accuracy, gain = page.key_figures(ledger)
+    assert [row["claim"]["id"] for row in accuracy["rows"]] == ["tp-01", "tp-02", "tp-03", "tp-04"]
+    assert [row["claim"]["id"] for row in gain["rows"]] == ["tp-05", "tp-06", "tp-07"]
+    for group in (accuracy, gain):
+        for row in group["rows"]:
+            for bar in (row["paper_bar"], row["ours_bar"], *(other["bar"] for other in row["also"])):
+                assert 0 <= bar["left"] <= bar["left"] + bar["width"] <= 100.01
+        assert (group["ticks"][0]["at"], group["ticks"][-1]["at"]) == (0, 100)
+    assert "0" in [tick["text"] for tick in gain["ticks"]]
+
+
+def test_tuned_is_set_beside_published_where_both_exist():
+    def cell(value):
+        return {"gain": {"value": value}}
+    experiments = [{"name": "many_users", "summary": {"a": {"1": cell(1), "all": cell(2)}}},
+                   {"name": "many_users_tuned", "summary": {"a": {"all": cell(3)}, "b": {"all": cell(4)}}}]
+    assert page.tuned_against_published(experiments) == [
+        {"method": "a", "shot": "all", "published": cell(2), "tuned": cell(3)}]
+    assert page.tuned_against_published(experiments[:1]) == []
