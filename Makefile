@@ -13,11 +13,10 @@ demo: .venv/.main ## The demo replication on embedded synthetic speech, start to
 test: .venv/.test ## All tests
 	.venv/bin/python -m pytest -n 2 --dist worksteal
 
-lint: .venv/.test ## ruff, mypy, snakefmt, Snakemake's own lint
+lint: .venv/.test ## ruff, mypy, snakefmt
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/snakefmt --check --line-length 120 Snakefile workflow
-	.venv/bin/snakemake --lint --configfile config/demo.yaml
 
 gsc_subset: .venv/.main ## The same on real recordings: make gsc_subset ARCHIVE=path/to/archive.tar.gz
 	@test -n "$(ARCHIVE)" || { echo "error: name an archive in GSC's layout: make gsc_subset ARCHIVE=..." >&2; exit 2; }

@@ -20,7 +20,7 @@ include: "workflow/rules/report.smk"
 
 rule all:
     default_target: True
-    localrule: True
     input:
         f"{RUN}/report.html",
         f"{RUN}/claims.json",
+    localrule: True

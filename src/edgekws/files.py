@@ -148,7 +148,7 @@ def read_model(path: str | Path, architecture: str) -> tuple[dict[str, torch.Ten
     try:
         with safe_open(path, framework="pt") as stored:
             metadata: dict[str, Any] = dict(stored.metadata() or {})
-            tensors = {name: stored.get_tensor(name) for name in stored.keys()}
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise UserError(f"is not a readable safetensors model ({error})", where=path,
                         remedy="train it again, or fetch an intact copy") from error

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from edgekws.errors import UserError, did_you_mean
 
@@ -46,6 +46,13 @@ class Synthetic(Settings):
     takes: PositiveInt = Field(3, description="takes of each word by a training speaker")
     user_takes: PositiveInt = Field(5, description="takes of each word by a validation or test speaker")
     noise_db: tuple[float, float] = Field((10.0, 40.0), description="range of the signal-to-noise ratio, dB")
+
+    @field_validator("words", mode="before")
+    @classmethod
+    def _quoted(cls, words: Any) -> Any:
+        if isinstance(words, list) and any(isinstance(word, bool) for word in words):
+            raise ValueError("YAML reads the words yes, no, on and off as true and false: put them in quotes")
+        return words
 
 
 class Corpus(Settings):
@@ -105,18 +112,18 @@ class Methods(Settings):
 class Tuning(Settings):
     """What the tuned experiments choose from, on the validation split's users only."""
 
-    learning_rate: list[PositiveFloat] = Field([1e-4, 3e-4, 1e-3], min_length=1, description="learning rates tried")
-    epochs: list[PositiveInt] = Field([3, 10, 30], min_length=1, description="numbers of epochs tried")
+    learning_rate: list[PositiveFloat] = Field([1e-5, 3e-5, 1e-4, 3e-4], min_length=1, description="learning rates tried")
+    epochs: list[PositiveInt] = Field([3, 10], min_length=1, description="numbers of epochs tried")
     batch_size: list[PositiveInt] = Field([8, 1024], min_length=1, description="batch sizes tried")
     users: PositiveInt = Field(16, description="validation users it is tried on, at most")
-    folds: PositiveInt = Field(2, description="folds of each user it is tried on, at most")
+    folds: PositiveInt = Field(1, description="folds of each user it is tried on, at most")
     shots: Shot = Field("all", description="support clips of each word while tuning")
 
 
 class OneUser(Settings):
     """The paper's protocol: one speaker left out."""
 
-    speaker: str | None = Field("c50f55b8", description="the user; empty takes the training speaker with most clips")
+    speaker: str | None = Field("c50f55b8", description="the user; null takes the training speaker with most distinct takes")
     support_fraction: Fraction = Field(0.8, description="share of each word's clips that goes to the support pool")
     shots: list[Shot] = Field([1, 5, "all"], min_length=1, description="support clips of each word")
     split_seed: int = Field(42, description="seed of the split into support and query")
@@ -233,7 +240,7 @@ def validate(section: type[Section], values: Any, *, where: str = "settings") ->
             known = _names_at(section, first["loc"][:-1])
             raise UserError(f"unknown setting '{name}'", where=where,
                             remedy=did_you_mean(str(first["loc"][-1]), known)) from error
-        raise UserError(f"setting '{name}' is {first['input']!r}: {first['msg'].lower()}", where=where,
+        raise UserError(f"setting '{name}' is {first['input']!r}: {first['msg'].removeprefix('Value error, ')}", where=where,
                         remedy="see the comment beside it in config/default.yaml") from error
 
 

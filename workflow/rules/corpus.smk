@@ -3,10 +3,10 @@
 Inputs: nothing (embedded corpus), a DVC pointer (the whole of GSC v0.02), or the archive that the settings name.
 Outputs: results/<run>/corpus/index.parquet.
 
-DVC locks its repository, so its calls go one at a time: `dvc=1` is all there is (workflow/profiles/default).
+DVC locks its repository, so its calls go one at a time: `dvc=1` is all there is (profiles/default).
 """
 
-ARCHIVE_NAME = r"[^/]+"
+ARCHIVE_NAME = r"[^/]+(?<!\.dvc)"
 
 
 def archive_of_run(wildcards):
@@ -19,8 +19,6 @@ def archive_of_run(wildcards):
 
 
 rule synthesise_corpus:
-    message:
-        "Speaking the embedded corpus with espeak-ng"
     output:
         f"{RUN}/corpus/synthetic.tar",
     log:
@@ -34,58 +32,58 @@ rule synthesise_corpus:
     params:
         settings=as_json(SETTINGS.corpus.synthetic),
         seed=SETTINGS.seed,
+    message:
+        "Speaking the embedded corpus with espeak-ng"
     shell:
         "edgekws corpus synthesise {output} --settings {params.settings:q} --seed {params.seed} --jobs {threads}"
         " &> {log}"
 
 
 rule register_archive:
-    message:
-        "Pinning the given archive {input} with DVC"
     input:
         lambda wildcards: SETTINGS.archive,
     output:
         "data/gsc/given/{archive}",
-    wildcard_constraints:
-        archive=ARCHIVE_NAME,
     log:
         f"{LOGS}/register_archive/{{archive}}.log",
     benchmark:
         f"{BENCHMARKS}/register_archive/{{archive}}.tsv"
+    wildcard_constraints:
+        archive=ARCHIVE_NAME,
     threads: 1
     resources:
         mem_mb=more_memory(500),
         runtime=30,
         dvc=1,
+    message:
+        "Pinning the given archive {input} with DVC"
     shell:
         "edgekws corpus register {input:q} {output:q} &> {log}"
 
 
 rule fetch_archive:
-    message:
-        "Fetching {output} with DVC and verifying it"
     input:
         "data/gsc/{archive}.dvc",
     output:
         "data/gsc/{archive}",
-    wildcard_constraints:
-        archive=ARCHIVE_NAME,
     log:
         f"{LOGS}/fetch_archive/{{archive}}.log",
     benchmark:
         f"{BENCHMARKS}/fetch_archive/{{archive}}.tsv"
+    wildcard_constraints:
+        archive=ARCHIVE_NAME,
     threads: 1
     resources:
         mem_mb=more_memory(1000),
         runtime=240,
         dvc=1,
+    message:
+        "Fetching {output} with DVC and verifying it"
     shell:
         "dvc pull --force {input:q} &> {log}"
 
 
 rule index_corpus:
-    message:
-        "Listing the clips of {input}"
     input:
         archive_of_run,
     output:
@@ -98,5 +96,7 @@ rule index_corpus:
     resources:
         mem_mb=more_memory(2000),
         runtime=60,
+    message:
+        "Listing the clips of {input}"
     shell:
         "edgekws corpus index {input:q} {output} &> {log}"

@@ -8,29 +8,27 @@ from edgekws import files as edgekws_files
 
 
 rule figure_few_shot:
-    # Accuracy before and after adapting, paper beside ours (Fig. 1b of the paper).
-    localrule: True
     input:
         f"{RUN}/figures/few_shot.svg",
+    # Accuracy before and after adapting, paper beside ours (Fig. 1b of the paper).
+    localrule: True
 
 
 rule figure_gain_per_user:
-    # Gain of every user, by shots and method.
-    localrule: True
     input:
         f"{RUN}/figures/gain_per_user.svg",
+    # Gain of every user, by shots and method.
+    localrule: True
 
 
 rule figure_forgetting:
-    # What adapting to one user costs the others.
-    localrule: True
     input:
         f"{RUN}/figures/forgetting.svg",
+    # What adapting to one user costs the others.
+    localrule: True
 
 
 rule claims:
-    message:
-        "Holding the papers' claims against what was measured"
     input:
         claims=expand("claims/{paper}.yaml", paper=["traces_propagation", "neuedge", "onda"]),
         index=f"{RUN}/corpus/index.parquet",
@@ -51,27 +49,27 @@ rule claims:
     params:
         run=SETTINGS.run,
         results=RUN,
+    message:
+        "Holding the papers' claims against what was measured"
     shell:
         "edgekws claims ledger {params.run} claims {params.results} {input.index} {output.json} &> {log}"
 
 
 rule effective_config:
-    localrule: True
-    message:
-        "Writing down the run's whole configuration"
     output:
         f"{RUN}/config.json",
     log:
         f"{LOGS}/effective_config.log",
+    localrule: True
     params:
         config=as_json(SETTINGS),
+    message:
+        "Writing down the run's whole configuration"
     shell:
         "printf '%s' {params.config:q} > {output} 2> {log}"
 
 
 rule rulegraph:
-    message:
-        "Drawing the workflow"
     input:
         config=f"{RUN}/config.json",
     output:
@@ -86,14 +84,14 @@ rule rulegraph:
         runtime=10,
     params:
         snakefile=workflow.main_snakefile,
+    message:
+        "Drawing the workflow"
     shell:
         "(snakemake --snakefile {params.snakefile:q} --configfile {input.config} --rulegraph --nolock --quiet all"
         " | edgekws report rulegraph {output}) &> {log}"
 
 
 rule report:
-    message:
-        "Writing the report"
     input:
         claims=f"{RUN}/claims.json",
         config=f"{RUN}/config.json",
@@ -111,6 +109,8 @@ rule report:
         runtime=10,
     params:
         results=RUN,
+    message:
+        "Writing the report"
     shell:
         "edgekws report build {params.results} {output} --deviations {input.deviations} --config {input.config}"
         " &> {log}"

@@ -40,17 +40,15 @@ def tp_parts_of(wildcards):
 
 
 rule traces_propagation:
-    # Everything of the paper but the report: metrics and figures of every experiment.
-    localrule: True
     input:
         expand(f"{TP_METRICS}/{{experiment}}.json", experiment=TP.experiments),
         f"{TP_METRICS}/complexity.json",
         f"{RUN}/notebooks/traces_propagation.ipynb",
+    # Everything of the paper but the report: metrics and figures of every experiment.
+    localrule: True
 
 
 rule traces_propagation_features:
-    message:
-        "Extracting log-mel features with differences"
     input:
         archive=archive_of_run,
         index=f"{RUN}/corpus/index.parquet",
@@ -66,14 +64,14 @@ rule traces_propagation_features:
         runtime=60,
     params:
         settings=as_json(TP.features),
+    message:
+        "Extracting log-mel features with differences"
     shell:
         "edgekws traces-propagation features {input.archive:q} {input.index} {output}"
         " --settings {params.settings:q} {THREADS} &> {log}"
 
 
 rule traces_propagation_plan:
-    message:
-        "Splitting the clips of {wildcards.protocol} into support and query"
     input:
         f"{RUN}/corpus/index.parquet",
     output:
@@ -88,14 +86,14 @@ rule traces_propagation_plan:
         runtime=10,
     params:
         settings=lambda wildcards: as_json(getattr(TP, wildcards.protocol)),
+    message:
+        "Splitting the clips of {wildcards.protocol} into support and query"
     shell:
         "edgekws traces-propagation plan {input} {output} --protocol {wildcards.protocol}"
         " --settings {params.settings:q} &> {log}"
 
 
 rule traces_propagation_base:
-    message:
-        "Training the base model of seed {wildcards.seed} ({wildcards.normalisation} normalisation)"
     input:
         features=f"{RUN}/features/traces_propagation.npy",
         index=f"{RUN}/corpus/index.parquet",
@@ -112,6 +110,8 @@ rule traces_propagation_base:
         runtime=240,
     params:
         settings=as_json(network=TP.network, base=TP.base, features=TP.features),
+    message:
+        "Training the base model of seed {wildcards.seed} ({wildcards.normalisation} normalisation)"
     shell:
         "edgekws traces-propagation base {input.features} {input.index} {input.plan} {output}"
         " --normalisation {wildcards.normalisation} --seed {wildcards.seed}"
@@ -119,8 +119,6 @@ rule traces_propagation_base:
 
 
 rule traces_propagation_tune:
-    message:
-        "Choosing the budget of {wildcards.method} on the validation users"
     input:
         features=f"{RUN}/features/traces_propagation.npy",
         index=f"{RUN}/corpus/index.parquet",
@@ -139,6 +137,8 @@ rule traces_propagation_tune:
     params:
         settings=as_json(tuning=TP.tuning),
         seed=SETTINGS.seeds[0],
+    message:
+        "Choosing the budget of {wildcards.method} on the validation users"
     shell:
         "edgekws traces-propagation tune {input.features} {input.index} {input.plan} {input.base} {output}"
         " --method {wildcards.method} --seed {params.seed}"
@@ -146,8 +146,6 @@ rule traces_propagation_tune:
 
 
 rule traces_propagation_adapt:
-    message:
-        "Adapting to the users of {wildcards.experiment} by {wildcards.method}, seed {wildcards.seed}"
     input:
         features=f"{RUN}/features/traces_propagation.npy",
         index=f"{RUN}/corpus/index.parquet",
@@ -169,9 +167,14 @@ rule traces_propagation_adapt:
         # A tuned experiment takes its budget from its input: no setting of the methods touches it.
         settings=lambda wildcards: as_json(
             others=TP.others,
-            **({} if tp_experiment(wildcards).tuned
-               else {"methods": {wildcards.method: getattr(TP.methods, wildcards.method).model_dump(mode="json")}}),
+            **(
+                {}
+                if tp_experiment(wildcards).tuned
+                else {"methods": {wildcards.method: getattr(TP.methods, wildcards.method).model_dump(mode="json")}}
+            ),
         ),
+    message:
+        "Adapting to the users of {wildcards.experiment} by {wildcards.method}, seed {wildcards.seed}"
     shell:
         "edgekws traces-propagation adapt {input.features} {input.index} {input.plan} {input.base} {output}"
         " --method {wildcards.method} --seed {wildcards.seed} {params.budget}"
@@ -179,31 +182,29 @@ rule traces_propagation_adapt:
 
 
 rule traces_propagation_summarise:
-    message:
-        "Summing up {wildcards.experiment}"
     input:
         tp_parts_of,
     output:
         f"{TP_METRICS}/{{experiment}}.json",
-    wildcard_constraints:
-        experiment="|".join(TP.experiments),
     log:
         f"{LOGS}/traces_propagation/{{experiment}}.log",
     benchmark:
         f"{BENCHMARKS}/traces_propagation/{{experiment}}.tsv"
+    wildcard_constraints:
+        experiment="|".join(TP.experiments),
     threads: 1
     resources:
         mem_mb=more_memory(1000),
         runtime=20,
     params:
         settings=as_json(SETTINGS.statistics),
+    message:
+        "Summing up {wildcards.experiment}"
     shell:
         "edgekws traces-propagation summarise {output} {input} --settings {params.settings:q} &> {log}"
 
 
 rule traces_propagation_complexity:
-    message:
-        "Counting traces, auxiliary weights and operations of the rule"
     input:
         f"{TP_MODELS}/base_frozen_seed{SETTINGS.seeds[0]}.safetensors",
     output:
@@ -216,13 +217,13 @@ rule traces_propagation_complexity:
     resources:
         mem_mb=more_memory(1000),
         runtime=10,
+    message:
+        "Counting traces, auxiliary weights and operations of the rule"
     shell:
         "edgekws traces-propagation complexity {input} {output} &> {log}"
 
 
 rule traces_propagation_figures:
-    message:
-        "Drawing the figures of Traces Propagation"
     input:
         notebook="notebooks/traces_propagation.ipynb",
         claims="claims/traces_propagation.yaml",
@@ -230,8 +231,11 @@ rule traces_propagation_figures:
     output:
         notebook=f"{RUN}/notebooks/traces_propagation.ipynb",
         captions=f"{RUN}/figures/traces_propagation.json",
-        figures=expand(f"{RUN}/figures/{{figure}}.{{format}}", figure=["few_shot", "gain_per_user", "forgetting"],
-                       format=["svg", "png"]),
+        figures=expand(
+            f"{RUN}/figures/{{figure}}.{{format}}",
+            figure=["few_shot", "gain_per_user", "forgetting"],
+            format=["svg", "png"],
+        ),
     log:
         f"{LOGS}/traces_propagation/figures.log",
     benchmark:
@@ -243,6 +247,8 @@ rule traces_propagation_figures:
     params:
         metrics=TP_METRICS,
         figures=f"{RUN}/figures",
+    message:
+        "Drawing the figures of Traces Propagation"
     shell:
         "edgekws report notebook {input.notebook} {output.notebook} -p metrics={params.metrics}"
         " -p claims={input.claims} -p figures={params.figures} &> {log}"

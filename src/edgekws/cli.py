@@ -1,0 +1,433 @@
+"""The command line: one verb per step of the workflow, each usable by hand.
+
+Heavy libraries are imported inside the verbs, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+import edgekws
+from edgekws.errors import UserError
+
+if TYPE_CHECKING:
+    from edgekws.traces_propagation.clips import Corpus
+    from edgekws.traces_propagation.experiments import Base
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+                  help="Keyword spotting that adapts on the device: replicate the papers, step by step.")
+corpus_app = typer.Typer(no_args_is_help=True, help="Archives of speech: make, pin and index them.")
+tp_app = typer.Typer(no_args_is_help=True, help="Traces Propagation: base models, adaptation to a user, controls.")
+claims_app = typer.Typer(no_args_is_help=True, help="The claims of the papers and their verdicts.")
+report_app = typer.Typer(no_args_is_help=True, help="Notebooks, figures and the report.")
+settings_app = typer.Typer(no_args_is_help=True, help="The settings: check them, write their defaults.")
+for name, group in {"corpus": corpus_app, "traces-propagation": tp_app, "claims": claims_app, "report": report_app,
+                    "settings": settings_app}.items():
+    app.add_typer(group, name=name)
+
+SettingsText = Annotated[str | None, typer.Option(
+    "--settings", metavar="YAML|JSON", help="Settings of this step: a YAML file, or JSON text. Default: the paper's.")]
+SetOption = Annotated[list[str] | None, typer.Option(
+    "--set", metavar="NAME=VALUE", help="One setting, dots for depth; may be repeated.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything random in this step.")]
+Threads = Annotated[int, typer.Option(min=1, help="Compute threads. The bytes of a result may depend on it.")]
+Progress = Annotated[bool, typer.Option("--progress/--no-progress", help="Progress bar on a terminal.")]
+
+
+def _bar(progress: bool) -> bool:
+    return progress and sys.stderr.isatty()
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False) -> None:
+    if version:
+        typer.echo(f"edgekws {edgekws.__version__}")
+        raise typer.Exit
+
+
+# ------------------------------------------------------------------------------------------------ corpus
+@corpus_app.command("synthesise")
+def corpus_synthesise(
+    out: Annotated[Path, typer.Argument(help="Archive to write (.tar).")],
+    settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes; the bytes do not depend on it.")] = 1,
+    progress: Progress = True,
+) -> None:
+    """Make the embedded corpus: synthetic speech in the layout of Google Speech Commands."""
+    from edgekws import settings as s
+    from edgekws.corpus import synthetic
+
+    synthetic.synthesise(s.read(s.Synthetic, settings, set_ or ()), seed, out, jobs=jobs, progress=_bar(progress))
+
+
+@corpus_app.command("register")
+def corpus_register(
+    archive: Annotated[Path, typer.Argument(help="An archive in the layout of Google Speech Commands.")],
+    out: Annotated[Path, typer.Argument(help="Where the project keeps it; <out>.dvc pins its size and checksum.")],
+) -> None:
+    """Pin an archive with DVC: every later run then names exactly the file it used."""
+    from edgekws.corpus import register
+
+    register.register(archive, out)
+
+
+@corpus_app.command("index")
+def corpus_index(
+    archive: Annotated[Path, typer.Argument(help="Archive (.tar, .tar.gz) or folder in the layout of GSC.")],
+    out: Annotated[Path, typer.Argument(help="Index to write (.parquet).")],
+    sha256: Annotated[str | None, typer.Option(help="Refuse the archive unless it has this SHA-256.")] = None,
+    progress: Progress = True,
+) -> None:
+    """List every clip of an archive: word, speaker, take, split, repeats, flags."""
+    from edgekws.corpus import index
+
+    table, facts = index.build_index(archive, progress=_bar(progress))
+    if sha256:
+        index.verify_checksum(facts, sha256)
+    index.write_index(out, table, facts)
+    typer.echo(f"{facts['clips']} clips of {facts['speakers']} speakers, {len(facts['words'])} words: "
+               + ", ".join(f"{count} {split}" for split, count in table.split.value_counts().items())
+               + f"; {int((table.repeat_of != '').sum())} repeats, {int(table.silent.sum())} near-silent")
+
+
+# ------------------------------------------------------------------------------------------------ Traces Propagation
+def _pin_threads(threads: int) -> None:
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[variable] = str(threads)
+    import torch
+
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+
+
+def _open_corpus(features: Path, index_path: Path) -> tuple[Corpus, dict[str, Any]]:
+    from edgekws.corpus import index
+    from edgekws.features import pack
+    from edgekws.traces_propagation.clips import Corpus
+
+    table, facts = index.read_index(index_path)
+    packed = pack.open_features(features)
+    if len(packed) != len(table):
+        raise UserError(f"holds {len(packed)} clips, the index {len(table)}", where=features,
+                        remedy="extract the features again from this index")
+    return Corpus(packed, table, list(facts["words"])), facts
+
+
+def _read_base(path: Path) -> tuple[Base, dict[str, Any]]:
+    from edgekws.traces_propagation import experiments
+
+    return experiments.read_base(path)
+
+
+@tp_app.command("features")
+def tp_features(
+    archive: Annotated[Path, typer.Argument(help="Archive the index was made from.")],
+    index: Annotated[Path, typer.Argument(help="Index (.parquet).")],
+    out: Annotated[Path, typer.Argument(help="Packed features to write (.npy).")],
+    settings: SettingsText = None, set_: SetOption = None, threads: Threads = 1, progress: Progress = True,
+) -> None:
+    """Log-mel features with differences of every clip, packed into one memory-mapped array."""
+    _pin_threads(threads)
+    from edgekws import settings as s
+    from edgekws.features import pack
+
+    pack.extract(archive, index, out, s.read(s.Features, settings, set_ or ()), progress=_bar(progress))
+
+
+@tp_app.command("plan")
+def tp_plan(
+    index: Annotated[Path, typer.Argument(help="Index (.parquet).")],
+    out: Annotated[Path, typer.Argument(help="Plan to write (.parquet).")],
+    protocol: Annotated[Literal["one_user", "many_users"], typer.Option(
+        help="One left-out speaker (the paper's), or all users of the validation and test splits.")] = "many_users",
+    settings: SettingsText = None, set_: SetOption = None,
+) -> None:
+    """Split the users' clips into support and query."""
+    from edgekws import files
+    from edgekws import settings as s
+    from edgekws.corpus import index as corpus_index_
+    from edgekws.traces_propagation import plan
+
+    table, facts = corpus_index_.read_index(index)
+    if protocol == "one_user":
+        made, about = plan.one_user(table, s.read(s.OneUser, settings, set_ or ()))
+        plan.check_full_gsc(about, facts)
+    else:
+        made, about = plan.many_users(table, s.read(s.ManyUsers, settings, set_ or ()))
+    files.write_table(out, made, about)
+    typer.echo(", ".join(f"{name}: {value}" for name, value in about.items()))
+
+
+@tp_app.command("base")
+def tp_base(
+    features: Annotated[Path, typer.Argument(help="Packed features (.npy).")],
+    index: Annotated[Path, typer.Argument(help="Index (.parquet).")],
+    plan: Annotated[Path, typer.Argument(help="Plan of the one user to leave out (.parquet).")],
+    out: Annotated[Path, typer.Argument(help="Base model to write (.safetensors).")],
+    normalisation: Annotated[Literal["frozen", "per_set"], typer.Option(
+        help="Scale of the features: frozen from the training clips, or each set's own (the authors').")] = "frozen",
+    settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1,
+    progress: Progress = True,
+) -> None:
+    """Train a base model by Traces Propagation on every training speaker but the left-out user.
+
+    Settings: {"network": ..., "base": ...} of the section traces_propagation.
+    """
+    _pin_threads(threads)
+    from edgekws import files
+    from edgekws import settings as s
+    from edgekws.provenance import provenance
+    from edgekws.traces_propagation import experiments
+
+    chosen = s.read(s.TracesPropagation, settings, set_ or ())
+    corpus, facts = _open_corpus(features, index)
+    user = files.read_table(plan)[1]["user"]
+    base = experiments.train_base(corpus, chosen.network, chosen.base, per_set=normalisation == "per_set",
+                                  excluded=[user], seed=seed, progress=_bar(progress))
+    measured = experiments.accuracy(base.net, experiments.split_clips(
+        corpus, base, "test", excluded=[user], set_size=chosen.base.set_size))
+    experiments.write_base(out, base, about={
+        "network": chosen.network.model_dump(), "base": chosen.base.model_dump(),
+        "features": chosen.features.model_dump(), "normalisation": normalisation, "seed": seed, "excluded": [user],
+        "test_accuracy": measured}, provenance=provenance(corpus=facts, threads=threads))
+    typer.echo(f"accuracy on the test split: {measured:.2f} %")
+
+
+Method = Annotated[Literal["traces_propagation", "from_scratch", "readout_only", "bptt"], typer.Option(
+    help="What is done with the user's support clips.")]
+
+
+@tp_app.command("tune")
+def tp_tune(
+    features: Annotated[Path, typer.Argument(help="Packed features (.npy).")],
+    index: Annotated[Path, typer.Argument(help="Index (.parquet).")],
+    plan: Annotated[Path, typer.Argument(help="Plan (.parquet).")],
+    base: Annotated[Path, typer.Argument(help="Base model (.safetensors).")],
+    out: Annotated[Path, typer.Argument(help="Chosen budget and the whole grid to write (.json).")],
+    method: Method = "traces_propagation",
+    settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1,
+    progress: Progress = True,
+) -> None:
+    """Choose a method's learning rate, epochs and batch size on the validation split's users.
+
+    Settings: {"tuning": ...} of the section traces_propagation.
+    """
+    _pin_threads(threads)
+    from edgekws import files
+    from edgekws import settings as s
+    from edgekws.provenance import provenance
+    from edgekws.traces_propagation import experiments
+
+    chosen = s.read(s.TracesPropagation, settings, set_ or ())
+    corpus, facts = _open_corpus(features, index)
+    loaded, about = _read_base(base)
+    table, plan_facts = files.read_table(plan)
+    budget, grid = experiments.tune(table, plan_facts, loaded, corpus, method, chosen.tuning,
+                                    s.Network(**about["settings"]["network"]), seed=seed, progress=_bar(progress))
+    files.write_json(out, {"schema": 1, "paper": experiments.PAPER, "method": method, "seed": seed,
+                           "settings": {"tuning": chosen.tuning.model_dump(), "base": about["settings"]},
+                           "provenance": provenance(corpus=facts, threads=threads),
+                           "budget": budget.model_dump(), "grid": grid})
+    typer.echo(f"{method}: {budget}")
+
+
+@tp_app.command("adapt")
+def tp_adapt(
+    features: Annotated[Path, typer.Argument(help="Packed features (.npy).")],
+    index: Annotated[Path, typer.Argument(help="Index (.parquet).")],
+    plan: Annotated[Path, typer.Argument(help="Plan (.parquet).")],
+    base: Annotated[Path, typer.Argument(help="Base model (.safetensors).")],
+    out: Annotated[Path, typer.Argument(help="Metrics to write (.json).")],
+    method: Method = "traces_propagation",
+    budget: Annotated[Path | None, typer.Option(help="Budget chosen by `tune`; only test users are then measured.")] = None,
+    settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1,
+    progress: Progress = True,
+) -> None:
+    """Adapt a base model to every user, fold and shot of a plan by one method, and measure it.
+
+    Settings: {"methods": ..., "others": ...} of the section traces_propagation.
+    """
+    _pin_threads(threads)
+    from edgekws import files
+    from edgekws import settings as s
+    from edgekws.provenance import provenance
+    from edgekws.traces_propagation import experiments
+
+    chosen = s.read(s.TracesPropagation, settings, set_ or ())
+    spent = getattr(chosen.methods, method)
+    if budget is not None:
+        spent = s.validate(s.Training, files.read_json(budget).get("budget"), where=str(budget))
+    corpus, facts = _open_corpus(features, index)
+    loaded, about = _read_base(base)
+    table, plan_facts = files.read_table(plan)
+    work = experiments.tasks(table, plan_facts, corpus.index.set_index("clip").word,
+                             splits=["test"] if budget is not None else None)
+    rows = list(experiments.run_tasks(
+        work, loaded, corpus, method, spent, s.Network(**about["settings"]["network"]),
+        seed=seed, others=chosen.others, progress=_bar(progress)))
+    files.write_json(out, {"schema": 1, "paper": experiments.PAPER, "method": method, "seed": seed,
+                           "settings": {"budget": spent.model_dump(), "tuned": budget is not None,
+                                        "others": chosen.others, "plan": plan_facts, "base": about["settings"]},
+                           "provenance": provenance(corpus=facts, threads=threads), "rows": rows})
+
+
+@tp_app.command("summarise")
+def tp_summarise(
+    out: Annotated[Path, typer.Argument(help="Summary to write, <experiment>.json.")],
+    parts: Annotated[list[Path], typer.Argument(help="Metrics of `adapt`, any methods and seeds of one experiment.")],
+    settings: SettingsText = None, set_: SetOption = None,
+) -> None:
+    """Sum an experiment up: per user, and means with bootstrap intervals by method and shot."""
+    from edgekws import files
+    from edgekws import settings as s
+    from edgekws.traces_propagation import experiments
+
+    files.write_json(out, experiments.experiment_file(
+        out.stem, [files.read_json(part) for part in parts], s.read(s.Statistics, settings, set_ or ())))
+
+
+@tp_app.command("complexity")
+def tp_complexity(
+    base: Annotated[Path, typer.Argument(help="Base model (.safetensors).")],
+    out: Annotated[Path, typer.Argument(help="Metrics to write (.json).")],
+) -> None:
+    """Count the rule's traces, auxiliary weights and operations, by formula and from the running state."""
+    from edgekws import files
+    from edgekws.traces_propagation import experiments
+
+    files.write_json(out, experiments.complexity_file(*_read_base(base)))
+
+
+@tp_app.command("personalise")
+def tp_personalise(
+    base: Annotated[Path, typer.Argument(help="Base model (.safetensors), of frozen normalisation for use on a device.")],
+    recordings: Annotated[Path, typer.Argument(help="A person's recordings: <word>/<name>.wav, 16 kHz mono PCM.")],
+    out: Annotated[Path, typer.Argument(help="Adapted model to write (.safetensors).")],
+    hold_back: Annotated[float, typer.Option(min=0.05, max=0.9, help="Share of each word's takes kept for testing.")] = 0.2,
+    settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1,
+) -> None:
+    """Adapt a base model to your own recordings and tell its accuracy on held-back takes.
+
+    Settings: a training budget (learning_rate, epochs, batch_size); the default is the paper's.
+    """
+    _pin_threads(threads)
+    import json
+
+    from edgekws import files
+    from edgekws import settings as s
+    from edgekws.provenance import provenance
+    from edgekws.traces_propagation import experiments, personalise
+
+    budget = s.read(s.Training, settings, set_ or ())
+    loaded, about = _read_base(base)
+    network = s.Network(**about["settings"]["network"])
+    own = personalise.read_recordings(recordings, loaded.vocabulary, s.Features(**about["settings"]["features"]))
+    net, report = personalise.personalise(loaded, own, budget, network, share=hold_back, seed=seed)
+    experiments.write_base(
+        out, experiments.Base(net, loaded.vocabulary, loaded.scale),
+        about={**about["settings"], "personalised": {"budget": budget.model_dump(), "seed": seed,
+                                                        "hold_back": hold_back, "base_sha256": files.sha256_of(base)}},
+        provenance=provenance(corpus=about["provenance"]["corpus"], threads=threads))
+    typer.echo(json.dumps(report, indent=1, ensure_ascii=False))
+
+
+# ------------------------------------------------------------------------------------------------ claims, report
+@claims_app.command("ledger")
+def claims_ledger(
+    run: Annotated[str, typer.Argument(help="Name of the run.")],
+    claims: Annotated[Path, typer.Argument(help="Folder of the papers' claims (*.yaml).")],
+    results: Annotated[Path, typer.Argument(help="Folder of the run's results.")],
+    index: Annotated[Path, typer.Argument(help="Index of the run's corpus (.parquet).")],
+    out: Annotated[Path, typer.Argument(help="Ledger to write (.json; .csv and .html beside it).")],
+) -> None:
+    """Hold every claim against what this run measured, and state the verdict and why."""
+    from edgekws.corpus import index as corpus_index_
+    from edgekws.evaluation import claims as ledger
+    from edgekws.provenance import provenance
+
+    _, facts = corpus_index_.read_index(index)
+    made = ledger.build_ledger(run, claims, results, provenance(corpus=facts))
+    ledger.write_ledger(out, made)
+    counts = ledger.verdict_counts(made)
+    typer.echo(", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
+
+
+@report_app.command("notebook", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def report_notebook(
+    notebook: Annotated[Path, typer.Argument(help="Template (.ipynb) with a cell tagged `parameters`.")],
+    out: Annotated[Path, typer.Argument(help="Executed copy to write (.ipynb).")],
+    parameter: Annotated[list[str] | None, typer.Option("--parameter", "-p", metavar="NAME=VALUE",
+                                                        help="A parameter of the notebook; may be repeated.")] = None,
+) -> None:
+    """Execute a notebook with papermill; an unknown parameter is refused, a failed run leaves nothing."""
+    from edgekws.report import notebooks
+
+    notebooks.execute(notebook, out, dict(part.partition("=")[::2] for part in parameter or ()))
+
+
+@report_app.command("rulegraph")
+def report_rulegraph(
+    out: Annotated[Path, typer.Argument(help="Picture to write (.svg).")],
+    dot: Annotated[Path | None, typer.Option(help="Rule graph in dot form; default: standard input.")] = None,
+) -> None:
+    """Draw Snakemake's rule graph without graphviz."""
+    from edgekws import files
+    from edgekws.report import rulegraph
+
+    files.write_text(out, rulegraph.draw(dot.read_text(encoding="utf-8") if dot else sys.stdin.read()))
+
+
+@report_app.command("build")
+def report_build(
+    results: Annotated[Path, typer.Argument(help="Folder of the run's results.")],
+    out: Annotated[Path, typer.Argument(help="Report to write (.html).")],
+    deviations: Annotated[Path | None, typer.Option(help="Where the papers are silent, what was chosen (.md).")] = None,
+    config: Annotated[Path | None, typer.Option(help="The run's whole configuration (.json).")] = None,
+) -> None:
+    """Write the report: one self-contained page, from the claims down to how it was made."""
+    from edgekws import report
+
+    report.build(results, out, deviations=deviations, config=config)
+
+
+# ------------------------------------------------------------------------------------------------ settings
+@settings_app.command("write")
+def settings_write(
+    default: Annotated[Path, typer.Argument(help="YAML of all defaults.")] = Path("config/default.yaml"),
+    schema: Annotated[Path, typer.Argument(help="JSON schema.")] = Path("workflow/schemas/config.schema.json"),
+) -> None:
+    """Write config/default.yaml and the JSON schema from the library's settings."""
+    from edgekws import files
+    from edgekws import settings as s
+
+    files.write_text(default, s.default_yaml())
+    files.write_text(schema, s.json_schema())
+
+
+@settings_app.command("check")
+def settings_check(
+    overlay: Annotated[Path, typer.Argument(help="A YAML overlay, for example config/demo.yaml.")],
+) -> None:
+    """Check an overlay: names, types and ranges."""
+    from edgekws import settings as s
+
+    s.read(s.Config, overlay)
+    typer.echo(f"{overlay}: good")
+
+
+def main() -> None:
+    """Entry point: a :class:`UserError` becomes one message and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""The settings: one source, three artefacts, clear errors."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from edgekws import settings
+from edgekws.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_default_yaml_is_the_defaults():
+    assert yaml.safe_load(settings.default_yaml()) == json.loads(settings.Config().model_dump_json())
+
+
+@pytest.mark.parametrize("path, text", [
+    ("config/default.yaml", settings.default_yaml()),
+    ("workflow/schemas/config.schema.json", settings.json_schema())])
+def test_written_files_agree_with_the_settings(path, text):
+    assert (ROOT / path).read_text(encoding="utf-8") == text, "run `edgekws settings write`"
+
+
+def test_every_setting_is_described():
+    def bare(model):
+        for name, field in model.model_fields.items():
+            inner = settings._models(field.annotation)
+            if not inner and not field.description:
+                yield f"{model.__name__}.{name}"
+            for each in inner:
+                yield from bare(each)
+    assert list(bare(settings.Config)) == []
+
+
+@pytest.mark.parametrize("overlay", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.stem)
+def test_overlays_are_valid(overlay):
+    assert settings.read(settings.Config, overlay).run == ("demo" if overlay.stem == "default" else overlay.stem)
+
+
+@pytest.mark.parametrize("values, message, remedy", [
+    ({"traces_propagation": {"network": {"treshold": 1}}}, "traces_propagation.network.treshold", "'threshold'"),
+    ({"traces_propagation": {"experiments": {"x": {"plann": "one_user"}}}}, "experiments.x.plann", "'plan'"),
+    ({"corpuss": {}}, "unknown setting 'corpuss'", "'corpus'"),
+    ({"corpus": {"synthetic": {"takes": 0}}}, "corpus.synthetic.takes", "default.yaml"),
+    ({"corpus": {"synthetic": {"words": [True, "stop"]}}}, "put them in quotes", "default.yaml"),
+    ({"seeds": []}, "'seeds' is []", "default.yaml"),
+    ({"traces_propagation": {"network": {"membrane_leak": 1.5}}}, "membrane_leak", "default.yaml"),
+    ({"run": "../elsewhere"}, "'run' is '../elsewhere'", "default.yaml")])
+def test_wrong_settings_are_named_with_a_remedy(values, message, remedy):
+    with pytest.raises(UserError) as error:
+        settings.validate(settings.Config, values)
+    assert message in str(error.value) and remedy in error.value.remedy
+
+
+def test_json_text_file_and_overrides_agree(tmp_path):
+    (tmp_path / "s.yaml").write_text("learning_rate: 0.01\nepochs: 7\n")
+    from_file = settings.read(settings.Training, tmp_path / "s.yaml")
+    assert from_file == settings.read(settings.Training, '{"learning_rate": 0.01, "epochs": 7}')
+    assert from_file == settings.read(settings.Training, None, ["learning_rate=0.01", "epochs=7"])
+
+
+def test_overrides_reach_inside():
+    read = settings.read(settings.TracesPropagation, None, ["network.hidden=[10, 20]", "base.epochs=2"])
+    assert read.network.hidden == [10, 20] and read.base.epochs == 2
+
+
+@pytest.mark.parametrize("source, overrides", [("nowhere.yaml", ()), ("{not: [yaml", ()), (None, ["epochs"])])
+def test_unreadable_settings_are_refused(source, overrides):
+    with pytest.raises(UserError):
+        settings.read(settings.Training, source, overrides)

@@ -1,0 +1,42 @@
+"""What the workflow would do: dry runs, without any data."""
+
+import pytest
+from tests.workflow.conftest import ROOT
+
+
+@pytest.mark.parametrize("run", ["demo", "gsc_subset", "paper"])
+def test_dry_run_of_each_configuration_needs_no_data(project, run):
+    planned = project.planned(config=ROOT / "config" / f"{run}.yaml")
+    assert planned["report"] == 1 and planned["traces_propagation_adapt"] >= 4
+    assert ("synthesise_corpus" in planned) == (run == "demo")
+    assert ("fetch_archive" in planned) == (run != "demo")
+
+
+def test_the_demo_is_what_runs_by_default(project):
+    assert project.planned(config=None) == project.planned(config=ROOT / "config" / "demo.yaml")
+
+
+@pytest.mark.parametrize("target, needs, spares", [
+    ("traces_propagation", {"traces_propagation_adapt", "traces_propagation_figures"}, {"report", "claims"}),
+    ("figure_few_shot", {"traces_propagation_figures"}, {"report", "claims"}),
+    ("claims", {"traces_propagation_summarise"}, {"traces_propagation_figures", "report"}),
+    ("results/tiny/corpus/index.parquet", {"synthesise_corpus", "index_corpus"}, {"traces_propagation_features"}),
+    ("results/tiny/models/traces_propagation/base_frozen_seed7.safetensors", {"traces_propagation_base"},
+     {"traces_propagation_adapt"})])
+def test_any_part_can_be_asked_for_by_name(project, target, needs, spares):
+    planned = set(project.planned(target))
+    assert needs <= planned and not spares & planned
+
+
+def test_a_misspelt_setting_stops_before_anything_runs(project):
+    done = project.run("--dry-run", "--config", "traces_propagation={network: {treshold: 1}}", check=False)
+    assert done.returncode != 0
+    assert "unknown setting 'traces_propagation.network.treshold'" in done.stdout + done.stderr
+    assert "did you mean 'threshold'?" in done.stdout + done.stderr
+
+
+def test_an_archive_given_by_path_is_registered_first(project):
+    archive = project.folder / "mine.tar.gz"
+    archive.touch()
+    planned = project.planned("--config", f"archive={archive}", config=ROOT / "config" / "gsc_subset.yaml")
+    assert planned["register_archive"] == 1 and "fetch_archive" not in planned

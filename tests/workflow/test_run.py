@@ -1,0 +1,94 @@
+"""Whole runs of the workflow at its smallest."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+from tests.workflow.conftest import Project
+
+from edgekws.settings import Config
+
+pytestmark = pytest.mark.slow
+VERDICTS = {"replicated", "direction_only", "not_replicated", "effect_seen_on_synthetic", "not_testable", "not_run"}
+
+
+def metrics_of(project):
+    folder = project.results() / "metrics"
+    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*.json"))}
+
+
+def test_a_run_ends_in_a_report_and_a_whole_ledger(finished):
+    results = finished.results()
+    ledger = json.loads((results / "claims.json").read_text())
+    assert ledger["schema"] == 1 and ledger["run"] == "tiny"
+    assert len(ledger["claims"]) == 58
+    assert {claim["verdict"] for claim in ledger["claims"]} <= VERDICTS
+    assert not {"replicated", "direction_only", "not_replicated"} & {
+        claim["verdict"] for claim in ledger["claims"] if claim["value"] is not None}, "this speech is synthetic"
+    report = (results / "report.html").read_text()
+    assert "ynthetic speech" in report and all(claim["id"] in report for claim in ledger["claims"])
+    for name in ("few_shot", "gain_per_user", "forgetting", "rulegraph"):
+        assert (results / "figures" / f"{name}.svg").stat().st_size > 1000
+    assert not list(results.rglob("*.part")), "nothing half-written stays"
+
+
+def test_every_metrics_file_knows_where_it_came_from(finished):
+    for path in (finished.results() / "metrics").rglob("*.json"):
+        about = json.loads(path.read_text())["provenance"]
+        assert about["code"] and about["packages"]["torch"] and about["corpus"]["archive_sha256"], path
+        assert about["corpus"]["synthetic"] is True
+
+
+def test_a_finished_run_has_nothing_to_do(finished):
+    assert finished.planned() == {}
+
+
+@pytest.mark.parametrize("change, reruns", [
+    ("statistics={resamples: 300}", {"traces_propagation_summarise"}),
+    ("traces_propagation={methods: {bptt: {epochs: 2}}}", {"traces_propagation_adapt", "traces_propagation_summarise"}),
+    ("traces_propagation={many_users: {folds: 3}}",
+     {"traces_propagation_plan", "traces_propagation_adapt", "traces_propagation_tune", "traces_propagation_summarise"}),
+    ("traces_propagation={tuning: {epochs: [2]}}",
+     {"traces_propagation_tune", "traces_propagation_adapt", "traces_propagation_summarise"})])
+def test_a_changed_setting_reruns_what_depends_on_it_and_nothing_else(finished, change, reruns):
+    always = {"all", "claims", "report", "effective_config", "rulegraph", "traces_propagation_figures"}
+    planned = finished.planned("--config", change)
+    assert set(planned) == reruns | always
+    if "bptt" in change:
+        assert planned["traces_propagation_adapt"] == 1, "the other method's adaptation stays"
+
+
+def test_one_job_at_a_time_gives_the_same_bytes(finished, tmp_path):
+    alone = Project(tmp_path / "alone")
+    alone.run("--cores", "1", "--quiet=rules", "traces_propagation")
+    expected = metrics_of(finished)
+    assert len(expected) >= 9 and metrics_of(alone) == expected
+    models = [path.relative_to(alone.folder) for path in sorted(alone.folder.rglob("*.safetensors"))]
+    assert models and all((alone.folder / path).read_bytes() == (finished.folder / path).read_bytes()
+                          for path in models)
+
+
+def test_a_run_killed_in_the_middle_goes_on_to_the_same_bytes(finished, project):
+    target = "results/tiny/metrics/traces_propagation/many_users.json"
+    started = subprocess.Popen(project.command("--cores", "2", "--quiet=rules", target), cwd=project.folder,
+                               start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    waiting = project.results() / "models" / "traces_propagation"
+    until = time.monotonic() + 300
+    while not list(waiting.glob("*.safetensors")) and time.monotonic() < until and started.poll() is None:
+        time.sleep(0.1)
+    os.killpg(started.pid, signal.SIGKILL)
+    started.wait()
+    assert not (project.folder / target).exists(), "it was killed too late to show anything"
+    project.run("--unlock")
+    project.run("--cores", "2", "--quiet=rules", target)
+    assert (project.folder / target).read_bytes() == (finished.folder / target).read_bytes()
+    assert not list(project.results().rglob("*.part"))
+
+
+def test_the_effective_configuration_is_kept(finished):
+    kept = Config.model_validate(json.loads((finished.results() / "config.json").read_text()))
+    assert kept.run == "tiny" and kept.traces_propagation.network.hidden == [16]
+    assert kept.traces_propagation.network.membrane_leak == 0.77, "defaults are written down too"
