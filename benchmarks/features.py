@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from scipy.io import wavfile
 
 from edgekws import files
@@ -89,6 +90,7 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--out", type=Path, help="JSON file for the figures")
     given = parser.parse_args()
+    torch.set_num_threads(1)
 
     stream = noise(given.clips) if given.archive is None else speech(given.archive)
     decoded = list(itertools.islice(stream, given.clips))

@@ -103,6 +103,8 @@ def _pin_threads(threads: int) -> None:
 
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
+    # Adam's second moments of silent synapses sink below 1e-38, where arithmetic is slow and means nothing.
+    torch.set_flush_denormal(True)
 
 
 def _open_corpus(features: Path, index_path: Path) -> tuple[Corpus, dict[str, Any]]:
@@ -245,6 +247,7 @@ def tp_adapt(
     out: Annotated[Path, typer.Argument(help="Metrics to write (.json).")],
     method: Method = "traces_propagation",
     budget: Annotated[Path | None, typer.Option(help="Budget chosen by `tune`; only test users are then measured.")] = None,
+    shot: Annotated[list[str] | None, typer.Option(help="Some of the plan's shots only; may be repeated.")] = None,
     settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1,
     progress: Progress = True,
 ) -> None:
@@ -265,7 +268,7 @@ def tp_adapt(
     corpus, facts = _open_corpus(features, index)
     loaded, about = _read_base(base)
     table, plan_facts = files.read_table(plan)
-    work = experiments.tasks(table, plan_facts, corpus.index.set_index("clip").word,
+    work = experiments.tasks(table, plan_facts, corpus.index.set_index("clip").word, shots=shot,
                              splits=["test"] if budget is not None else None)
     rows = list(experiments.run_tasks(
         work, loaded, corpus, method, spent, s.Network(**about["settings"]["network"]),

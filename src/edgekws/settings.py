@@ -147,6 +147,7 @@ class Experiment(Settings):
         "frozen", description="feature scale: frozen from base training, or each set's own (the authors'; transductive)")
     tuned: bool = Field(False, description="budget chosen on the validation users and reported on the test users")
     methods: list[MethodName] = Field(["traces_propagation"], min_length=1, description="methods compared")
+    shots: list[Shot] | None = Field(None, min_length=1, description="some of the plan's shots only; null takes all")
 
 
 _ALL_METHODS: list[MethodName] = ["traces_propagation", "from_scratch", "readout_only", "bptt"]

@@ -63,12 +63,13 @@ rule traces_propagation_features:
         mem_mb=more_memory(2000),
         runtime=60,
     params:
+        threads=THREADS,
         settings=as_json(TP.features),
     message:
         "Extracting log-mel features with differences"
     shell:
         "edgekws traces-propagation features {input.archive:q} {input.index} {output}"
-        " --settings {params.settings:q} {THREADS} &> {log}"
+        " --settings {params.settings:q} {params.threads} &> {log}"
 
 
 rule traces_propagation_plan:
@@ -109,13 +110,14 @@ rule traces_propagation_base:
         mem_mb=more_memory(4000),
         runtime=240,
     params:
+        threads=THREADS,
         settings=as_json(network=TP.network, base=TP.base, features=TP.features),
     message:
         "Training the base model of seed {wildcards.seed} ({wildcards.normalisation} normalisation)"
     shell:
         "edgekws traces-propagation base {input.features} {input.index} {input.plan} {output}"
         " --normalisation {wildcards.normalisation} --seed {wildcards.seed}"
-        " --settings {params.settings:q} {THREADS} &> {log}"
+        " --settings {params.settings:q} {params.threads} &> {log}"
 
 
 rule traces_propagation_tune:
@@ -135,6 +137,7 @@ rule traces_propagation_tune:
         mem_mb=more_memory(3000),
         runtime=480,
     params:
+        threads=THREADS,
         settings=as_json(tuning=TP.tuning),
         seed=SETTINGS.seeds[0],
     message:
@@ -142,7 +145,7 @@ rule traces_propagation_tune:
     shell:
         "edgekws traces-propagation tune {input.features} {input.index} {input.plan} {input.base} {output}"
         " --method {wildcards.method} --seed {params.seed}"
-        " --settings {params.settings:q} {THREADS} &> {log}"
+        " --settings {params.settings:q} {params.threads} &> {log}"
 
 
 rule traces_propagation_adapt:
@@ -163,7 +166,9 @@ rule traces_propagation_adapt:
         mem_mb=more_memory(3000),
         runtime=480,
     params:
+        threads=THREADS,
         budget=lambda wildcards, input: f"--budget {input.budget}" if input.budget else "",
+        shots=lambda wildcards: " ".join(f"--shot {shot}" for shot in tp_experiment(wildcards).shots or []),
         # A tuned experiment takes its budget from its input: no setting of the methods touches it.
         settings=lambda wildcards: as_json(
             others=TP.others,
@@ -177,8 +182,8 @@ rule traces_propagation_adapt:
         "Adapting to the users of {wildcards.experiment} by {wildcards.method}, seed {wildcards.seed}"
     shell:
         "edgekws traces-propagation adapt {input.features} {input.index} {input.plan} {input.base} {output}"
-        " --method {wildcards.method} --seed {wildcards.seed} {params.budget}"
-        " --settings {params.settings:q} {THREADS} &> {log}"
+        " --method {wildcards.method} --seed {wildcards.seed} {params.budget} {params.shots}"
+        " --settings {params.settings:q} {params.threads} &> {log}"
 
 
 rule traces_propagation_summarise:

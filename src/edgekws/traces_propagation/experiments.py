@@ -143,7 +143,7 @@ def tasks(table: pd.DataFrame, facts: dict[str, Any], words: pd.Series, *, shots
     for _, rows in chosen[chosen.user.isin(kept)].groupby(["user", "fold"], sort=True):
         user, split, fold = str(rows.user.iloc[0]), str(rows.split.iloc[0]), int(rows.fold.iloc[0])
         query = list(rows["clip"][rows.role == "query"])
-        for shot in facts["shots"] if shots is None else shots:
+        for shot in shots or facts["shots"]:
             support = plan.support_of(rows, shot, words, short_words=facts["short_words"])
             if support and query:
                 made.append(Task(user, split, fold, str(shot), support, query))

@@ -1,0 +1,228 @@
+"""The command line: every verb explains itself, bad input gets one clear error and leaves nothing behind."""
+
+import io
+import json
+import sys
+import tarfile
+import wave
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from edgekws import cli, files
+from edgekws.corpus import archive, audio, index, synthetic
+from edgekws.settings import Config, Network, Synthetic, Training
+from edgekws.traces_propagation import experiments
+
+COMMANDS = [("corpus", "synthesise"), ("corpus", "register"), ("corpus", "index"),
+            *(("traces-propagation", verb) for verb in ("features", "plan", "base", "tune", "adapt", "summarise",
+                                                        "complexity", "personalise")),
+            ("claims", "ledger"), ("report", "notebook"), ("report", "rulegraph"), ("report", "build"),
+            ("settings", "write"), ("settings", "check")]
+
+
+@pytest.fixture
+def edgekws(monkeypatch, capsys):
+    """Run a command as a person would: exit code, what it printed, what it complained."""
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["edgekws", *map(str, arguments)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture(autouse=True)
+def threads_as_they_were():
+    """The verbs pin torch's threads and determinism for their whole process; here that is the tests' process."""
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(False)
+
+
+def test_every_command_is_listed_here():
+    """A command that is added must be added to the list above, so that its help is tested."""
+    found = {(group.name, command.name) for group in cli.app.registered_groups
+             for command in group.typer_instance.registered_commands}
+    assert found == set(COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_explains_itself(command):
+    result = CliRunner().invoke(cli.app, [*command, "--help"])
+    assert result.exit_code == 0 and "Usage" in result.output
+    assert len(result.output.splitlines()) > 6
+
+
+def wav_file(*, channels=1, rate=16_000, width=2, frames=16_000):
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as out:
+        out.setparams((channels, width, rate, 0, "NONE", ""))
+        out.writeframes(np.random.default_rng(0).integers(0, 255, frames * channels * width, dtype=np.uint8).tobytes())
+    return buffer.getvalue()
+
+
+def hostile(name, kind=tarfile.REGTYPE):
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = kind, "/etc/passwd"
+    return member
+
+
+@pytest.mark.parametrize("member, content, says", [
+    ("yes/aa_nohash_7.wav", wav_file()[:9000], "yes/aa_nohash_7.wav"),
+    ("yes/aa_nohash_7.wav", wav_file(channels=2), "2 channels"),
+    ("yes/aa_nohash_7.wav", wav_file(rate=44_100), "44"),
+    ("yes/aa_nohash_7.wav", wav_file(width=1), "8"),
+    ("yes/aa_nohash_7.wav", wav_file(frames=0), "yes/aa_nohash_7.wav"),
+    ("yes/aa_nohash_7.wav", b"no sound at all", "yes/aa_nohash_7.wav"),
+    ("yes/recording.wav", wav_file(), "_nohash_"),
+    ("empty/", None, "'empty'"),
+    ("x", hostile("/etc/cron.d/evil"), "/etc/cron.d/evil"),
+    ("x", hostile("../outside.wav"), "../outside.wav"),
+    ("x", hostile("yes/link.wav", tarfile.SYMTYPE), "yes/link.wav")])
+def test_bad_members_are_named_and_nothing_is_written(edgekws, make_gsc, tmp_path, member, content, says):
+    bad = make_gsc(**{member: content})
+    code, _, err = edgekws("corpus", "index", bad, tmp_path / "out" / "index.parquet")
+    assert code == 2 and err.startswith("error: ") and "remedy: " in err and says in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_cut_off_archive_is_refused(edgekws, make_gsc, tmp_path):
+    whole = make_gsc(name="gsc.tar.gz")
+    cut = tmp_path / "cut.tar.gz"
+    cut.write_bytes(whole.read_bytes()[:-3000])
+    code, _, err = edgekws("corpus", "index", cut, tmp_path / "index.parquet")
+    assert code == 2 and "cut.tar.gz" in err and "remedy" in err and not (tmp_path / "index.parquet").exists()
+
+
+def test_a_checksum_that_differs_is_refused(edgekws, make_gsc, tmp_path):
+    archive_ = make_gsc()
+    code, _, err = edgekws("corpus", "index", archive_, tmp_path / "i.parquet", "--sha256", "0" * 64)
+    assert code == 2 and "SHA-256" in err and not (tmp_path / "i.parquet").exists()
+    code, _, err = edgekws("corpus", "index", archive_, tmp_path / "i.parquet", "--sha256", files.sha256_of(archive_))
+    assert code == 0 and (tmp_path / "i.parquet").exists()
+
+
+def test_misspelt_and_impossible_options_are_refused(edgekws, tmp_path):
+    code, _, err = edgekws("corpus", "synthesise", tmp_path / "s.tar", "--set", "taks=2")
+    assert code == 2 and "did you mean 'takes'?" in err
+    code, _, err = edgekws("corpus", "synthesise", tmp_path / "s.tar", "--set", "takes=0")
+    assert code == 2 and "'takes' is 0" in err
+    code, _, err = edgekws("traces-propagation", "plan", "i", "o", "--protocol", "one_usr")
+    assert code == 2 and "one_usr" in err
+    code, _, err = edgekws("traces-propagation", "plan", tmp_path / "none.parquet", "o")
+    assert code == 2 and "no such table" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_fills_up_is_told_plainly(edgekws, make_gsc, tmp_path, monkeypatch):
+    """/dev/full answers as a full disk does."""
+    import pyarrow.parquet as pq
+
+    def write(table, part):
+        with open("/dev/full", "wb", buffering=0) as full:
+            full.write(b"x")
+
+    monkeypatch.setattr(pq, "write_table", write)
+    code, _, err = edgekws("corpus", "index", make_gsc(), tmp_path / "out" / "index.parquet")
+    assert code == 2 and "no space left" in err and list((tmp_path / "out").iterdir()) == []
+
+
+# ------------------------------------------------------------------------------------------------ personalise
+@pytest.fixture(scope="module")
+def base_model(tmp_path_factory):
+    """A small base model made by the commands themselves, from synthetic speech."""
+    folder = tmp_path_factory.mktemp("base")
+    words = Synthetic(words=["yes", "no", "stop"], speakers={"train": 10, "validation": 1, "test": 1}, takes=2, user_takes=6)
+    synthetic.synthesise(words, 0, folder / "s.tar")
+    runner = CliRunner()
+
+    def run(*arguments):
+        result = runner.invoke(cli.app, [str(argument) for argument in arguments], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+
+    run("corpus", "index", folder / "s.tar", folder / "i.parquet")
+    run("traces-propagation", "features", folder / "s.tar", folder / "i.parquet", folder / "f.npy")
+    run("traces-propagation", "plan", folder / "i.parquet", folder / "p.parquet", "--protocol", "one_user",
+        "--set", "speaker=null", "--set", "support_fraction=0.5")
+    run("traces-propagation", "base", folder / "f.npy", folder / "i.parquet", folder / "p.parquet",
+        folder / "base.safetensors", "--set", "network.hidden=[40]", "--set", "base.epochs=4",
+        "--set", "base.batch_size=16", "--set", "base.learning_rate=0.001")
+    return folder
+
+
+@pytest.fixture
+def recordings(base_model, tmp_path):
+    """A person's recordings: the test speaker's takes, under names of their own."""
+    table, _ = index.read_index(base_model / "i.parquet")
+    own = table[table.split == "test"].set_index("path")
+    for name, data in archive.read_members(base_model / "s.tar"):
+        if name in own.index:
+            target = tmp_path / "me" / own.word[name] / f"recording {own['take'][name]}.wav"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(data)
+    return tmp_path / "me"
+
+
+def test_personalise_writes_a_model_and_tells_its_accuracy(edgekws, base_model, recordings, tmp_path):
+    out = tmp_path / "mine.safetensors"
+    code, text, err = edgekws("traces-propagation", "personalise", base_model / "base.safetensors", recordings, out,
+                              "--hold-back", 0.5, "--set", "learning_rate=0.001", "--set", "epochs=5")
+    assert code == 0, err
+    report = json.loads(text)
+    assert report["learnt_from"] == 9 and report["held_back"] == 9 and len(report["recordings"]) == 9
+    adapted, about = experiments.read_base(out)
+    base, _ = experiments.read_base(base_model / "base.safetensors")
+    assert adapted.vocabulary == base.vocabulary and torch.equal(adapted.scale, base.scale)
+    assert not torch.equal(adapted.net.readout, base.net.readout)
+    assert about["settings"]["personalised"]["base_sha256"] == files.sha256_of(base_model / "base.safetensors")
+    right = sum(row["after"] == row["file"].split("/")[0] for row in report["recordings"])
+    assert report["accuracy_after"] == pytest.approx(100 * right / 9)
+
+
+def test_personalise_is_reproducible(edgekws, base_model, recordings, tmp_path):
+    for name in ("a", "b"):
+        assert edgekws("traces-propagation", "personalise", base_model / "base.safetensors", recordings, tmp_path / name)[0] == 0
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+@pytest.mark.parametrize("file, content, says", [
+    ("stopp/1.wav", audio.encode_wav(np.ones(16_000, np.int16)), "did you mean 'stop'?"),
+    ("yes/stereo.wav", wav_file(channels=2), "2 channels"),
+    ("yes/cut.wav", wav_file()[:1000], "cut.wav")])
+def test_personalise_refuses_bad_recordings(edgekws, base_model, recordings, tmp_path, file, content, says):
+    (recordings / file).parent.mkdir(exist_ok=True)
+    (recordings / file).write_bytes(content)
+    code, _, err = edgekws("traces-propagation", "personalise", base_model / "base.safetensors", recordings, tmp_path / "out")
+    assert code == 2 and says in err and not (tmp_path / "out").exists()
+
+
+def test_personalise_needs_something_to_hold_back(edgekws, base_model, tmp_path):
+    for word in ("yes", "no"):
+        (tmp_path / "me" / word).mkdir(parents=True)
+        (tmp_path / "me" / word / "1.wav").write_bytes(wav_file())
+    code, _, err = edgekws("traces-propagation", "personalise", base_model / "base.safetensors", tmp_path / "me", tmp_path / "o")
+    assert code == 2 and "at least twice" in err
+
+
+def test_features_of_another_index_are_refused(edgekws, base_model, make_gsc, tmp_path):
+    assert edgekws("corpus", "index", make_gsc(), tmp_path / "other.parquet")[0] == 0
+    code, _, err = edgekws("traces-propagation", "base", base_model / "f.npy", tmp_path / "other.parquet",
+                           base_model / "p.parquet", tmp_path / "m")
+    assert code == 2 and "f.npy" in err and not (tmp_path / "m").exists()
+
+
+def test_defaults_of_the_library_are_the_papers(base_model):
+    """What a person gets without any setting is what the paper did (traces_propagation.md, section 6)."""
+    network, budget = Network(), Training()
+    assert (network.hidden, network.membrane_leak, network.trace_leak, network.threshold) == ([450], 0.77, 0.977, 0.66)
+    assert (budget.learning_rate, budget.epochs, budget.batch_size) == (1e-4, 3, 1024)
+    assert Config().traces_propagation.base.epochs == 10
