@@ -248,10 +248,40 @@ def test_what_was_not_measured_is_not_run(run):
     assert (line["verdict"], line["why"]) == ("not_run", "'one' was not measured in this run")
     assert line["value"] is None
     assert line["metrics"] == []
-    paper_file(run.folder, measured=None, requires=["shd", "gpu"])
+    paper_file(run.folder, measured=None, requires=["gsc_v2", "gpu"])
     line, = claims.build_ledger("r", run.folder, run.metrics.parents[1], {})["claims"]
     assert line["verdict"] == "not_run"
-    assert "it needs SHD, a GPU" in line["why"]
+
+
+def test_what_needs_a_corpus_or_chip_that_is_not_here_is_not_testable(run):
+    paper_file(run.folder, measured=None, requires=["shd", "gpu"])
+    line, = claims.build_ledger("r", run.folder, run.metrics.parents[1], {})["claims"]
+    assert (line["verdict"], line["why"]) == ("not_testable", "not testable here: it needs SHD")
+
+
+def test_where_the_papers_test_cannot_be_run_many_users_stand_for_its_one(run):
+    measured = {"experiment": "one", "path": "/gain", "direction": "higher",
+                "elsewhere": {"name": "many users", "experiment": "many", "path": "/gain"}}
+    paper_file(run.folder, measured=measured, requires=["gsc_v2"])
+
+    def write(name, value, facts):
+        found = {"gain": {"value": value, "ci_low": value - 1, "ci_high": value + 1, "n": 30},
+                 "provenance": {"corpus": facts.model_dump()}}
+        (run.metrics / f"{name}.json").write_text(json.dumps(found))
+
+    write("many", 2.0, SUBSET)
+    write("one", 9.5, SUBSET)
+    line, = claims.build_ledger("r", run.folder, run.metrics.parents[1], {})["claims"]
+    assert (line["value"], line["n"], line["verdict"]) == (2.0, 30, "direction_only")
+    assert line["metrics"][0].endswith("many.json#/gain") and "many users instead of the paper's one" in line["why"]
+    write("one", 9.5, GSC)
+    line, = claims.build_ledger("r", run.folder, run.metrics.parents[1], {})["claims"]
+    assert (line["value"], line["verdict"]) == (9.5, "replicated"), "the paper's own test decides where it can be run"
+
+
+def test_an_effect_the_other_way_is_told(run):
+    assert "other way" in claims.judge(claim(), Interval(-5.0, -6.0, -4.0, 30), SUBSET).why
+    assert "holds zero" in claims.judge(claim(), Interval(0.5, -1.0, 2.0, 30), SUBSET).why
 
 
 def test_analytic_claims_need_no_corpus(run):

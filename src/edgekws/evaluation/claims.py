@@ -40,6 +40,9 @@ REQUIREMENT_NAMES: dict[Requirement, str] = {
     "truenorth": "a TrueNorth", "jetson": "a Jetson", "heysnips_v2": "HeySnips v2", "heysnapdragon": "HeySnapdragon",
     "mswc": "MSWC"}
 
+WITHIN_REACH = {"gsc_v2", "gpu"}
+"""Requirements that a run of this version can meet."""
+
 
 # ------------------------------------------------------------------------------------------------ what the papers say
 class _Strict(BaseModel):
@@ -76,7 +79,8 @@ class Binding(_Strict):
     """Where our number is: a JSON pointer into ``metrics/<paper>/<experiment>.json``.
 
     ``path`` leads to ``{"value", "ci_low", "ci_high", "n"}``; ``checks`` instead lead to ``{"holds", "why"}``.
-    ``direction`` says which side of zero the claimed effect is on, for claims that are effects.
+    ``direction`` says which side of zero the claimed effect is on, for claims that are effects. Where the test cannot be
+    the paper's own (another corpus), ``elsewhere`` names the number that stands for it: many users tell more than one.
     """
 
     experiment: str
@@ -84,6 +88,7 @@ class Binding(_Strict):
     checks: list[str] = []
     direction: Literal["higher", "lower"] | None = None
     expects: list[Fact] = []
+    elsewhere: Number | None = None
     also: list[Number] = []
 
     @model_validator(mode="after")
@@ -279,14 +284,13 @@ def judge(claim: Claim, ours: Interval, corpus: CorpusFacts, differences: Iterab
     if corpus.synthetic:
         if seen:
             return Judgement("effect_seen_on_synthetic", f"synthetic speech, so the effect only, not its size: {told}")
-        return Judgement("not_testable", f"synthetic speech cannot test it{_no_effect(direction)}: {told}")
-    lacking = [REQUIREMENT_NAMES[name] for name in claim.requires if name != "gpu" and name not in corpus.has]
-    differing = [*(f"not {name}" for name in lacking), *differences]
+        return Judgement("not_testable", f"synthetic speech cannot test it{_no_effect(direction, ours)}: {told}")
+    differing = [*(f"not {name}" for name in _lacking(claim, corpus)), *differences]
     if differing:
         where = f"measured on {corpus.label} ({'; '.join(differing)})"
         if seen:
             return Judgement("direction_only", f"{where}, so the direction only: {told}")
-        return Judgement("not_testable", f"{where}{_no_effect(direction)}: {told}")
+        return Judgement("not_testable", f"{where}{_no_effect(direction, ours)}: {told}")
     paper = paper_interval(claim)
     if paper is None:
         return Judgement("not_testable", f"the paper gives no number to compare with: {told}")
@@ -307,8 +311,11 @@ def judge_checks(checks: Mapping[str, Mapping[str, Any]]) -> Judgement:
     return Judgement("not_replicated" if failed else "replicated", "; ".join(why))
 
 
-def _no_effect(direction: str | None) -> str:
-    return "" if direction is None else ", and our interval does not exclude zero"
+def _no_effect(direction: Literal["higher", "lower"] | None, ours: Interval) -> str:
+    if direction is None:
+        return ""
+    opposite: Literal["higher", "lower"] = "lower" if direction == "higher" else "higher"
+    return ", where the effect goes the other way" if effect(ours, opposite) else ", where our interval holds zero"
 
 
 def spoken(ours: Interval, unit: str | None) -> str:
@@ -375,9 +382,10 @@ def entry(claim: Claim, metrics: Path) -> dict[str, Any]:
         "dataset": claim.dataset, "requires": list(claim.requires), "evidence": claim.evidence, "doubt": claim.doubt}
     binding = claim.measured
     if binding is None:
-        needs = [REQUIREMENT_NAMES[name] for name in claim.requires]
-        return {**line, "why": "this part of the paper is not in this version of the workflow"
-                + (f"; it needs {', '.join(needs)}" if needs else "")}
+        needs = [REQUIREMENT_NAMES[name] for name in claim.requires if name not in WITHIN_REACH]
+        if needs:
+            return {**line, "verdict": "not_testable", "why": f"not testable here: it needs {', '.join(needs)}"}
+        return {**line, "why": "this version of the workflow does not measure it"}
     path = metrics / claim.paper / f"{binding.experiment}.json"
     if not path.is_file():
         return {**line, "why": f"'{binding.experiment}' was not measured in this run"}
@@ -391,12 +399,23 @@ def entry(claim: Claim, metrics: Path) -> dict[str, Any]:
             return {**line, "corpus": "none (analytic)", "verdict": verdict, "why": why,
                     "metrics": [f"{path.as_posix()}#{pointer}" for pointer in checks]}
         assert binding.path is not None
-        ours = interval_at(found, binding.path)
+        pointer, differences = binding.path, unmet_facts(binding.expects, found)
+        if (differences or _lacking(claim, corpus)) and binding.elsewhere is not None:
+            instead = metrics / claim.paper / f"{binding.elsewhere.experiment}.json"
+            if instead.is_file():
+                path, pointer, found = instead, binding.elsewhere.path, files.read_json(instead)
+                differences = [f"{binding.elsewhere.name} instead of the paper's one"]
+        ours = interval_at(found, pointer)
     except KeyError as error:
-        return {**line, "why": f"'{binding.experiment}' of this run holds no {error.args[0]}"}
-    verdict, why = judge(claim, ours, corpus, unmet_facts(binding.expects, found))
+        return {**line, "why": f"'{path.stem}' of this run holds no {error.args[0]}"}
+    verdict, why = judge(claim, ours, corpus, differences)
     return {**line, **ours.as_dict(), "corpus": corpus.label, "verdict": verdict, "why": why,
-            "metrics": [f"{path.as_posix()}#{binding.path}"]}
+            "metrics": [f"{path.as_posix()}#{pointer}"]}
+
+
+def _lacking(claim: Claim, corpus: CorpusFacts) -> list[str]:
+    """What the claim requires and this corpus is not; a GPU no longer counts once there is a measurement."""
+    return [REQUIREMENT_NAMES[name] for name in claim.requires if name != "gpu" and name not in corpus.has]
 
 
 def _also(number: Number, metrics: Path) -> dict[str, Any] | None:

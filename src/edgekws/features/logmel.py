@@ -166,9 +166,11 @@ def log_mel_deltas(waves: FloatArray, settings: Features) -> FloatArray:
 
     padded = torch.zeros(_BLOCK, samples + 2 * before, dtype=torch.float64)
     windowed = torch.empty(_BLOCK, frames, settings.window, dtype=torch.float64)
+    spectrum = torch.empty(_BLOCK, frames, before + 1, dtype=torch.complex128)
     power = torch.empty(_BLOCK, frames, reach)
     mel = torch.empty(_BLOCK, frames, mels)
     features = torch.empty(_BLOCK, frames, 3 * mels)
+    squares = torch.empty_like(features)
 
     for start in range(0, clips, _BLOCK):
         block = waves[start:start + _BLOCK]  # a short last one leaves old rows behind it, which are not kept
@@ -176,15 +178,17 @@ def log_mel_deltas(waves: FloatArray, settings: Features) -> FloatArray:
         # The spectrum in double precision, as librosa's: the rounding of single precision is white noise, which shows
         # in a band that stays 90 dB below the loudest one, once that band is divided by its own deviation.
         torch.mul(padded.unfold(1, settings.window, settings.hop), constants.window, out=windowed)
-        power.copy_(torch.view_as_real(torch.fft.rfft(windowed)).flatten(2)[:, :, :reach]).square_()
+        np.fft.rfft(windowed.numpy(), out=spectrum.numpy())  # torch's would not fill an array that is there
+        power.copy_(torch.view_as_real(spectrum).flatten(2)[:, :, :reach]).square_()
         for rows, columns, values in constants.mel:
             np.matmul(power.numpy()[:, :, columns], values.T, out=mel.numpy()[:, :, rows])
         mel.div_(_nonzero(mel.amax((1, 2), keepdim=True))).log1p_()
         for rows, columns, values in constants.differences:
             np.matmul(values, mel.numpy()[:, columns], out=features.numpy().reshape(_BLOCK, -1, mels)[:, rows])
         # torch.std takes ten times as long on this layout.
-        variance = (features - features.mean(1, keepdim=True)).square_().mean(1, keepdim=True)
-        result[start:start + _BLOCK] = features.div_(_nonzero(variance.sqrt_()))[:len(block)].numpy()
+        torch.sub(features, features.mean(1, keepdim=True), out=squares).square_()
+        features.div_(_nonzero(squares.mean(1, keepdim=True).sqrt_()))
+        result[start:start + _BLOCK] = features.numpy()[:len(block)]
     return result
 
 
