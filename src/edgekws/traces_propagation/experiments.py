@@ -22,7 +22,7 @@ from edgekws.evaluation import complexity, statistics
 from edgekws.models.recurrent_lif import RecurrentLIF, load_network, save_network
 from edgekws.provenance import derive_seed
 from edgekws.settings import BaseTraining, MethodName, Network, Statistics, Training, Tuning
-from edgekws.traces_propagation import bptt, plan, training
+from edgekws.traces_propagation import plan, training
 from edgekws.traces_propagation.clips import Clips, Corpus
 
 PAPER = "traces_propagation"
@@ -113,6 +113,9 @@ def adapt(base: Base, method: MethodName, support: Clips, budget: Training, netw
     batches = derive_seed(seed, "support batches")
     match method:
         case "bptt":
+            # Norse takes seconds to import, and nothing else needs it.
+            from edgekws.traces_propagation import bptt
+
             bptt.train_bptt(net, support, support.labels, budget, seed=batches)
         case "readout_only":
             training.train(net, support, support.labels, budget, seed=batches, rule=rule, parts=("readout",))
