@@ -231,7 +231,7 @@ def tp_tune(
     table, plan_facts = files.read_table(plan)
     budget, grid = experiments.tune(table, plan_facts, loaded, corpus, method, chosen.tuning,
                                     s.Network(**about["settings"]["network"]), seed=seed, progress=_bar(progress))
-    files.write_json(out, {"schema": 1, "paper": experiments.PAPER, "method": method, "seed": seed,
+    files.write_json(out, {"schema": 1, "paper": "traces_propagation", "method": method, "seed": seed,
                            "settings": {"tuning": chosen.tuning.model_dump(), "base": about["settings"]},
                            "provenance": provenance(corpus=facts, threads=threads),
                            "budget": budget.model_dump(), "grid": grid})
@@ -273,7 +273,7 @@ def tp_adapt(
     rows = list(experiments.run_tasks(
         work, loaded, corpus, method, spent, s.Network(**about["settings"]["network"]),
         seed=seed, others=chosen.others, progress=_bar(progress)))
-    files.write_json(out, {"schema": 1, "paper": experiments.PAPER, "method": method, "seed": seed,
+    files.write_json(out, {"schema": 1, "paper": "traces_propagation", "method": method, "seed": seed,
                            "settings": {"budget": spent.model_dump(), "tuned": budget is not None,
                                         "others": chosen.others, "plan": plan_facts, "base": about["settings"]},
                            "provenance": provenance(corpus=facts, threads=threads), "rows": rows})
@@ -288,9 +288,9 @@ def tp_summarise(
     """Sum an experiment up: per user, and means with bootstrap intervals by method and shot."""
     from edgekws import files
     from edgekws import settings as s
-    from edgekws.traces_propagation import experiments
+    from edgekws.traces_propagation import summary
 
-    files.write_json(out, experiments.experiment_file(
+    files.write_json(out, summary.experiment_file(
         out.stem, [files.read_json(part) for part in parts], s.read(s.Statistics, settings, set_ or ())))
 
 

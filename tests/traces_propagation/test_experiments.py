@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from edgekws.errors import UserError
-from edgekws.settings import BaseTraining, ManyUsers, Methods, Network, Statistics, Training, Tuning
+from edgekws.settings import BaseTraining, ManyUsers, Methods, Network, Training, Tuning
 from edgekws.traces_propagation import experiments, plan
 from edgekws.traces_propagation.clips import Corpus
 
@@ -142,29 +142,3 @@ def test_batches_that_hold_every_support_set_are_tried_once(corpus, base, users)
     grid = Tuning(learning_rate=[1e-4], epochs=[1], batch_size=[100, 1024], users=1)
     _, points = experiments.tune(*users, base, corpus, "readout_only", grid, NETWORK, seed=0)
     assert [point["batch_size"] for point in points] == [1024]
-
-
-def test_summary_of_hand_made_rows():
-    """Two users, two folds: accuracies pool the folds of a user, the mean weighs users equally."""
-    count = {"others_clips": 0, "others_before": 0, "others_after": 0}
-    rows = pd.DataFrame([
-        {"method": "m", "seed": 0, "user": "a", "split": "test", "fold": 0, "shot": "1", "query_clips": 10,
-         "correct_before": 5, "correct_after": 10, "others_clips": 4, "others_before": 4, "others_after": 3},
-        {"method": "m", "seed": 0, "user": "a", "split": "test", "fold": 1, "shot": "1", "query_clips": 10,
-         "correct_before": 5, "correct_after": 8, **count},
-        {"method": "m", "seed": 0, "user": "b", "split": "test", "fold": 0, "shot": "1", "query_clips": 5,
-         "correct_before": 5, "correct_after": 4, "others_clips": 4, "others_before": 2, "others_after": 2}])
-    users = experiments.per_user(rows)
-    assert list(users.gain) == [40.0, -20.0] and list(users.forgetting) == [25.0, 0.0]
-    cell = experiments.summarise(users, Statistics())["m"]["1"]
-    assert cell["before"]["value"] == 75 and cell["gain"]["value"] == 10 and cell["gain"]["std"] == 30
-    assert cell["users"] == 2 and cell["interval_over"] == "user"
-
-
-def test_one_user_intervals_are_over_seeds():
-    rows = pd.DataFrame([{"method": "m", "seed": seed, "user": "a", "split": "train", "fold": 0, "shot": "all",
-                          "query_clips": 100, "correct_before": 80, "correct_after": after, "others_clips": 1,
-                          "others_before": 1, "others_after": 1} for seed, after in enumerate((90, 92, 94))])
-    cell = experiments.summarise(experiments.per_user(rows), Statistics())["m"]["all"]
-    assert cell["after"]["value"] == 92 and cell["after"]["n"] == 3 and cell["interval_over"] == "seed"
-    assert cell["after"]["std"] == pytest.approx(np.std([90, 92, 94]))

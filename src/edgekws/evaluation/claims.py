@@ -282,9 +282,10 @@ def judge(claim: Claim, ours: Interval, corpus: CorpusFacts, differences: Iterab
     if ours.ci_low is None:
         return Judgement("not_testable", f"one repetition gives no interval: {told}")
     if corpus.synthetic:
+        where = f"synthetic speech{''.join(f'; {difference}' for difference in differences)}"
         if seen:
-            return Judgement("effect_seen_on_synthetic", f"synthetic speech, so the effect only, not its size: {told}")
-        return Judgement("not_testable", f"synthetic speech cannot test it{_no_effect(direction, ours)}: {told}")
+            return Judgement("effect_seen_on_synthetic", f"{where}: the effect only, not its size: {told}")
+        return Judgement("not_testable", f"{where}{_no_effect(direction, ours)}: {told}")
     differing = [*(f"not {name}" for name in _lacking(claim, corpus)), *differences]
     if differing:
         where = f"measured on {corpus.label} ({'; '.join(differing)})"
@@ -427,6 +428,11 @@ def _also(number: Number, metrics: Path) -> dict[str, Any] | None:
     except KeyError:
         return None
     return {"name": number.name, **ours.as_dict(), "metrics": f"{path.as_posix()}#{number.path}"}
+
+
+def is_decided(line: Mapping[str, Any]) -> bool:
+    """Whether a line of the ledger holds a number of ours, or the outcome of a check."""
+    return line["value"] is not None or line["verdict"] not in ("not_testable", "not_run")
 
 
 def verdict_counts(ledger: Mapping[str, Any]) -> dict[str, int]:

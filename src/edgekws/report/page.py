@@ -113,12 +113,12 @@ def _axis(found: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def by_paper(ledger: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Each paper with its tables of claims, tested and not run; papers of which nothing was run come last."""
+    """Each paper with its tables of claims, measured and not; papers of which nothing was measured come last."""
     papers = []
     for name, about in ledger["papers"].items():
         own = [claim for claim in ledger["claims"] if claim["paper"] == name]
-        tested = [claim for claim in own if claim["verdict"] != "not_run"]
-        rest = [claim for claim in own if claim["verdict"] == "not_run"]
+        tested = [claim for claim in own if claims.is_decided(claim)]
+        rest = [claim for claim in own if not claims.is_decided(claim)]
         papers.append({"name": name, **about, "tested": claims.claims_table(tested) if tested else None,
                        "rest": claims.claims_table(rest) if rest else None, "untested": len(rest)})
     return sorted(papers, key=lambda paper: paper["tested"] is None)
@@ -134,14 +134,16 @@ def read_experiments(metrics: Path) -> list[dict[str, Any]]:
         if "summary" in content:
             corpus = content.get("provenance", {}).get("corpus", {})
             found.append({"name": path.stem, "title": _EXPERIMENTS.get(path.stem, path.stem.replace("_", " ")),
-                          "corpus": corpus, "summary": content["summary"], "base": content.get("base", {})})
+                          "corpus": corpus, "summary": content["summary"],
+                          "summary_test_users": content.get("summary_test_users", {}), "base": content.get("base", {})})
     return found
 
 
 def tuned_against_published(experiments: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Gains with the published and with the tuned budget, where both were measured."""
+    """Gains with the published and with the tuned budget, where both were measured, on the same users."""
     summary = {found["name"]: found["summary"] for found in experiments}
-    published, tuned = summary.get("many_users", {}), summary.get("many_users_tuned", {})
+    test_users = {found["name"]: found["summary_test_users"] for found in experiments}
+    published, tuned = test_users.get("many_users", {}), summary.get("many_users_tuned", {})
     return [{"method": method, "shot": shot, "published": published[method][shot], "tuned": cell}
             for method, shots in tuned.items() for shot, cell in shots.items() if shot in published.get(method, {})]
 
@@ -186,21 +188,23 @@ def markdown(path: Path) -> Markup:
 
 
 def read_cost(folder: Path) -> dict[str, Any] | None:
-    """Wall time, CPU time and peak memory by step, from Snakemake's benchmark files; seeds of a step are summed."""
+    """Wall time and peak memory by step, from Snakemake's benchmark files; seeds of a step are summed.
+
+    Their CPU time is left out: it is sampled, and stops at the last sample before a job's end.
+    """
     steps: dict[str, dict[str, Any]] = {}
     for path in sorted(folder.rglob("*.tsv")):
         name = re.sub(r"_seed-?\d+$", "", path.relative_to(folder).with_suffix("").as_posix())
-        step = steps.setdefault(name, {"name": name, "jobs": 0, "wall": 0.0, "cpu": 0.0, "memory": 0.0})
+        step = steps.setdefault(name, {"name": name, "jobs": 0, "wall": 0.0, "memory": 0.0})
         with path.open(encoding="utf-8", newline="") as handle:
             for row in csv.DictReader(handle, delimiter="\t"):
                 step["jobs"] += 1
                 step["wall"] += _measured(row.get("s"))
-                step["cpu"] += _measured(row.get("cpu_time"))
                 step["memory"] = max(step["memory"], _measured(row.get("max_rss")))
     if not steps:
         return None
     rows = list(steps.values())
-    return {"rows": rows, "wall": sum(row["wall"] for row in rows), "cpu": sum(row["cpu"] for row in rows),
+    return {"rows": rows, "wall": sum(row["wall"] for row in rows), 
             "jobs": sum(row["jobs"] for row in rows), "memory": max(row["memory"] for row in rows)}
 
 

@@ -1,4 +1,4 @@
-"""The paper's experiments: train a base model, adapt it to users, choose a budget, sum up.
+"""The paper's experiments: train a base model, adapt it to users, choose a budget.
 
 One job does all users, folds and shots of one method and seed: a task lasts less than a second, less than starting
 a process would.
@@ -18,14 +18,12 @@ import torch
 from tqdm import tqdm
 
 from edgekws.errors import UserError, did_you_mean
-from edgekws.evaluation import complexity, statistics
+from edgekws.evaluation import complexity
 from edgekws.models.recurrent_lif import RecurrentLIF, load_network, save_network
 from edgekws.provenance import derive_seed
-from edgekws.settings import BaseTraining, MethodName, Network, Statistics, Training, Tuning
+from edgekws.settings import BaseTraining, MethodName, Network, Training, Tuning
 from edgekws.traces_propagation import plan, training
 from edgekws.traces_propagation.clips import Clips, Corpus
-
-PAPER = "traces_propagation"
 
 
 def predict(net: RecurrentLIF, clips: Clips, batch_size: int = 1024) -> np.ndarray:
@@ -213,45 +211,6 @@ def tune(table: pd.DataFrame, facts: dict[str, Any], base: Base, corpus: Corpus,
     return Training(**{name: best[name] for name in Training.model_fields}), points
 
 
-# ------------------------------------------------------------------------------------------------ summing up
-def per_user(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of tasks summed over folds: accuracies in percent, gains and forgetting in percentage points."""
-    keys = ["method", "user", "split", "shot", "seed"]
-    counts = ["query_clips", "correct_before", "correct_after", "others_clips", "others_before", "others_after"]
-    total = rows.groupby(keys, sort=False)[counts].sum().reset_index()
-    percent = pd.DataFrame({
-        **{key: total[key] for key in keys}, "query_clips": total.query_clips,
-        "before": 100 * total.correct_before / total.query_clips,
-        "after": 100 * total.correct_after / total.query_clips,
-        "others_before": 100 * total.others_before / total.others_clips,
-        "others_after": 100 * total.others_after / total.others_clips})
-    percent["gain"] = percent.after - percent.before
-    percent["forgetting"] = percent.others_before - percent.others_after
-    return percent
-
-
-def summarise(users: pd.DataFrame, settings: Statistics) -> dict[str, dict[str, Any]]:
-    """Means and intervals by method and shot.
-
-    With several users the interval resamples users (each one's seeds averaged first); with one user it resamples
-    seeds, and ``std`` is the population standard deviation over seeds, as the paper gives it.
-    """
-    summary: dict[str, dict[str, Any]] = {}
-    for (method, shot), rows in users.groupby(["method", "shot"], sort=False):
-        by = "user" if rows.user.nunique() > 1 else "seed"
-        cell: dict[str, Any] = {"users": int(rows.user.nunique()), "seeds": int(rows.seed.nunique()), "interval_over": by}
-        for name in ("before", "after", "gain", "others_before", "others_after", "forgetting"):
-            cell[name] = _cell(rows.groupby(by)[name].mean(), settings)
-        summary.setdefault(str(method), {})[str(shot)] = cell
-    return summary
-
-
-def _cell(values: pd.Series, settings: Statistics) -> dict[str, Any]:
-    found = statistics.mean_interval(values.to_numpy(np.float64), confidence=settings.confidence,
-                                     resamples=settings.resamples, seed=settings.seed)
-    return {**found._asdict(), "std": float(values.std(ddof=0))}
-
-
 # ------------------------------------------------------------------------------------------------ files
 def write_base(path: Path, base: Base, *, about: dict[str, Any], provenance: dict[str, Any]) -> None:
     """Write a base or adapted model; ``about`` is what it was made with."""
@@ -265,28 +224,8 @@ def read_base(path: Path) -> tuple[Base, dict[str, Any]]:
     return Base(net, metadata["vocabulary"], metadata["feature_scale"]), metadata
 
 
-def experiment_file(name: str, parts: Sequence[dict[str, Any]], settings: Statistics) -> dict[str, Any]:
-    """The metrics file of one experiment from those of its methods and seeds (see ``docs/files.md``)."""
-    first = parts[0]
-    rows = pd.DataFrame([{"method": part["method"], "seed": part["seed"], **row}
-                         for part in parts for row in part["rows"]])
-    users = per_user(rows)
-    bases = {part["seed"]: part["settings"]["base"]["test_accuracy"] for part in parts}
-    return {
-        "schema": 1, "paper": PAPER, "experiment": name, "seeds": sorted(bases),
-        "settings": {"plan": first["settings"]["plan"], "tuned": first["settings"]["tuned"],
-                     "budgets": {part["method"]: part["settings"]["budget"] for part in parts},
-                     "base": {key: value for key, value in first["settings"]["base"].items()
-                              if key not in ("seed", "test_accuracy")},
-                     "statistics": settings.model_dump()},
-        "provenance": first["provenance"],
-        "base": {"test_accuracy": _cell(pd.Series(bases), settings)},
-        "summary": summarise(users, settings),
-        "rows": users.to_dict("records"),
-    }
-
-
 def complexity_file(base: Base, about: dict[str, Any]) -> dict[str, Any]:
     """What the rule stores and computes on this network, counted by formula and in the running state."""
-    return {"schema": 1, "paper": PAPER, "experiment": "complexity", "settings": {"network": about["settings"]["network"]},
-            "provenance": about["provenance"], **complexity.complexity_of(base.net)}
+    return {"schema": 1, "paper": "traces_propagation", "experiment": "complexity",
+            "settings": {"network": about["settings"]["network"]}, "provenance": about["provenance"],
+            **complexity.complexity_of(base.net)}
