@@ -34,4 +34,4 @@ help: ## This list
 	@grep -hE '^[a-z_]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z_]+):.*## /\1\t/' | expand -t 14
 
 .venv/.main .venv/.test: .venv/.%: envs/%.txt envs/setup pyproject.toml
-	@envs/setup $*
+	@PYTHON="$(PYTHON)" envs/setup $*

@@ -204,7 +204,7 @@ def read_cost(folder: Path) -> dict[str, Any] | None:
     if not steps:
         return None
     rows = list(steps.values())
-    return {"rows": rows, "wall": sum(row["wall"] for row in rows), 
+    return {"rows": rows, "wall": sum(row["wall"] for row in rows),
             "jobs": sum(row["jobs"] for row in rows), "memory": max(row["memory"] for row in rows)}
 
 
