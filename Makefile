@@ -11,7 +11,7 @@ demo: .venv/.main ## The demo replication on embedded synthetic speech, start to
 	@echo "Report: results/demo/report.html"
 
 test: .venv/.test ## All tests
-	.venv/bin/python -m pytest -n 2 --dist worksteal
+	.venv/bin/python -m pytest -n 2 --dist loadgroup
 
 lint: .venv/.test ## ruff, mypy, snakefmt
 	.venv/bin/ruff check .

@@ -25,6 +25,11 @@ def real_archive():
     return archive
 
 
+def pytest_collection_modifyitems(items):
+    """Slow tests first, so that no worker ends on a long one while the others are idle."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 def pytest_terminal_summary(terminalreporter):
     skipped = [report for report in terminalreporter.stats.get("skipped", []) if HOW in str(report.longrepr)]
     if skipped:

@@ -11,7 +11,8 @@ from tests.workflow.conftest import Project
 
 from edgekws.settings import Config
 
-pytestmark = pytest.mark.slow
+# One worker makes the finished run that most of these share.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("finished run")]
 VERDICTS = {"replicated", "direction_only", "not_replicated", "effect_seen_on_synthetic", "not_testable", "not_run"}
 
 
