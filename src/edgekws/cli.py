@@ -229,8 +229,8 @@ def tp_tune(
     corpus, facts = _open_corpus(features, index)
     loaded, about = _read_base(base)
     table, plan_facts = files.read_table(plan)
-    budget, grid = experiments.tune(table, plan_facts, loaded, corpus, method, chosen.tuning,
-                                    s.Network(**about["settings"]["network"]), seed=seed, progress=_bar(progress))
+    budget, grid = experiments.tune(table, plan_facts, loaded, corpus, method, chosen.tuning, seed=seed,
+                                    progress=_bar(progress))
     files.write_json(out, {"schema": 1, "paper": "traces_propagation", "method": method, "seed": seed,
                            "settings": {"tuning": chosen.tuning.model_dump(), "base": about["settings"]},
                            "provenance": provenance(corpus=facts, threads=threads),
@@ -270,9 +270,8 @@ def tp_adapt(
     table, plan_facts = files.read_table(plan)
     work = experiments.tasks(table, plan_facts, corpus.index.set_index("clip").word, shots=shot,
                              splits=["test"] if budget is not None else None)
-    rows = list(experiments.run_tasks(
-        work, loaded, corpus, method, spent, s.Network(**about["settings"]["network"]),
-        seed=seed, others=chosen.others, progress=_bar(progress)))
+    rows = list(experiments.run_tasks(work, loaded, corpus, method, spent, seed=seed, others=chosen.others,
+                                      progress=_bar(progress)))
     files.write_json(out, {"schema": 1, "paper": "traces_propagation", "method": method, "seed": seed,
                            "settings": {"budget": spent.model_dump(), "tuned": budget is not None,
                                         "others": chosen.others, "plan": plan_facts, "base": about["settings"]},
@@ -328,9 +327,8 @@ def tp_personalise(
 
     budget = s.read(s.Training, settings, set_ or ())
     loaded, about = _read_base(base)
-    network = s.Network(**about["settings"]["network"])
     own = personalise.read_recordings(recordings, loaded.vocabulary, s.Features(**about["settings"]["features"]))
-    net, report = personalise.personalise(loaded, own, budget, network, share=hold_back, seed=seed)
+    net, report = personalise.personalise(loaded, own, budget, share=hold_back, seed=seed)
     experiments.write_base(
         out, experiments.Base(net, loaded.vocabulary, loaded.scale),
         about={**about["settings"], "personalised": {"budget": budget.model_dump(), "seed": seed,

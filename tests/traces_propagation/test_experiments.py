@@ -84,7 +84,7 @@ def test_each_method_changes_what_it_may_and_nothing_else(corpus, base, users, m
     work = experiments.tasks(*users, corpus.index.word, shots=["all"], splits=["test"], folds=1)
     support = corpus.clips(work[0].support, frozen_scale=base.scale)
     before = {name: tensor.clone() for name, tensor in base.net.tensors().items()}
-    net = experiments.adapt(base, method, support, Training(learning_rate=1e-3, epochs=2), NETWORK, corpus, seed=3)
+    net = experiments.adapt(base.net, method, support, Training(learning_rate=1e-3, epochs=2), seed=3)
     assert all(torch.equal(tensor, before[name]) for name, tensor in base.net.tensors().items()), "the base is untouched"
     changed = {name for name, tensor in net.tensors().items() if not torch.equal(tensor, before[name])}
     expected = {"traces_propagation": {"hidden.0.input", "hidden.0.recurrent", "readout"},
@@ -101,7 +101,7 @@ def test_readout_only_adaptation_helps_a_shifted_user(corpus, base, users):
 
 def run(corpus, base, users, method, budget, **cut):
     work = experiments.tasks(*users, corpus.index.word, splits=["test"], **cut)
-    return pd.DataFrame(experiments.run_tasks(work, base, corpus, method, budget, NETWORK, seed=0, others=20))
+    return pd.DataFrame(experiments.run_tasks(work, base, corpus, method, budget, seed=0, others=20))
 
 
 def test_rows_do_not_depend_on_which_other_tasks_run(corpus, base, users):
@@ -130,7 +130,7 @@ def test_per_set_normalisation_scales_each_set_by_itself(corpus):
 
 def test_tuning_takes_the_best_point_on_validation_users_only(corpus, base, users):
     grid = Tuning(learning_rate=[1e-9, 3e-3], epochs=[10], batch_size=[1024], users=4)
-    chosen, points = experiments.tune(*users, base, corpus, "readout_only", grid, NETWORK, seed=0)
+    chosen, points = experiments.tune(*users, base, corpus, "readout_only", grid, seed=0)
     assert {point["users"] for point in points} == {2}
     best = max(points, key=lambda point: point["after"])
     assert chosen.learning_rate == best["learning_rate"]
@@ -140,5 +140,5 @@ def test_tuning_takes_the_best_point_on_validation_users_only(corpus, base, user
 
 def test_batches_that_hold_every_support_set_are_tried_once(corpus, base, users):
     grid = Tuning(learning_rate=[1e-4], epochs=[1], batch_size=[100, 1024], users=1)
-    _, points = experiments.tune(*users, base, corpus, "readout_only", grid, NETWORK, seed=0)
+    _, points = experiments.tune(*users, base, corpus, "readout_only", grid, seed=0)
     assert [point["batch_size"] for point in points] == [1024]

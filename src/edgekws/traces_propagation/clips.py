@@ -69,6 +69,7 @@ class Corpus:
             return Clips(self.features, chosen, labels, frozen_scale[None], np.zeros(len(chosen), np.int64))
         size = set_size or max(len(chosen), 1)
         scales = [self.scale(chosen[start:start + size]) for start in range(0, len(chosen), size)]
+        scales = scales or [torch.ones(self.features.shape[2])]
         return Clips(self.features, chosen, labels, torch.stack(scales), np.arange(len(chosen)) // size)
 
     def scale(self, rows: Ints) -> torch.Tensor:

@@ -74,18 +74,17 @@ def train_base(corpus: Corpus, network: Network, budget: BaseTraining, *, per_se
     rows = training_rows(corpus.index, excluded=excluded, balanced=budget.balanced, seed=seed)
     scale = None if per_set else corpus.scale(rows)
     clips = corpus.clips(rows, frozen_scale=scale, set_size=budget.set_size)
-    net = fresh_net(network, corpus, seed=seed)
+    net = fresh_net(network, inputs=corpus.features.shape[2],
+                    outputs=len(corpus.vocabulary) + network.spare_outputs, seed=seed)
     training.train(net, clips, clips.labels, budget, seed=derive_seed(seed, "base batches"),
-                   rule=training.best_rule(network),
-                   progress="base model" if progress else None)
+                   rule=training.best_rule(network), progress="base model" if progress else None)
     return Base(net, corpus.vocabulary, scale)
 
 
-def fresh_net(network: Network, corpus: Corpus, *, seed: int) -> RecurrentLIF:
-    """An untrained network sized for the corpus."""
+def fresh_net(network: Network, *, inputs: int, outputs: int, seed: int) -> RecurrentLIF:
+    """An untrained network; deterministic in ``seed``."""
     generator = torch.Generator().manual_seed(derive_seed(seed, "weights"))
-    return RecurrentLIF(network, inputs=corpus.features.shape[2],
-                        outputs=len(corpus.vocabulary) + network.spare_outputs, generator=generator)
+    return RecurrentLIF(network, inputs=inputs, outputs=outputs, generator=generator)
 
 
 def accuracy(net: RecurrentLIF, clips: Clips) -> float:
@@ -100,14 +99,13 @@ def split_clips(corpus: Corpus, base: Base, split: str, *, excluded: Sequence[st
 
 
 # ------------------------------------------------------------------------------------------------ adaptation
-def adapt(base: Base, method: MethodName, support: Clips, budget: Training, network: Network, corpus: Corpus, *,
-          seed: int) -> RecurrentLIF:
+def adapt(base: RecurrentLIF, method: MethodName, support: Clips, budget: Training, *, seed: int) -> RecurrentLIF:
     """A copy of the base model (or a fresh one, for ``from_scratch``) trained on the support set by a method."""
     if method == "from_scratch":
-        net = fresh_net(network, corpus, seed=derive_seed(seed, "from scratch"))
+        net = fresh_net(base.settings, inputs=base.inputs, outputs=base.outputs, seed=derive_seed(seed, "from scratch"))
     else:
-        net = base.net.clone()
-    rule = training.best_rule(network)
+        net = base.clone()
+    rule = training.best_rule(base.settings)
     batches = derive_seed(seed, "support batches")
     match method:
         case "bptt":
@@ -154,8 +152,8 @@ def tasks(table: pd.DataFrame, facts: dict[str, Any], words: pd.Series, *, shots
     return made
 
 
-def run_tasks(work: Sequence[Task], base: Base, corpus: Corpus, method: MethodName, budget: Training, network: Network,
-              *, seed: int, others: int, progress: bool = False) -> Iterator[dict[str, Any]]:
+def run_tasks(work: Sequence[Task], base: Base, corpus: Corpus, method: MethodName, budget: Training, *, seed: int,
+              others: int, progress: bool = False) -> Iterator[dict[str, Any]]:
     """Adapt to each task and measure it.
 
     Yields:
@@ -173,7 +171,7 @@ def run_tasks(work: Sequence[Task], base: Base, corpus: Corpus, method: MethodNa
         support = corpus.clips(task.support, frozen_scale=base.scale)
         query = corpus.clips(task.query, frozen_scale=base.scale)
         task_seed = derive_seed(seed, f"{task.user}/{task.fold}/{task.shot}")
-        net = adapt(base, method, support, budget, network, corpus, seed=task_seed)
+        net = adapt(base.net, method, support, budget, seed=task_seed)
         elsewhere = (speaker != task.user) & (task.fold == 0)
         other_after = predict(net, other) == other.labels if elsewhere.any() else elsewhere
         yield {"user": task.user, "split": task.split, "fold": task.fold, "shot": task.shot,
@@ -186,7 +184,7 @@ def run_tasks(work: Sequence[Task], base: Base, corpus: Corpus, method: MethodNa
 
 # ------------------------------------------------------------------------------------------------ tuning
 def tune(table: pd.DataFrame, facts: dict[str, Any], base: Base, corpus: Corpus, method: MethodName, grid: Tuning,
-         network: Network, *, seed: int, progress: bool = False) -> tuple[Training, list[dict[str, Any]]]:
+         *, seed: int, progress: bool = False) -> tuple[Training, list[dict[str, Any]]]:
     """The budget with the best mean accuracy over the validation split's users; ties go to the smaller budget.
 
     Returns:
@@ -201,8 +199,7 @@ def tune(table: pd.DataFrame, facts: dict[str, Any], base: Base, corpus: Corpus,
     points = []
     for epochs, size, rate in itertools.product(sorted(grid.epochs), reversed(sizes), sorted(grid.learning_rate)):
         budget = Training(learning_rate=rate, epochs=epochs, batch_size=whole if size == largest else size)
-        rows = pd.DataFrame(run_tasks(work, base, corpus, method, budget, network, seed=seed, others=0,
-                                      progress=progress))
+        rows = pd.DataFrame(run_tasks(work, base, corpus, method, budget, seed=seed, others=0, progress=progress))
         users = rows.groupby("user")[["correct_before", "correct_after", "query_clips"]].sum()
         points.append({**budget.model_dump(),
                        "before": float((100 * users.correct_before / users.query_clips).mean()),

@@ -13,9 +13,8 @@ from edgekws.corpus import archive, audio
 from edgekws.errors import UserError, did_you_mean
 from edgekws.features import logmel, normalise
 from edgekws.models.recurrent_lif import RecurrentLIF
-from edgekws.provenance import derive_seed
-from edgekws.settings import Features, Network, Training
-from edgekws.traces_propagation import experiments, training
+from edgekws.settings import Features, Training
+from edgekws.traces_propagation import experiments
 from edgekws.traces_propagation.clips import Clips
 
 
@@ -64,7 +63,7 @@ def hold_back(recordings: Recordings, share: float, seed: int) -> tuple[list[int
     return sorted(learn), sorted(held)
 
 
-def personalise(base: experiments.Base, recordings: Recordings, budget: Training, network: Network, *, share: float,
+def personalise(base: experiments.Base, recordings: Recordings, budget: Training, *, share: float,
                 seed: int) -> tuple[RecurrentLIF, dict[str, object]]:
     """Adapt to the recordings by Traces Propagation; accuracy is on the ones held back.
 
@@ -83,9 +82,7 @@ def personalise(base: experiments.Base, recordings: Recordings, budget: Training
                      np.zeros(len(places), np.int64))
 
     support, query = clips(learn), clips(held)
-    net = base.net.clone()
-    training.train(net, support, support.labels, budget, seed=derive_seed(seed, "support batches"),
-                   rule=training.best_rule(network))
+    net = experiments.adapt(base.net, "traces_propagation", support, budget, seed=seed)
     before, after = (experiments.predict(each, query) for each in (base.net, net))
 
     def found(outputs: np.ndarray, place: int) -> str | None:
