@@ -7,6 +7,7 @@ section, so a changed value reruns just what it touches. Unknown names are refus
 from __future__ import annotations
 
 import json
+import re
 import typing
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -282,12 +283,10 @@ def _lines(section: BaseModel, depth: int) -> list[str]:
             for key, item in value.items():
                 lines += [f"{pad}  {key}:", *_lines(item, depth + 2)]
         else:
-            lines.append(f"{pad}{name}: {json.dumps(_plain(value))}{about}")
+            # YAML reads 1e-05 as text, 1.0e-05 as a number.
+            text = re.sub(r"(?<![\d.])(\d)e", r"\1.0e", json.dumps(value))
+            lines.append(f"{pad}{name}: {text}{about}")
     return lines
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
 
 
 def json_schema() -> str:
