@@ -17,7 +17,6 @@ from edgekws.errors import UserError
 
 if TYPE_CHECKING:
     from edgekws.traces_propagation.clips import Corpus
-    from edgekws.traces_propagation.experiments import Base
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="Keyword spotting that adapts on the device: replicate the papers, step by step.")
@@ -118,12 +117,6 @@ def _open_corpus(features: Path, index_path: Path) -> tuple[Corpus, dict[str, An
         raise UserError(f"holds {len(packed)} clips, the index {len(table)}", where=features,
                         remedy="extract the features again from this index")
     return Corpus(packed, table, list(facts["words"])), facts
-
-
-def _read_base(path: Path) -> tuple[Base, dict[str, Any]]:
-    from edgekws.traces_propagation import experiments
-
-    return experiments.read_base(path)
 
 
 @tp_app.command("features")
@@ -227,7 +220,7 @@ def tp_tune(
 
     chosen = s.read(s.TracesPropagation, settings, set_ or ())
     corpus, facts = _open_corpus(features, index)
-    loaded, about = _read_base(base)
+    loaded, about = experiments.read_base(base)
     table, plan_facts = files.read_table(plan)
     budget, grid = experiments.tune(table, plan_facts, loaded, corpus, method, chosen.tuning, seed=seed,
                                     progress=_bar(progress))
@@ -266,7 +259,7 @@ def tp_adapt(
     if budget is not None:
         spent = s.validate(s.Training, files.read_json(budget).get("budget"), where=str(budget))
     corpus, facts = _open_corpus(features, index)
-    loaded, about = _read_base(base)
+    loaded, about = experiments.read_base(base)
     table, plan_facts = files.read_table(plan)
     work = experiments.tasks(table, plan_facts, corpus.index.set_index("clip").word, shots=shot,
                              splits=["test"] if budget is not None else None)
@@ -302,7 +295,7 @@ def tp_complexity(
     from edgekws import files
     from edgekws.traces_propagation import experiments
 
-    files.write_json(out, experiments.complexity_file(*_read_base(base)))
+    files.write_json(out, experiments.complexity_file(*experiments.read_base(base)))
 
 
 @tp_app.command("personalise")
@@ -326,7 +319,7 @@ def tp_personalise(
     from edgekws.traces_propagation import experiments, personalise
 
     budget = s.read(s.Training, settings, set_ or ())
-    loaded, about = _read_base(base)
+    loaded, about = experiments.read_base(base)
     own = personalise.read_recordings(recordings, loaded.vocabulary, s.Features(**about["settings"]["features"]))
     net, report = personalise.personalise(loaded, own, budget, share=hold_back, seed=seed)
     experiments.write_base(

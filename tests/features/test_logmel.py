@@ -1,4 +1,3 @@
-import os
 import runpy
 import tarfile
 from pathlib import Path
@@ -11,9 +10,6 @@ from edgekws.features import logmel
 from edgekws.settings import Features
 
 SETTINGS = Features()
-ARCHIVE = Path(os.environ.get("EDGEKWS_GSC_ARCHIVE") or
-               Path(__file__).parents[3] / "shared/gsc/speech_commands_v0.01_8words.tar.gz")
-
 
 REFERENCE = runpy.run_path(str(Path(__file__).with_name("librosa_reference.py")))["features"]
 
@@ -114,10 +110,9 @@ def test_features_are_librosas_on_odd_clips(clip):
 
 
 @pytest.mark.real_speech
-@pytest.mark.skipif(not ARCHIVE.is_file(), reason=f"no archive of real speech at {ARCHIVE}; set EDGEKWS_GSC_ARCHIVE")
-def test_features_are_librosas_on_real_speech():
+def test_features_are_librosas_on_real_speech(real_archive):
     clips = []
-    with tarfile.open(ARCHIVE) as archive:
+    with tarfile.open(real_archive) as archive:
         for member in archive:
             if member.name.endswith(".wav") and "_background_noise_" not in member.name:
                 clips.append(np.frombuffer(archive.extractfile(member).read()[44:], dtype="<i2"))

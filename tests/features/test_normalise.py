@@ -24,12 +24,12 @@ def test_a_feature_that_never_changes_keeps_its_value():
     values = features(5)
     scale = normalise.set_scale(values)
     assert scale[4] == 1
-    np.testing.assert_array_equal(normalise.apply(values, scale)[..., 4], values[..., 4])
+    np.testing.assert_array_equal((values / scale)[..., 4], values[..., 4])
 
 
 def test_applying_the_sets_own_scale_gives_unit_deviation():
     values = features()
-    again = normalise.set_scale(normalise.apply(values, normalise.set_scale(values)))
+    again = normalise.set_scale(values / normalise.set_scale(values))
     np.testing.assert_allclose(again, 1, rtol=1e-5)
 
 

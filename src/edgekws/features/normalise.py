@@ -42,8 +42,3 @@ def set_scale(features: Array, rows: npt.NDArray[np.int64] | None = None) -> Arr
     deviation = ((squares - total.square() / count).clamp_(min=0) / (count - 1)).sqrt()
     scale = torch.where(deviation > 0, deviation, 1).float()
     return scale if isinstance(features, torch.Tensor) else scale.numpy()
-
-
-def apply(features: Array, scale: Array) -> Array:
-    """``features`` (…, features) in units of ``scale`` (features,)."""
-    return features / scale
