@@ -11,6 +11,7 @@ librosa.
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ import torch
 
 from edgekws.corpus.audio import CLIP_SAMPLES, SAMPLE_RATE, fit_length
 from edgekws.errors import UserError
-from edgekws.settings import Features
+from edgekws.settings import Features, LogMel
 
 # Clips computed together, and pieces a banded matrix is cut into: what is fastest on one core.
 _BLOCK, _STRIPS = 8, 4
@@ -30,7 +31,7 @@ _KNEE, _HERTZ_PER_MEL, _MELS_PER_LOG = 1000.0, 200 / 3, 27 / float(np.log(6.4))
 FloatArray = npt.NDArray[np.float32]
 
 
-def frames_of(settings: Features, samples: int = CLIP_SAMPLES) -> int:
+def frames_of(settings: Features | LogMel, samples: int = CLIP_SAMPLES) -> int:
     """Frames in a clip of ``samples`` samples with ``window // 2`` zeros on either side."""
     return 1 + (samples - settings.window % 2) // settings.hop
 
@@ -49,7 +50,7 @@ def prepare(samples: npt.NDArray[np.int16]) -> FloatArray:
     return fit_length(np.divide(samples, peak, dtype=np.float32), CLIP_SAMPLES)
 
 
-def mel_filters(settings: Features) -> FloatArray:
+def mel_filters(settings: Features | LogMel) -> FloatArray:
     """Triangular filters on Slaney's mel scale, each of unit area (librosa's defaults).
 
     Returns:
@@ -125,20 +126,54 @@ def _strips(matrix: FloatArray) -> list[_Strip]:
     return strips
 
 
-class _Constants(NamedTuple):
-    window: torch.Tensor  # (window,) float64, Hann, periodic
-    mel: list[_Strip]  # (mels, 2 * bins)
-    differences: list[_Strip]  # (frames * 3, frames)
+@functools.lru_cache(maxsize=4)
+def _mel_strips(settings: Features | LogMel) -> list[_Strip]:
+    # A complex spectrum seen as real numbers alternates real and imaginary parts. With each mel weight repeated,
+    # one product over their squares adds both up and applies the filters.
+    return _strips(np.repeat(mel_filters(settings), 2, axis=1))
 
 
 @functools.lru_cache(maxsize=4)
-def _constants(settings: Features, samples: int) -> _Constants:
-    # A complex spectrum seen as real numbers alternates real and imaginary parts. With each mel weight repeated,
-    # one product over their squares adds both up and applies the filters.
-    mel = np.repeat(mel_filters(settings), 2, axis=1)
-    differences = difference_operator(frames_of(settings, samples), settings.delta_width)
-    return _Constants(torch.hann_window(settings.window, periodic=True, dtype=torch.float64),
-                      _strips(mel), _strips(differences))
+def _difference_strips(frames: int, width: int) -> list[_Strip]:
+    return _strips(difference_operator(frames, width))
+
+
+def mel_blocks(waves: FloatArray, settings: Features | LogMel) -> Iterator[tuple[slice, torch.Tensor]]:
+    """Mel power spectra of some clips at a time: Hann window, frames centred on every ``hop``-th sample, zeros outside.
+
+    Args:
+        waves: (clips, samples) float32.
+
+    Yields:
+        The clips' rows, and their spectra, [8, frames, mels] float32. The tensor is used again for the next block; of
+        the last one only as many clips as there are rows count.
+
+    Raises:
+        UserError: The settings make an empty mel band.
+    """
+    clips, samples = waves.shape
+    strips = _mel_strips(settings)
+    frames, before = frames_of(settings, samples), settings.window // 2
+    reach = max(strip.columns.stop for strip in strips)
+
+    window = torch.hann_window(settings.window, periodic=True, dtype=torch.float64)
+    padded = torch.zeros(_BLOCK, samples + 2 * before, dtype=torch.float64)
+    windowed = torch.empty(_BLOCK, frames, settings.window, dtype=torch.float64)
+    spectrum = torch.empty(_BLOCK, frames, before + 1, dtype=torch.complex128)
+    power = torch.empty(_BLOCK, frames, reach)
+    mel = torch.empty(_BLOCK, frames, settings.mels)
+
+    for start in range(0, clips, _BLOCK):
+        rows = slice(start, min(start + _BLOCK, clips))
+        padded.numpy()[:rows.stop - start, before:before + samples] = waves[rows]
+        # The spectrum in double precision, as librosa's: the rounding of single precision is white noise, which shows
+        # in a band that stays 90 dB below the loudest one, once that band is divided by its own deviation.
+        torch.mul(padded.unfold(1, settings.window, settings.hop), window, out=windowed)
+        np.fft.rfft(windowed.numpy(), out=spectrum.numpy())  # torch's would not fill an array that is there
+        power.copy_(torch.view_as_real(spectrum).flatten(2)[:, :, :reach]).square_()
+        for bands, columns, values in strips:
+            np.matmul(power.numpy()[:, :, columns], values.T, out=mel.numpy()[:, :, bands])
+        yield rows, mel
 
 
 def log_mel_deltas(waves: FloatArray, settings: Features) -> FloatArray:
@@ -159,36 +194,20 @@ def log_mel_deltas(waves: FloatArray, settings: Features) -> FloatArray:
         UserError: The settings make an empty mel band, or ask for differences wider than a clip.
     """
     clips, samples = waves.shape
-    constants = _constants(settings, samples)
-    frames, mels, before = frames_of(settings, samples), settings.mels, settings.window // 2
-    reach = max(strip.columns.stop for strip in constants.mel)
+    frames, mels = frames_of(settings, samples), settings.mels
+    differences = _difference_strips(frames, settings.delta_width)
     result = np.empty((clips, frames, 3 * mels), dtype=np.float32)
-
-    padded = torch.zeros(_BLOCK, samples + 2 * before, dtype=torch.float64)
-    windowed = torch.empty(_BLOCK, frames, settings.window, dtype=torch.float64)
-    spectrum = torch.empty(_BLOCK, frames, before + 1, dtype=torch.complex128)
-    power = torch.empty(_BLOCK, frames, reach)
-    mel = torch.empty(_BLOCK, frames, mels)
     features = torch.empty(_BLOCK, frames, 3 * mels)
     squares = torch.empty_like(features)
 
-    for start in range(0, clips, _BLOCK):
-        block = waves[start:start + _BLOCK]  # a short last one leaves old rows behind it, which are not kept
-        padded.numpy()[:len(block), before:before + samples] = block
-        # The spectrum in double precision, as librosa's: the rounding of single precision is white noise, which shows
-        # in a band that stays 90 dB below the loudest one, once that band is divided by its own deviation.
-        torch.mul(padded.unfold(1, settings.window, settings.hop), constants.window, out=windowed)
-        np.fft.rfft(windowed.numpy(), out=spectrum.numpy())  # torch's would not fill an array that is there
-        power.copy_(torch.view_as_real(spectrum).flatten(2)[:, :, :reach]).square_()
-        for rows, columns, values in constants.mel:
-            np.matmul(power.numpy()[:, :, columns], values.T, out=mel.numpy()[:, :, rows])
+    for rows, mel in mel_blocks(waves, settings):
         mel.div_(_nonzero(mel.amax((1, 2), keepdim=True))).log1p_()
-        for rows, columns, values in constants.differences:
-            np.matmul(values, mel.numpy()[:, columns], out=features.numpy().reshape(_BLOCK, -1, mels)[:, rows])
+        for outputs, columns, values in differences:
+            np.matmul(values, mel.numpy()[:, columns], out=features.numpy().reshape(_BLOCK, -1, mels)[:, outputs])
         # torch.std takes ten times as long on this layout.
         torch.sub(features, features.mean(1, keepdim=True), out=squares).square_()
         features.div_(_nonzero(squares.mean(1, keepdim=True).sqrt_()))
-        result[start:start + _BLOCK] = features.numpy()[:len(block)]
+        result[rows] = features.numpy()[:rows.stop - rows.start]
     return result
 
 

@@ -44,26 +44,34 @@ def extract(archive: Path, index_path: Path, out: Path, settings: Features, *, b
 def extract_waves(clips: Iterable[Clip], n: int, settings: Features, path: Path, *, batch: int = 64) -> None:
     """Write the features of clips 0 to n - 1, which may come in any order, to ``path``.
 
-    The file is written row by row, not through a memory map: mapped pages would count as this process's memory, and a
-    full disk would kill it instead of raising.
-
     Args:
         clips: (row, (samples,) int16 at 16 kHz); any length, see :func:`edgekws.features.logmel.prepare`.
 
     Raises:
         OSError: The disk is full; found out before the first clip is computed where the system can reserve space.
     """
-    shape = (logmel.frames_of(settings), 3 * settings.mels)
-    row_bytes = shape[0] * shape[1] * 4
+    write_rows(path, (n, logmel.frames_of(settings), 3 * settings.mels), feature_batches(clips, settings, batch))
+
+
+def write_rows(path: Path, shape: tuple[int, int, int], batches: Iterable[tuple[list[int], logmel.FloatArray]]) -> None:
+    """Write a .npy file of float32 in this shape, row by row in any order, as (rows, their values) come.
+
+    Not through a memory map: mapped pages would count as this process's memory, and a full disk would kill it instead
+    of raising.
+
+    Raises:
+        OSError: The disk is full; found out before the first row is asked for where the system can reserve space.
+    """
+    row_bytes = shape[1] * shape[2] * 4
     with path.open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (n, *shape)})
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
         start = file.tell()
         if hasattr(os, "posix_fallocate"):
             file.flush()
-            os.posix_fallocate(file.fileno(), 0, start + n * row_bytes)
+            os.posix_fallocate(file.fileno(), 0, start + shape[0] * row_bytes)
         else:
-            file.truncate(start + n * row_bytes)
-        for rows, features in feature_batches(clips, settings, batch):
+            file.truncate(start + shape[0] * row_bytes)
+        for rows, features in batches:
             for row, feature in zip(rows, features, strict=True):
                 file.seek(start + row * row_bytes)
                 file.write(feature.data)
@@ -72,12 +80,19 @@ def extract_waves(clips: Iterable[Clip], n: int, settings: Features, path: Path,
 def feature_batches(clips: Iterable[Clip], settings: Features,
                     batch: int) -> Iterator[tuple[list[int], logmel.FloatArray]]:
     """Rows and features (at most ``batch``, frames, features) of a stream of clips, in its order."""
-    stream = iter(clips)
-    waves = np.empty((batch, CLIP_SAMPLES), dtype=np.float32)
+    for rows, waves in wave_batches(((row, logmel.prepare(samples)) for row, samples in clips), batch):
+        yield rows, logmel.log_mel_deltas(waves, settings)
+
+
+def wave_batches(waves: Iterable[tuple[int, logmel.FloatArray]],
+                 batch: int) -> Iterator[tuple[list[int], logmel.FloatArray]]:
+    """Rows and waves (at most ``batch``, samples) of a stream of prepared clips; the array is used again."""
+    stream = iter(waves)
+    held = np.empty((batch, CLIP_SAMPLES), dtype=np.float32)
     while some := list(itertools.islice(stream, batch)):
-        for wave, (_, samples) in zip(waves, some, strict=False):
-            wave[:] = logmel.prepare(samples)
-        yield [row for row, _ in some], logmel.log_mel_deltas(waves[:len(some)], settings)
+        for place, (_, wave) in zip(held, some, strict=False):
+            place[:] = wave
+        yield [row for row, _ in some], held[:len(some)]
 
 
 def open_features(path: Path) -> np.memmap[tuple[int, int, int], np.dtype[np.float32]]:

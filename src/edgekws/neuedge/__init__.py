@@ -1,0 +1,1 @@
+"""NeuEdge: hybrid temporal coding, hardware-aware training and mapping, adaptive thresholds."""
