@@ -15,6 +15,8 @@ configfile: "config/default.yaml"
 include: "workflow/rules/common.smk"
 include: "workflow/rules/corpus.smk"
 include: "workflow/rules/traces_propagation.smk"
+include: "workflow/rules/neuedge.smk"
+include: "workflow/rules/loihi.smk"
 include: "workflow/rules/report.smk"
 
 
@@ -23,4 +25,5 @@ rule all:
     input:
         f"{RUN}/report.html",
         f"{RUN}/claims.json",
+        f"{RUN}/models/loihi/mapped_seed{SETTINGS.seeds[0]}.safetensors",
     localrule: True

@@ -32,6 +32,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from edgekws import files
 from edgekws.models.recurrent_lif import RecurrentLIF
+from edgekws.optimiser import Adam
 from edgekws.provenance import provenance
 from edgekws.settings import Network, Training
 from edgekws.traces_propagation import bptt, rule, training
@@ -69,7 +70,7 @@ def runner(variant: str, net: RecurrentLIF, features: Tensor, labels: Tensor) ->
         budget = Training(learning_rate=1e-3, epochs=1, batch_size=len(labels))
         return lambda: bptt.train_bptt(net, features, labels, budget, seed=0)
     local = rule_of(variant, net)
-    adam = training.Adam(local.parameters, 1e-4)
+    adam = Adam(local.parameters, 1e-4)
 
     def one_batch() -> None:
         local.begin(labels)
@@ -111,7 +112,7 @@ def largest_difference(size: int, frames: int = FRAMES) -> dict[str, float]:
     features, labels = batch_of(size, frames)
     net = network().clone(dtype=torch.float64)
     prototype, pairs = rule.PrototypeRule(net), rule.BatchRule(net)
-    adam = training.Adam(prototype.parameters, 1e-4)
+    adam = Adam(prototype.parameters, 1e-4)
     prototype.begin(labels)
     pairs.begin(labels)
     difference = largest = 0.0

@@ -19,6 +19,8 @@ from edgekws.traces_propagation import experiments
 COMMANDS = [("corpus", "synthesise"), ("corpus", "register"), ("corpus", "index"),
             *(("traces-propagation", verb) for verb in ("features", "plan", "base", "tune", "adapt", "summarise",
                                                         "complexity", "personalise")),
+            *(("neuedge", verb) for verb in ("features", "noise", "encode", "train", "utilisation", "summarise")),
+            *(("loihi", verb) for verb in ("export", "measure", "referee", "second-opinion")),
             ("claims", "ledger"), ("report", "notebook"), ("report", "rulegraph"), ("report", "build"),
             ("settings", "write"), ("settings", "check")]
 

@@ -16,16 +16,20 @@ import edgekws
 from edgekws.errors import UserError
 
 if TYPE_CHECKING:
+    from edgekws.neuedge import experiments
     from edgekws.traces_propagation.clips import Corpus
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="Keyword spotting that adapts on the device: replicate the papers, step by step.")
 corpus_app = typer.Typer(no_args_is_help=True, help="Archives of speech: make, pin and index them.")
 tp_app = typer.Typer(no_args_is_help=True, help="Traces Propagation: base models, adaptation to a user, controls.")
+neuedge_app = typer.Typer(no_args_is_help=True, help="NeuEdge: encoder, training of the ablation's arms, chip models.")
+loihi_app = typer.Typer(no_args_is_help=True, help="Loihi: integers, simulation, Lava's check, second opinions.")
 claims_app = typer.Typer(no_args_is_help=True, help="The claims of the papers and their verdicts.")
 report_app = typer.Typer(no_args_is_help=True, help="Notebooks, figures and the report.")
 settings_app = typer.Typer(no_args_is_help=True, help="The settings: check them, write their defaults.")
-for name, group in {"corpus": corpus_app, "traces-propagation": tp_app, "claims": claims_app, "report": report_app,
+for name, group in {"corpus": corpus_app, "traces-propagation": tp_app, "neuedge": neuedge_app,
+                    "loihi": loihi_app, "claims": claims_app, "report": report_app,
                     "settings": settings_app}.items():
     app.add_typer(group, name=name)
 
@@ -328,6 +332,248 @@ def tp_personalise(
                                                         "hold_back": hold_back, "base_sha256": files.sha256_of(base)}},
         provenance=provenance(corpus=about["provenance"]["corpus"], threads=threads))
     typer.echo(json.dumps(report, indent=1, ensure_ascii=False))
+
+
+# ------------------------------------------------------------------------------------------------ NeuEdge
+def _open_neuedge(features: Path, index_path: Path) -> tuple[experiments.Corpus, dict[str, Any]]:
+    from edgekws.corpus import index
+    from edgekws.features import pack
+    from edgekws.neuedge import experiments
+
+    table, facts = index.read_index(index_path)
+    packed = pack.open_features(features)
+    if len(packed) != len(table):
+        raise UserError(f"holds {len(packed)} clips, the index {len(table)}", where=features,
+                        remedy="extract the features again from this index")
+    return experiments.Corpus(packed, table, list(facts["words"])), facts
+
+
+@neuedge_app.command("features")
+def neuedge_features(
+    archive: Annotated[Path, typer.Argument(help="Archive the index was made from.")],
+    index: Annotated[Path, typer.Argument(help="Index (.parquet).")],
+    out: Annotated[Path, typer.Argument(help="Features to write (.npy); their scale goes beside it (.json).")],
+    settings: SettingsText = None, set_: SetOption = None, threads: Threads = 1, progress: Progress = True,
+) -> None:
+    """Log-mel features of every clip, each band from 0 to 1 by percentiles of the training clips."""
+    _pin_threads(threads)
+    from edgekws import settings as s
+    from edgekws.features import unit_logmel
+
+    unit_logmel.extract(archive, index, out, s.read(s.LogMel, settings, set_ or ()), progress=_bar(progress))
+
+
+@neuedge_app.command("noise")
+def neuedge_noise(
+    archive: Annotated[Path, typer.Argument(help="Archive the index was made from.")],
+    index: Annotated[Path, typer.Argument(help="Index (.parquet).")],
+    scale: Annotated[Path, typer.Argument(help="Features whose scale is used (.npy or its .json).")],
+    out: Annotated[Path, typer.Argument(help="Features to write (.npy); what each row is goes beside it (.parquet).")],
+    settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1, progress: Progress = True,
+) -> None:
+    """Features of test clips with background noise at several ratios, and of noise alone."""
+    _pin_threads(threads)
+    from edgekws import settings as s
+    from edgekws.features import unit_logmel
+    from edgekws.neuedge import noise
+
+    fitted, front = unit_logmel.read_scale(scale)
+    noise.noisy_features(archive, index, fitted, front, s.read(s.NoiseTest, settings, set_ or ()), out, seed=seed,
+                         progress=_bar(progress))
+
+
+@neuedge_app.command("encode")
+def neuedge_encode(
+    features: Annotated[Path, typer.Argument(help="Features (.npy).")],
+    index: Annotated[Path, typer.Argument(help="Index (.parquet).")],
+    out: Annotated[Path, typer.Argument(help="Metrics to write (.json).")],
+    settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1, progress: Progress = True,
+) -> None:
+    """Sweep the encoder: spikes, bits per spike and accuracy over base thresholds and alphas (validation split).
+
+    Settings: the section neuedge.
+    """
+    _pin_threads(threads)
+    from edgekws import files
+    from edgekws import settings as s
+    from edgekws.neuedge import experiments
+    from edgekws.provenance import provenance
+
+    chosen = s.read(s.NeuEdge, settings, set_ or ())
+    corpus, facts = _open_neuedge(features, index)
+    rows = list(experiments.sweep_encoder(corpus, chosen, seed=seed, progress=_bar(progress)))
+    files.write_json(out, {"schema": 1, "paper": "neuedge", "experiment": "encoding", "seed": seed,
+                           "settings": chosen.model_dump(mode="json", include={"encoder", "grid", "network", "training"}),
+                           "provenance": provenance(corpus=facts, threads=threads), **experiments.encoding_file(rows)})
+
+
+@neuedge_app.command("train")
+def neuedge_train(
+    features: Annotated[Path, typer.Argument(help="Features (.npy).")],
+    index: Annotated[Path, typer.Argument(help="Index (.parquet).")],
+    out: Annotated[Path, typer.Argument(help="Model to write (.safetensors).")],
+    arm: Annotated[Literal["rate", "lif", "hybrid", "mapped", "full", "ann"], typer.Option(
+        help="Rate code; plain LIF code; hybrid code; with hardware-aware training; with adaptive thresholds in training "
+             "too; the conventional net.")] = "hybrid",
+    settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1, progress: Progress = True,
+) -> None:
+    """Train one arm of the ablation.
+
+    Settings: the section neuedge.
+    """
+    _pin_threads(threads)
+    from edgekws import settings as s
+    from edgekws.neuedge import experiments
+    from edgekws.provenance import provenance
+
+    chosen = s.read(s.NeuEdge, settings, set_ or ())
+    corpus, facts = _open_neuedge(features, index)
+    net, about = experiments.train_arm(corpus, arm, chosen, seed=seed, progress=_bar(progress))
+    experiments.write_arm(out, net, words=corpus.words, provenance=provenance(corpus=facts, threads=threads), about={
+        "arm": arm, "seed": seed, **about,
+        **chosen.model_dump(mode="json", include={"features", "encoder", "training", "hardware", "adaptive"})})
+    typer.echo(f"accuracy on the validation split: {about['validation_accuracy']:.2f} %")
+
+
+@neuedge_app.command("utilisation")
+def neuedge_utilisation(
+    out: Annotated[Path, typer.Argument(help="Metrics to write (.json).")],
+    settings: SettingsText = None, set_: SetOption = None,
+    inputs: Annotated[int, typer.Option(min=1, help="Units of the encoder.")] = 120,
+    words: Annotated[int, typer.Option(min=1, help="Outputs.")] = 35,
+) -> None:
+    """Utilisation of every chip by networks of many sizes, mapped naively and optimised; nothing is trained.
+
+    Settings: the section neuedge.hardware.
+    """
+    from edgekws import files
+    from edgekws import settings as s
+    from edgekws.neuedge import chip, mapping
+    from edgekws.provenance import provenance
+
+    hardware = s.read(s.Hardware, settings, set_ or ())
+    files.write_json(out, {
+        "schema": 1, "paper": "neuedge", "experiment": "utilisation", "provenance": provenance(),
+        "settings": {"hardware": hardware.model_dump(), "inputs": inputs, "words": words},
+        "chips": {name: mapping.sweep([[inputs, width, width, words] for width in hardware.widths], chip.chip(name),
+                                      group=hardware.group) for name in hardware.sweep_chips}})
+
+
+@neuedge_app.command("summarise")
+def neuedge_summarise(
+    out: Annotated[Path, typer.Argument(help="Summary to write (.json).")],
+    parts: Annotated[list[Path], typer.Argument(help="Metrics of `edgekws loihi measure`, one for each seed.")],
+    settings: SettingsText = None, set_: SetOption = None,
+) -> None:
+    """Sum the ablation up: means with intervals over seeds, and the effect of each step."""
+    from edgekws import files
+    from edgekws import settings as s
+    from edgekws.neuedge import summary
+
+    files.write_json(out, summary.ablation_file([files.read_json(part) for part in parts],
+                                                s.read(s.Statistics, settings, set_ or ())))
+
+
+# ------------------------------------------------------------------------------------------------ Loihi
+@loihi_app.command("export")
+def loihi_export(
+    model: Annotated[Path, typer.Argument(help="A spiking arm (.safetensors).")],
+    out: Annotated[Path, typer.Argument(help="The network in Loihi's integers to write (.safetensors).")],
+    nir: Annotated[Path | None, typer.Option(help="Write the float network as NIR graph (.nir) too.")] = None,
+) -> None:
+    """Export a trained net: weights, exponents, decays and thresholds as Loihi's integers; and as NIR."""
+    from edgekws.loihi import network, nir_export
+    from edgekws.models import feedforward_lif
+    from edgekws.provenance import provenance
+
+    net, metadata = feedforward_lif.load_network(model)
+    about = metadata["settings"]
+    corpus = metadata["provenance"].get("corpus")
+    if nir is not None:
+        nir_export.write(nir, nir_export.to_nir(net))
+    network.save_network(out, network.quantise(net, about["vocabulary"]), provenance=provenance(corpus=corpus),
+                         about={name: about[name] for name in ("arm", "seed", "encoder", "features")})
+
+
+@loihi_app.command("measure")
+def loihi_measure(
+    features: Annotated[Path, typer.Argument(help="Features (.npy).")],
+    index: Annotated[Path, typer.Argument(help="Index (.parquet).")],
+    noise: Annotated[Path, typer.Argument(help="Features with noise (.npy), of `edgekws neuedge noise`.")],
+    out: Annotated[Path, typer.Argument(help="Metrics to write (.json).")],
+    models: Annotated[list[Path], typer.Argument(help="Models of all arms, of one seed.")],
+    settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1,
+) -> None:
+    """Measure all arms of one seed on the simulated chip: accuracy, spikes, energy, utilisation, noise.
+
+    Settings: the section neuedge.
+    """
+    _pin_threads(threads)
+    from edgekws import files
+    from edgekws import settings as s
+    from edgekws.loihi import experiments
+    from edgekws.provenance import provenance
+
+    chosen = s.read(s.NeuEdge, settings, set_ or ())
+    corpus, facts = _open_neuedge(features, index)
+    files.write_json(out, {"schema": 1, "paper": "neuedge", "seed": seed, "settings": chosen.model_dump(mode="json"),
+                           "provenance": provenance(corpus=facts, threads=threads),
+                           **experiments.measure_seed(corpus, noise, models, chosen, seed=seed)})
+
+
+@loihi_app.command("referee")
+def loihi_referee(
+    features: Annotated[Path, typer.Argument(help="Features (.npy).")],
+    index: Annotated[Path, typer.Argument(help="Index (.parquet).")],
+    environment: Annotated[Path, typer.Argument(help="Environment with Lava, built by `envs/tool lava FOLDER`.")],
+    out: Annotated[Path, typer.Argument(help="Metrics to write (.json).")],
+    models: Annotated[list[Path], typer.Argument(help="Spiking arms (.safetensors).")],
+    settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1, progress: Progress = True,
+) -> None:
+    """Run test clips through Lava and compare every spike and state of every layer with our simulator.
+
+    The NIR export is checked in the same go. Settings: the section neuedge.referee.
+    """
+    _pin_threads(threads)
+    from edgekws import files
+    from edgekws import settings as s
+    from edgekws.loihi import experiments
+    from edgekws.provenance import provenance
+
+    chosen = s.read(s.Referee, settings, set_ or ())
+    corpus, facts = _open_neuedge(features, index)
+    files.write_json(out, {"schema": 1, "paper": "neuedge", "experiment": "referee", "settings": chosen.model_dump(),
+                           "provenance": provenance(corpus=facts, threads=threads),
+                           **experiments.referee_file(corpus, environment, models, chosen, seed=seed,
+                                                      progress=_bar(progress))})
+
+
+@loihi_app.command("second-opinion")
+def loihi_second_opinion(
+    features: Annotated[Path, typer.Argument(help="Features (.npy).")],
+    index: Annotated[Path, typer.Argument(help="Index (.parquet).")],
+    neurobench: Annotated[Path, typer.Argument(help="Environment with NeuroBench, of `envs/tool neurobench FOLDER`.")],
+    sanafe: Annotated[Path, typer.Argument(help="Environment with SANA-FE, of `envs/tool sanafe FOLDER`.")],
+    out: Annotated[Path, typer.Argument(help="Metrics to write (.json).")],
+    model: Annotated[Path, typer.Argument(help="A spiking arm (.safetensors).")],
+    settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1,
+) -> None:
+    """Ask NeuroBench for the net's complexity and SANA-FE for its energy on Loihi 1, and compare with our counts.
+
+    Settings: the section neuedge.
+    """
+    _pin_threads(threads)
+    from edgekws import files
+    from edgekws import settings as s
+    from edgekws.loihi import experiments
+    from edgekws.provenance import provenance
+
+    chosen = s.read(s.NeuEdge, settings, set_ or ())
+    corpus, facts = _open_neuedge(features, index)
+    files.write_json(out, {"schema": 1, "paper": "neuedge", "experiment": "second_opinion",
+                           "settings": chosen.model_dump(mode="json", include={"referee", "hardware"}),
+                           "provenance": provenance(corpus=facts, threads=threads),
+                           **experiments.second_opinion_file(corpus, neurobench, sanafe, model, chosen, seed=seed)})
 
 
 # ------------------------------------------------------------------------------------------------ claims, report

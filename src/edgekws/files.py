@@ -160,6 +160,23 @@ def read_model(path: str | Path, architecture: str) -> tuple[dict[str, torch.Ten
     return tensors, metadata
 
 
+def architecture_of(path: str | Path) -> str:
+    """The architecture of a model written by :func:`write_model`, "" where it names none.
+
+    Raises:
+        UserError: The file is missing or is no safetensors file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = existing(path, "model")
+    try:
+        with safe_open(path, framework="np") as stored:
+            return str((stored.metadata() or {}).get("architecture", ""))
+    except SafetensorError as error:
+        raise UserError(f"is not a readable safetensors model ({error})", where=path,
+                        remedy="train it again, or fetch an intact copy") from error
+
+
 def sha256_of(path: str | Path) -> str:
     """Hex SHA-256 of a file, read in pieces."""
     with open(existing(path), "rb") as handle:

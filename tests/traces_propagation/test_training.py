@@ -53,21 +53,6 @@ def test_303_updates_at_these_rates(monkeypatch):
     assert [rate for _, rate in made] == pytest.approx([1e-4] * 101 + [0.8125e-4] * 101 + [0.4375e-4] * 101)
 
 
-def test_adam_is_torchs():
-    generator = torch.Generator().manual_seed(0)
-    ours = {"a": torch.randn(5, 3, generator=generator), "b": torch.randn(4, generator=generator)}
-    theirs = {name: tensor.clone().requires_grad_() for name, tensor in ours.items()}
-    mine, reference = training.Adam(ours, 1e-2), torch.optim.Adam(theirs.values(), lr=1e-2)
-    for _ in range(20):
-        gradients = {name: torch.randn(tensor.shape, generator=generator) for name, tensor in ours.items()}
-        for name, tensor in theirs.items():
-            tensor.grad = gradients[name].clone()
-        mine.step(gradients)
-        reference.step()
-    for name, tensor in theirs.items():
-        torch.testing.assert_close(ours[name], tensor.detach())
-
-
 @pytest.mark.parametrize("values", [{}, {"recurrent": False}, {"reset": "soft"}, {"hidden": [40, 30]}])
 def test_learns_a_separable_task(values):
     net = network(**values)

@@ -34,6 +34,7 @@ wildcard_constraints:
     experiment=r"[A-Za-z0-9_-]+",
     protocol="one_user|many_users",
     normalisation="frozen|per_set",
+    arm="rate|lif|hybrid|mapped|full|ann",
 
 
 def as_json(*sections, **named):

@@ -28,12 +28,69 @@ rule figure_forgetting:
     localrule: True
 
 
+rule figure_encoder_grid:
+    input:
+        f"{RUN}/figures/encoder_grid.svg",
+    # NeuEdge: what base threshold and alpha do to spikes, bits and accuracy.
+    localrule: True
+
+
+rule figure_ablation:
+    input:
+        f"{RUN}/figures/ablation.svg",
+    # NeuEdge: the ablation, from the rate code to the full system.
+    localrule: True
+
+
+rule figure_adaptive_threshold:
+    input:
+        f"{RUN}/figures/adaptive_threshold.svg",
+    # NeuEdge: accuracy and energy against the gain of the adaptive threshold.
+    localrule: True
+
+
+rule figure_noise:
+    input:
+        f"{RUN}/figures/noise.svg",
+    # NeuEdge: fixed and adaptive thresholds under background noise.
+    localrule: True
+
+
+rule figure_mapping:
+    input:
+        f"{RUN}/figures/mapping.svg",
+    # NeuEdge: the chip before and after its mapping is optimised.
+    localrule: True
+
+
+rule figure_utilisation:
+    input:
+        f"{RUN}/figures/utilisation.svg",
+    # NeuEdge: utilisation against layer sizes, on every chip.
+    localrule: True
+
+
+rule figure_energy:
+    input:
+        f"{RUN}/figures/energy.svg",
+    # NeuEdge: every term of the energy, by price set.
+    localrule: True
+
+
+rule figure_loihi:
+    input:
+        f"{RUN}/figures/loihi.svg",
+    # Lava's check of the integer simulator; accuracy in float and integers.
+    localrule: True
+
+
 rule claims:
     input:
         claims=expand("claims/{paper}.yaml", paper=["traces_propagation", "neuedge", "onda"]),
         index=f"{RUN}/corpus/index.parquet",
         metrics=expand(f"{TP_METRICS}/{{experiment}}.json", experiment=TP.experiments),
         complexity=f"{TP_METRICS}/complexity.json",
+        neuedge=NEUEDGE_RESULTS,
     output:
         json=f"{RUN}/claims.json",
         csv=f"{RUN}/claims.csv",
@@ -96,8 +153,8 @@ rule report:
         claims=f"{RUN}/claims.json",
         config=f"{RUN}/config.json",
         rulegraph=f"{RUN}/figures/rulegraph.svg",
-        notebook=f"{RUN}/notebooks/traces_propagation.ipynb",
-        metrics=expand(f"{TP_METRICS}/{{experiment}}.json", experiment=TP.experiments),
+        notebooks=expand(f"{RUN}/notebooks/{{paper}}.ipynb", paper=["traces_propagation", "neuedge"]),
+        metrics=expand(f"{TP_METRICS}/{{experiment}}.json", experiment=TP.experiments) + NEUEDGE_RESULTS,
         deviations="docs/deviations.md",
     output:
         f"{RUN}/report.html",

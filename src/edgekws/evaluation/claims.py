@@ -79,14 +79,16 @@ class Binding(_Strict):
     """Where our number is: a JSON pointer into ``metrics/<paper>/<experiment>.json``.
 
     ``path`` leads to ``{"value", "ci_low", "ci_high", "n"}``; ``checks`` instead lead to ``{"holds", "why"}``.
-    ``direction`` says which side of zero the claimed effect is on, for claims that are effects. Where the test cannot be
-    the paper's own (another corpus), ``elsewhere`` names the number that stands for it: many users tell more than one.
+    ``direction`` says which side of ``neutral`` the claimed effect is on, for claims that are effects: 0, or 1 for a ratio,
+    or for "keeps its accuracy" the loss that is let pass. Where the test cannot be the paper's own (another corpus),
+    ``elsewhere`` names the number that stands for it: many users tell more than one.
     """
 
     experiment: str
     path: str | None = None
     checks: list[str] = []
     direction: Literal["higher", "lower"] | None = None
+    neutral: float = 0.0
     expects: list[Fact] = []
     elsewhere: Number | None = None
     also: list[Number] = []
@@ -254,11 +256,11 @@ def paper_interval(claim: Claim, confidence: float = 0.95) -> tuple[float, float
     return claim.value - half, claim.value + half
 
 
-def effect(ours: Interval, direction: Literal["higher", "lower"]) -> bool:
-    """Our interval lies wholly on the claimed side of zero."""
+def effect(ours: Interval, direction: Literal["higher", "lower"], neutral: float = 0.0) -> bool:
+    """Our interval lies wholly on the claimed side of ``neutral``."""
     if ours.ci_low is None or ours.ci_high is None:
         return False
-    return ours.ci_low > 0 if direction == "higher" else ours.ci_high < 0
+    return ours.ci_low > neutral if direction == "higher" else ours.ci_high < neutral
 
 
 def overlaps(ours: Interval, paper: tuple[float, float]) -> bool:
@@ -276,29 +278,30 @@ def judge(claim: Claim, ours: Interval, corpus: CorpusFacts, differences: Iterab
         differences: In what else the test differs from the paper's own.
     """
     assert claim.measured is not None
-    direction = claim.measured.direction
+    direction, neutral = claim.measured.direction, claim.measured.neutral
     told = f"ours {spoken(ours, claim.unit)}; paper {spoken_paper(claim.value, claim.uncertainty.std, claim.unit)}"
-    seen = direction is not None and effect(ours, direction)
+    seen = direction is not None and effect(ours, direction, neutral)
     if ours.ci_low is None:
         return Judgement("not_testable", f"one repetition gives no interval: {told}")
     if corpus.synthetic:
         where = f"synthetic speech{''.join(f'; {difference}' for difference in differences)}"
         if seen:
             return Judgement("effect_seen_on_synthetic", f"{where}: the effect only, not its size: {told}")
-        return Judgement("not_testable", f"{where}{_no_effect(direction, ours)}: {told}")
+        return Judgement("not_testable", f"{where}{_no_effect(direction, ours, neutral)}: {told}")
     differing = [*(f"not {name}" for name in _lacking(claim, corpus)), *differences]
     if differing:
         where = f"measured on {corpus.label} ({'; '.join(differing)})"
         if seen:
             return Judgement("direction_only", f"{where}, so the direction only: {told}")
-        return Judgement("not_testable", f"{where}{_no_effect(direction, ours)}: {told}")
+        return Judgement("not_testable", f"{where}{_no_effect(direction, ours, neutral)}: {told}")
     paper = paper_interval(claim)
     if paper is None:
         return Judgement("not_testable", f"the paper gives no number to compare with: {told}")
     if overlaps(ours, paper):
         if direction is None or seen:
             return Judgement("replicated", f"the intervals overlap: {told}")
-        return Judgement("not_testable", f"our interval holds the paper's value and zero, too wide to tell: {told}")
+        return Judgement("not_testable", f"our interval holds the paper's value and {_spoken_neutral(neutral)}, "
+                         f"too wide to tell: {told}")
     if seen:
         return Judgement("direction_only", f"same direction, another size: {told}")
     return Judgement("not_replicated", f"the intervals do not overlap: {told}")
@@ -312,11 +315,17 @@ def judge_checks(checks: Mapping[str, Mapping[str, Any]]) -> Judgement:
     return Judgement("not_replicated" if failed else "replicated", "; ".join(why))
 
 
-def _no_effect(direction: Literal["higher", "lower"] | None, ours: Interval) -> str:
+def _no_effect(direction: Literal["higher", "lower"] | None, ours: Interval, neutral: float) -> str:
     if direction is None:
         return ""
     opposite: Literal["higher", "lower"] = "lower" if direction == "higher" else "higher"
-    return ", where the effect goes the other way" if effect(ours, opposite) else ", where our interval holds zero"
+    if effect(ours, opposite, neutral):
+        return ", where the effect goes the other way"
+    return f", where our interval holds {_spoken_neutral(neutral)}"
+
+
+def _spoken_neutral(neutral: float) -> str:
+    return "zero" if neutral == 0 else f"{neutral:g}"
 
 
 def spoken(ours: Interval, unit: str | None) -> str:

@@ -15,8 +15,9 @@ from torch.nn.functional import cross_entropy
 
 from edgekws.models.recurrent_lif import RecurrentLIF
 from edgekws.neurons import norse_twin
+from edgekws.optimiser import Adam
 from edgekws.settings import Training
-from edgekws.traces_propagation.training import Adam, Features, Labels, epochs
+from edgekws.traces_propagation.training import Features, Labels, epochs
 
 
 def readout_potential(net: RecurrentLIF, weights: Mapping[str, Tensor], features: Tensor) -> Tensor:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.optim.adam import adam
 from tqdm import tqdm
 
 from edgekws.errors import UserError
 from edgekws.models.recurrent_lif import RecurrentLIF
+from edgekws.optimiser import Adam
 from edgekws.settings import Training
 from edgekws.traces_propagation.rule import Form, best_rule, make_rule
 
-__all__ = ["Adam", "Features", "best_rule", "cosine_rate", "epochs", "train"]
+__all__ = ["Features", "best_rule", "cosine_rate", "epochs", "train"]
 
 Labels: TypeAlias = Tensor | npt.NDArray[Any]
 Parts: TypeAlias = tuple[Literal["hidden", "readout"], ...]
@@ -39,33 +39,6 @@ def cosine_rate(rate: float, epoch: int, epochs: int) -> float:
     [0.0001, 8.125e-05, 4.375e-05]
     """
     return rate * (0.25 + 0.75 * (1 + math.cos(math.pi * epoch / epochs)) / 2)
-
-
-class Adam:
-    """Adam (0.9, 0.999, 1e-8) on named tensors, in place, by torch's fused kernel.
-
-    Adam treats each weight on its own, so one does what the authors' one per layer do. ``torch.optim.Adam`` itself
-    loads torch's compiler when it is made, which takes longer than the adaptation to a user.
-    """
-
-    def __init__(self, weights: Mapping[str, Tensor], rate: float) -> None:
-        self.rate = rate
-        self._weights = dict(weights)
-        self._mean = [torch.zeros_like(tensor) for tensor in weights.values()]
-        self._square = [torch.zeros_like(tensor) for tensor in weights.values()]
-        self._steps = [torch.zeros((), device=tensor.device) for tensor in weights.values()]
-
-    @property
-    def steps(self) -> int:
-        """Updates made so far."""
-        return int(self._steps[0])
-
-    @torch.no_grad()
-    def step(self, gradients: Mapping[str, Tensor]) -> None:
-        """One update with the gradients of the same names."""
-        adam(list(self._weights.values()), [gradients[name] for name in self._weights], self._mean, self._square, [],
-             self._steps, fused=True, amsgrad=False, beta1=0.9, beta2=0.999, lr=self.rate, weight_decay=0.0, eps=1e-8,
-             maximize=False)
 
 
 def epochs(net: RecurrentLIF, features: Features, labels: Labels, budget: Training, optimiser: Adam, *, seed: int,

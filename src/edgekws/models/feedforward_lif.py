@@ -1,0 +1,172 @@
+"""Feed-forward LIF layers and a leaky-integrator readout: the network of NeuEdge (its section 3)."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edgekws import files, settings
+from edgekws.errors import UserError
+from edgekws.neurons import scan
+
+ARCHITECTURE = "feedforward_lif"
+_LEVELS = 127  # of an 8-bit weight, either side of 0
+
+Normalise = Callable[[int, Tensor], Tensor]
+
+
+class FeedForwardLIF:
+    """The tensors of one network. Matrices are [to, from]; spikes are [steps, clips, neurons].
+
+    Layer by layer, with no delay in between, in Norse's dynamics (:mod:`edgekws.neurons.scan`), with the current
+    W s + b. The readout integrates with a leak, has no bias and never fires; the word is the output whose potential is
+    largest on average over time.
+
+    New weights come from U(-1/sqrt(fan_in), 1/sqrt(fan_in)), float32, on the CPU, those of the readout ten times as
+    large, since a mean over time and rare spikes make its potential small; biases start at 0.
+
+    Args:
+        network: Layers and neuron constants.
+        inputs: Units of the encoder.
+        outputs: Words.
+        generator: Source of the weights.
+
+    Attributes:
+        hidden: [neurons, inputs] of each hidden layer.
+        biases: [neurons] of each hidden layer.
+        readout: [outputs, neurons of the last layer].
+    """
+
+    def __init__(self, network: settings.LifNetwork, *, inputs: int, outputs: int, generator: torch.Generator) -> None:
+        def matrix(neurons: int, fan_in: int, gain: float) -> Tensor:
+            return (2 * torch.rand(neurons, fan_in, generator=generator) - 1) * gain / math.sqrt(fan_in)
+
+        sizes = [inputs, *network.hidden]
+        self.settings = network
+        self.hidden = [matrix(neurons, fan_in, 1.0) for fan_in, neurons in itertools.pairwise(sizes)]
+        self.biases = [torch.zeros(neurons) for neurons in network.hidden]
+        self.readout = matrix(outputs, sizes[-1], 10.0)
+
+    @property
+    def inputs(self) -> int:
+        """Units of the encoder."""
+        return self.hidden[0].shape[1]
+
+    @property
+    def outputs(self) -> int:
+        """Words."""
+        return self.readout.shape[0]
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """Every matrix, from the input to the readout."""
+        return [*self.hidden, self.readout]
+
+    def scores(self, spikes: Tensor, *, weights: Sequence[Tensor] | None = None, normalise: Normalise | None = None,
+               dropout: Sequence[Tensor] | None = None,
+               follow: Sequence[scan.Follow] | None = None) -> tuple[Tensor, list[Tensor]]:
+        """Mean potential of the readout, and the spikes of every hidden layer; differentiable in the weights.
+
+        Args:
+            spikes: [steps, clips, inputs] of the encoder, float.
+            weights: Matrices to be used in place of the network's own: quantised ones, say.
+            normalise: Takes the place of the biases while training: layer and W s to the current.
+            dropout: Factors on the spikes of each hidden layer, [clips, neurons].
+            follow: Adaptive threshold of each hidden layer.
+
+        Returns:
+            [clips, outputs] and, for each hidden layer, [steps, clips, neurons] before dropout.
+
+        Raises:
+            UserError: The spikes are not [steps >= 1, clips, inputs].
+        """
+        if spikes.ndim != 3 or len(spikes) < 1 or spikes.shape[2] != self.inputs:
+            raise UserError(f"spikes of shape {tuple(spikes.shape)} do not fit a network of {self.inputs} inputs",
+                            where="spikes", remedy=f"give [steps, clips, {self.inputs}]")
+        net, fired, drive = self.settings, [], spikes
+        *hidden, readout = self.weights if weights is None else weights
+        for index, matrix in enumerate(hidden):
+            current = drive @ matrix.T
+            current = current + self.biases[index] if normalise is None else normalise(index, current)
+            layer = scan.lif(current, leak=net.leak, threshold=net.threshold, reset=net.reset,
+                             slope=net.surrogate_slope, follow=follow[index] if follow else None)
+            fired.append(layer)
+            last = index == len(hidden) - 1
+            drive = layer * dropout[index] if dropout and not last else layer
+        # The readout and the mean over time are linear: the time axis is summed before the product, not after.
+        mean = scan.mean_integrator(len(spikes), net.output_leak, like=drive)
+        pooled = (mean @ drive.flatten(1)).view(drive.shape[1:])
+        return (pooled * dropout[-1] if dropout else pooled) @ readout.T, fired
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor by the name it has in a file."""
+        named = {"readout": self.readout}
+        for index, (weights, bias) in enumerate(zip(self.hidden, self.biases, strict=True)):
+            named |= {f"hidden.{index}": weights, f"bias.{index}": bias}
+        return named
+
+    @classmethod
+    def from_tensors(cls, network: settings.LifNetwork, tensors: Mapping[str, Tensor]) -> FeedForwardLIF:
+        """The inverse of :meth:`tensors`.
+
+        Raises:
+            UserError: A tensor is missing or one too many, or a shape does not fit the settings.
+        """
+        def size(name: str, axis: int) -> int:
+            return tensors[name].shape[axis] if name in tensors else 1
+
+        net = cls(network, inputs=size("hidden.0", 1), outputs=size("readout", 0), generator=torch.Generator())
+        own = net.tensors()
+        if own.keys() != tensors.keys():
+            raise UserError(f"does not hold the tensors of this network: {sorted(own.keys() ^ tensors.keys())}",
+                            where="model", remedy="train it again, or fetch an intact copy")
+        for name, tensor in own.items():
+            if tensor.shape != tensors[name].shape:
+                raise UserError(f"'{name}' has shape {tuple(tensors[name].shape)}, the settings want "
+                                f"{tuple(tensor.shape)}", where="model",
+                                remedy="train it again, or fetch an intact copy")
+            tensor.copy_(tensors[name])
+        return net
+
+
+def quantised(weights: Tensor) -> Tensor:
+    """``weights`` on 8 bits: the nearest of 255 levels, symmetric about 0, the outermost at the largest weight.
+
+    The gradient is passed straight through (Bengio et al. 2013).
+    """
+    step = weights.detach().abs().amax().clamp(min=1e-12) / _LEVELS
+    return weights + ((weights / step).round() * step - weights).detach()
+
+
+def save_network(path: str | Path, net: FeedForwardLIF, *, vocabulary: Iterable[str], about: Mapping[str, Any],
+                 provenance: Mapping[str, Any]) -> None:
+    """Write a network as safetensors.
+
+    Args:
+        vocabulary: The words, in the order of the outputs.
+        about: Further settings to keep: the encoder, what the network was trained with.
+        provenance: From :func:`edgekws.provenance.provenance`.
+    """
+    files.write_model(path, {name: tensor.detach().contiguous() for name, tensor in net.tensors().items()},
+                      architecture=ARCHITECTURE, provenance=provenance,
+                      settings={**about, "network": net.settings.model_dump(), "vocabulary": list(vocabulary)})
+
+
+def load_network(path: str | Path) -> tuple[FeedForwardLIF, dict[str, Any]]:
+    """A network written by :func:`save_network`, on the CPU, and its metadata (``settings`` and ``provenance``).
+
+    Raises:
+        UserError: The file is missing, is no such model, or is damaged.
+    """
+    tensors, metadata = files.read_model(path, ARCHITECTURE)
+    network = settings.validate(settings.LifNetwork, metadata["settings"].get("network"), where=str(path))
+    try:
+        return FeedForwardLIF.from_tensors(network, tensors), metadata
+    except UserError as error:
+        raise UserError(error.what, where=path, remedy=error.remedy) from error

@@ -1,0 +1,1 @@
+"""What other people's tools say of the same network: NeuroBench on its figures, SANA-FE on its energy."""

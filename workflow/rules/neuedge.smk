@@ -1,0 +1,226 @@
+"""NeuEdge: features, the encoder swept, the arms trained, and their ablation.
+
+Inputs: the corpus' archive and index.
+Outputs: results/<run>/metrics/neuedge/{encoding,utilisation,ablation}.json, results/<run>/models/neuedge.
+What runs on the simulated chip is in loihi.smk.
+"""
+
+NEUEDGE = SETTINGS.neuedge
+NEUEDGE_METRICS = f"{RUN}/metrics/neuedge"
+NEUEDGE_MODELS = f"{RUN}/models/neuedge"
+NEUEDGE_ARMS = ["rate", "lif", "hybrid", "mapped", "full", "ann"]
+NEUEDGE_RESULTS = expand(
+    f"{NEUEDGE_METRICS}/{{experiment}}.json",
+    experiment=["encoding", "utilisation", "ablation", "referee", "second_opinion"],
+)
+
+
+def neuedge_training_of(wildcards):
+    """Sections that the training of an arm depends on."""
+    sections = {
+        "encoder": NEUEDGE.encoder,
+        "network": NEUEDGE.network,
+        "training": NEUEDGE.training,
+        "features": NEUEDGE.features,
+    }
+    if wildcards.arm in ("mapped", "full"):
+        sections["hardware"] = NEUEDGE.hardware
+    if wildcards.arm == "full":
+        sections["adaptive"] = NEUEDGE.adaptive
+    if wildcards.arm == "ann":
+        sections["conventional"] = NEUEDGE.conventional
+    return as_json(**sections)
+
+
+rule neuedge:
+    input:
+        NEUEDGE_RESULTS,
+        f"{RUN}/notebooks/neuedge.ipynb",
+    # Everything of the paper but the report: metrics and figures of every experiment, Loihi included.
+    localrule: True
+
+
+rule neuedge_features:
+    input:
+        archive=archive_of_run,
+        index=f"{RUN}/corpus/index.parquet",
+    output:
+        features=f"{RUN}/features/neuedge.npy",
+        scale=f"{RUN}/features/neuedge.json",
+    log:
+        f"{LOGS}/neuedge/features.log",
+    benchmark:
+        f"{BENCHMARKS}/neuedge/features.tsv"
+    threads: SETTINGS.threads
+    resources:
+        mem_mb=more_memory(2000),
+        runtime=60,
+    params:
+        threads=THREADS,
+        settings=as_json(NEUEDGE.features),
+    message:
+        "Extracting log-mel features from 0 to 1"
+    shell:
+        "edgekws neuedge features {input.archive:q} {input.index} {output.features}"
+        " --settings {params.settings:q} {params.threads} &> {log}"
+
+
+rule neuedge_noise:
+    input:
+        archive=archive_of_run,
+        index=f"{RUN}/corpus/index.parquet",
+        scale=f"{RUN}/features/neuedge.json",
+    output:
+        features=f"{RUN}/features/neuedge_noise.npy",
+        table=f"{RUN}/features/neuedge_noise.parquet",
+    log:
+        f"{LOGS}/neuedge/noise.log",
+    benchmark:
+        f"{BENCHMARKS}/neuedge/noise.tsv"
+    threads: SETTINGS.threads
+    resources:
+        mem_mb=more_memory(2000),
+        runtime=60,
+    params:
+        threads=THREADS,
+        seed=SETTINGS.seed,
+        settings=as_json(NEUEDGE.noise),
+    message:
+        "Adding background noise to test clips"
+    shell:
+        "edgekws neuedge noise {input.archive:q} {input.index} {input.scale} {output.features} --seed {params.seed}"
+        " --settings {params.settings:q} {params.threads} &> {log}"
+
+
+rule neuedge_encode:
+    input:
+        features=f"{RUN}/features/neuedge.npy",
+        index=f"{RUN}/corpus/index.parquet",
+    output:
+        f"{NEUEDGE_METRICS}/encoding.json",
+    log:
+        f"{LOGS}/neuedge/encode.log",
+    benchmark:
+        f"{BENCHMARKS}/neuedge/encode.tsv"
+    threads: SETTINGS.threads
+    resources:
+        mem_mb=more_memory(4000),
+        runtime=480,
+    params:
+        threads=THREADS,
+        seed=SETTINGS.seeds[0],
+        settings=as_json(
+            encoder=NEUEDGE.encoder,
+            grid=NEUEDGE.grid,
+            network=NEUEDGE.network,
+            training=NEUEDGE.training,
+        ),
+    message:
+        "Sweeping the encoder's base threshold and alpha"
+    shell:
+        "edgekws neuedge encode {input.features} {input.index} {output} --seed {params.seed}"
+        " --settings {params.settings:q} {params.threads} &> {log}"
+
+
+rule neuedge_train:
+    input:
+        features=f"{RUN}/features/neuedge.npy",
+        index=f"{RUN}/corpus/index.parquet",
+    output:
+        f"{NEUEDGE_MODELS}/{{arm}}_seed{{seed}}.safetensors",
+    log:
+        f"{LOGS}/neuedge/{{arm}}_seed{{seed}}.log",
+    benchmark:
+        f"{BENCHMARKS}/neuedge/{{arm}}_seed{{seed}}.tsv"
+    threads: SETTINGS.threads
+    resources:
+        mem_mb=more_memory(4000),
+        runtime=480,
+    params:
+        threads=THREADS,
+        settings=neuedge_training_of,
+    message:
+        "Training the arm {wildcards.arm} of seed {wildcards.seed}"
+    shell:
+        "edgekws neuedge train {input.features} {input.index} {output} --arm {wildcards.arm} --seed {wildcards.seed}"
+        " --settings {params.settings:q} {params.threads} &> {log}"
+
+
+rule neuedge_utilisation:
+    output:
+        f"{NEUEDGE_METRICS}/utilisation.json",
+    log:
+        f"{LOGS}/neuedge/utilisation.log",
+    benchmark:
+        f"{BENCHMARKS}/neuedge/utilisation.tsv"
+    threads: 1
+    resources:
+        mem_mb=more_memory(1000),
+        runtime=30,
+    params:
+        settings=as_json(NEUEDGE.hardware),
+    message:
+        "Mapping networks of many sizes onto every chip"
+    shell:
+        "edgekws neuedge utilisation {output} --settings {params.settings:q} &> {log}"
+
+
+rule neuedge_summarise:
+    input:
+        expand(f"{NEUEDGE_METRICS}/ablation/seed{{seed}}.json", seed=SETTINGS.seeds),
+    output:
+        f"{NEUEDGE_METRICS}/ablation.json",
+    log:
+        f"{LOGS}/neuedge/ablation.log",
+    benchmark:
+        f"{BENCHMARKS}/neuedge/ablation.tsv"
+    threads: 1
+    resources:
+        mem_mb=more_memory(1000),
+        runtime=20,
+    params:
+        settings=as_json(SETTINGS.statistics),
+    message:
+        "Summing up the ablation"
+    shell:
+        "edgekws neuedge summarise {output} {input} --settings {params.settings:q} &> {log}"
+
+
+rule neuedge_figures:
+    input:
+        notebook="notebooks/neuedge.ipynb",
+        claims="claims/neuedge.yaml",
+        metrics=NEUEDGE_RESULTS,
+    output:
+        notebook=f"{RUN}/notebooks/neuedge.ipynb",
+        captions=f"{RUN}/figures/neuedge.json",
+        figures=expand(
+            f"{RUN}/figures/{{figure}}.{{format}}",
+            figure=[
+                "encoder_grid",
+                "ablation",
+                "adaptive_threshold",
+                "noise",
+                "mapping",
+                "utilisation",
+                "energy",
+                "loihi",
+            ],
+            format=["svg", "png"],
+        ),
+    log:
+        f"{LOGS}/neuedge/figures.log",
+    benchmark:
+        f"{BENCHMARKS}/neuedge/figures.tsv"
+    threads: 1
+    resources:
+        mem_mb=more_memory(1500),
+        runtime=20,
+    params:
+        metrics=NEUEDGE_METRICS,
+        figures=f"{RUN}/figures",
+    message:
+        "Drawing the figures of NeuEdge"
+    shell:
+        "edgekws report notebook {input.notebook} {output.notebook} -p metrics={params.metrics}"
+        " -p claims={input.claims} -p figures={params.figures} &> {log}"
