@@ -271,7 +271,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=128, help="in a batch")
     parser.add_argument("--repetitions", type=int, default=9)
     options = parser.parse_args()
-    cores = os.cpu_count() or 1
+    cores, load = os.cpu_count() or 1, os.getloadavg()[0]  # before this benchmark adds to it
     if options.threads > cores:
         raise SystemExit(f"{options.threads} threads on {cores} cores would wait for each other")
     sys.path.extend(map(str, options.environment.glob("lib/python*/site-packages")))
@@ -281,7 +281,6 @@ def main() -> None:
                 if variant not in ("norse", "relu")}
     if compared["ours"]["spikes_that_differ"] or compared["ours"]["largest_gradient_difference"] > 1e-5:
         raise SystemExit(f"ours is not Norse's neuron: {compared['ours']}")
-    load = os.getloadavg()[0]
     taken = times(here, options.clips, options.repetitions)
     median = {variant: statistics.median(values) for variant, values in taken.items()}
     print(f"{INPUTS}-{'-'.join(map(str, NETWORK.hidden))}-{OUTPUTS}, {STEPS} steps, batch of {options.clips}, "
@@ -305,6 +304,8 @@ def main() -> None:
         "schema": 1, "network": NETWORK.model_dump(), "inputs": INPUTS, "outputs": OUTPUTS, "steps": STEPS,
         "clips": options.clips, "repetitions": options.repetitions, "load_before": load, "variants": rows,
         "provenance": provenance(threads=options.threads)})
+    if load > 0.5:
+        print("\nthe machine was busy: these times say little")
     print(f"\nwritten to {options.out}")
 
 

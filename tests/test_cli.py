@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from edgekws import cli, files
 from edgekws.corpus import archive, audio, index, synthetic
+from edgekws.loihi import network
 from edgekws.settings import Config, Network, Synthetic, Training
 from edgekws.traces_propagation import experiments
 
@@ -47,7 +48,7 @@ def threads_as_they_were():
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(False)
+    torch.set_deterministic_debug_mode("default")
 
 
 def test_every_command_is_listed_here():
@@ -228,3 +229,102 @@ def test_defaults_of_the_library_are_the_papers(base_model):
     assert (network.hidden, network.membrane_leak, network.trace_leak, network.threshold) == ([450], 0.77, 0.977, 0.66)
     assert (budget.learning_rate, budget.epochs, budget.batch_size) == (1e-4, 3, 1024)
     assert Config().traces_propagation.base.epochs == 10
+
+
+# ------------------------------------------------------------------------------------------------ NeuEdge and Loihi
+SMALL = json.dumps({"network": {"hidden": [12, 12]}, "conventional": {"channels": [8, 8]},
+                    "training": {"epochs": 5, "batch_size": 16}, "hardware": {"group": 4, "placement_steps": 20},
+                    "adaptive": {"gamma": [0.5]}, "grid": {"base_threshold": [1.0], "alpha": [0.0, 0.5], "epochs": 1}})
+
+
+@pytest.fixture(scope="module")
+def arms(base_model):
+    """Features and all arms, made by the commands themselves."""
+    runner, features = CliRunner(), base_model / "unit.npy"
+
+    def run(*arguments):
+        result = runner.invoke(cli.app, [str(argument) for argument in arguments], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+
+    run("neuedge", "features", base_model / "s.tar", base_model / "i.parquet", features, "--set", "pool=4")
+    run("neuedge", "noise", base_model / "s.tar", base_model / "i.parquet", features, base_model / "noise.npy",
+        "--set", "snr_db=[10.0]", "--set", "clips=4")
+    for arm in ("rate", "lif", "hybrid", "mapped", "full", "ann"):
+        run("neuedge", "train", features, base_model / "i.parquet", base_model / f"{arm}.safetensors", "--arm", arm,
+            "--settings", SMALL)
+    return base_model
+
+
+def measure(edgekws, arms, out, *names):
+    return edgekws("loihi", "measure", arms / "unit.npy", arms / "i.parquet", arms / "noise.npy", out,
+                   *(arms / f"{name}.safetensors" for name in names), "--settings", SMALL)
+
+
+def test_all_arms_are_measured_and_summed_up(edgekws, arms, tmp_path):
+    code, _, err = measure(edgekws, arms, tmp_path / "seed0.json", "ann", "full", "mapped", "hybrid", "lif", "rate")
+    assert code == 0, err
+    found = files.read_json(tmp_path / "seed0.json")
+    assert [row["variant"] for row in found["rows"]] == [
+        "rate", "lif", "hybrid", "mapped", "adaptive", "homeostatic", "full", "ann"]
+    spikes = {row["variant"]: row["subsets"]["all"]["spikes"]["encoder"] for row in found["rows"][:-1]}
+    assert spikes["lif"] < spikes["hybrid"] == spikes["mapped"], "a lower threshold adds spikes"
+    assert edgekws("neuedge", "summarise", tmp_path / "ablation.json", tmp_path / "seed0.json")[0] == 0
+    summed = files.read_json(tmp_path / "ablation.json")
+    assert summed["summary"]["hybrid"]["all"]["spikes_encoder"]["value"] == spikes["hybrid"]
+    assert summed["effects"]["hybrid_vs_lif"]["all"]["encoder_spike_ratio"]["value"] == pytest.approx(
+        spikes["lif"] / spikes["hybrid"])
+
+
+def test_a_missing_arm_is_named(edgekws, arms, tmp_path):
+    code, _, err = measure(edgekws, arms, tmp_path / "o.json", "rate", "lif", "hybrid", "ann")
+    assert code == 2 and "hybrid, lif, rate" in err and "mapped" in err and not (tmp_path / "o.json").exists()
+
+
+def test_export_writes_integers_and_nir(edgekws, arms, tmp_path):
+    code, _, err = edgekws("loihi", "export", arms / "mapped.safetensors", tmp_path / "m.safetensors",
+                           "--nir", tmp_path / "m.nir")
+    assert code == 0, err
+    integers, metadata = network.load_network(tmp_path / "m.safetensors")
+    assert integers.words == ("no", "stop", "yes") and metadata["settings"]["arm"] == "mapped"
+    assert (tmp_path / "m.nir").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("model", ["base", "ann"])
+def test_only_a_spiking_arm_goes_onto_the_chip(edgekws, arms, tmp_path, model):
+    code, _, err = edgekws("loihi", "export", arms / f"{model}.safetensors", tmp_path / "m.safetensors")
+    assert code == 2 and f"{model}.safetensors" in err and "feedforward_lif" in err and list(tmp_path.iterdir()) == []
+
+
+def test_features_of_another_front_end_are_refused(edgekws, arms, tmp_path):
+    code, _, err = edgekws("neuedge", "train", arms / "f.npy", arms / "i.parquet", tmp_path / "m", "--settings", SMALL)
+    assert code == 2 and "f." in err and list(tmp_path.iterdir()) == []
+
+
+def test_where_a_tool_is_missing_the_file_says_so(edgekws, arms, tmp_path):
+    """What the workflow does where Lava, NeuroBench or SANA-FE cannot be installed."""
+    absent = tmp_path / "environment"
+    absent.mkdir()
+    (absent / "not_installed.txt").write_text("the packages could not be installed here\nno network\n")
+    given = arms / "unit.npy", arms / "i.parquet"
+    assert edgekws("loihi", "referee", *given, absent, tmp_path / "r.json", arms / "hybrid.safetensors",
+                   "--set", "clips=2")[0] == 0
+    assert edgekws("loihi", "second-opinion", *given, absent, absent, tmp_path / "o.json", arms / "mapped.safetensors",
+                   "--settings", SMALL)[0] == 0
+    lava, opinions = files.read_json(tmp_path / "r.json"), files.read_json(tmp_path / "o.json")
+    for found in (lava, opinions["neurobench"], opinions["sanafe"]):
+        assert found["status"] == "not run" and "could not be installed" in found["why"]
+    assert lava["share"] is None and lava["models"][0]["nir"]["spikes"]["compared"] > 0, "what needs no tool is checked"
+
+
+def test_the_encoder_is_swept(edgekws, arms, tmp_path):
+    assert edgekws("neuedge", "encode", arms / "unit.npy", arms / "i.parquet", tmp_path / "e.json", "--settings", SMALL)[0] == 0
+    found = files.read_json(tmp_path / "e.json")
+    assert [point["alpha"] for point in found["grid"]] == [0.0, 0.5]
+    assert not found["checks"]["alpha_saves_spikes"]["holds"]
+
+
+def test_a_network_that_does_not_fit_the_chip_is_told_by_how_much(edgekws, arms, tmp_path):
+    code, _, err = edgekws("neuedge", "train", arms / "unit.npy", arms / "i.parquet", tmp_path / "m", "--arm", "mapped",
+                           "--settings", SMALL, "--set", "network.hidden=[600]")
+    assert code == 2 and "mini_chip: neuron 0 of readout" in err and "in-axons" in err and "more than" in err
+    assert list(tmp_path.iterdir()) == []

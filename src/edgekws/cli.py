@@ -105,7 +105,7 @@ def _pin_threads(threads: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True)
+    torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms imports a compiler, for 4 s
     # Adam's second moments of silent synapses sink below 1e-38, where arithmetic is slow and means nothing.
     torch.set_flush_denormal(True)
 
@@ -337,11 +337,12 @@ def tp_personalise(
 # ------------------------------------------------------------------------------------------------ NeuEdge
 def _open_neuedge(features: Path, index_path: Path) -> tuple[experiments.Corpus, dict[str, Any]]:
     from edgekws.corpus import index
-    from edgekws.features import pack
+    from edgekws.features import pack, unit_logmel
     from edgekws.neuedge import experiments
 
     table, facts = index.read_index(index_path)
     packed = pack.open_features(features)
+    unit_logmel.read_scale(features)  # features without one are not on a scale from 0 to 1
     if len(packed) != len(table):
         raise UserError(f"holds {len(packed)} clips, the index {len(table)}", where=features,
                         remedy="extract the features again from this index")

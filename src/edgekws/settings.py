@@ -197,7 +197,8 @@ class Encoder(Settings):
     lag_gain: PositiveFloat = Field(2.0, description="rise or fall of 1 / lag_gain of a band's range is a full input")
     leak: Fraction = Field(0.9, description="factor on the potential from one step to the next (beta)")
     base_threshold: PositiveFloat = Field(1.0, description="threshold at zero input (v_th,base)")
-    alpha: Annotated[float, Field(ge=0, lt=1)] = Field(0.25, description="how much of the threshold full input takes away (alpha)")
+    alpha: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.25, description="how much of the threshold full input takes away (alpha)")
     gain: PositiveFloat = Field(1.0, description="input current at full input")
 
 
@@ -256,9 +257,10 @@ class Hardware(Settings):
     """Joint optimisation of network and mapping (Eq. 9 and 10, Algorithm 1)."""
 
     chip: ChipName = Field("mini_chip", description="chip of src/edgekws/neuedge/chips.yaml that the network is trained for")
-    weight: Annotated[float, Field(ge=0)] = Field(0.03, description="weight of the hardware loss beside the task's (lambda_hw)")
+    weight: Annotated[float, Field(ge=0)] = Field(3e-4, description="weight of the hardware loss beside the task's (lambda_hw)")
     warm_up: Fraction = Field(
         0.2, description="share of the epochs before the hardware loss sets in, and as many in which it grows")
+    cut: Fraction = Field(0.5, description="share of the epochs after which weak blocks of weights are cut for good")
     utilisation: Annotated[float, Field(ge=0)] = Field(1.0, description="weight of the term on core utilisation (lambda_1)")
     traffic: Annotated[float, Field(ge=0)] = Field(1.0, description="weight of the term on spikes between cores (lambda_2)")
     memory: Annotated[float, Field(ge=0)] = Field(1.0, description="weight of the term on synaptic memory (lambda_3)")

@@ -18,11 +18,12 @@ SUBSET = CorpusFacts(name="gsc", archive="subset.tar.gz", archive_sha256="1" * 6
 SYNTHETIC = CorpusFacts(name="synthetic", archive="s.tar", archive_sha256="2" * 64, synthetic=True)
 
 
-def claim(*, direction="higher", value=10.0, std=None, n=None, population=False, requires=("gsc_v2", "gpu"), unit="%"):
+def claim(*, direction="higher", neutral=0, value=10.0, std=None, n=None, population=False, requires=("gsc_v2", "gpu"),
+          unit="%"):
     return Claim.model_validate({
         "id": "xx-01", "paper": "x", "statement": "It helps.", "value": value, "unit": unit, "dataset": "GSC",
         "uncertainty": {"std": std, "n": n, "population": population}, "requires": list(requires), "evidence": "none",
-        "measured": {"experiment": "one", "path": "/summary/gain", "direction": direction}})
+        "measured": {"experiment": "one", "path": "/summary/gain", "direction": direction, "neutral": neutral}})
 
 
 # ------------------------------------------------------------------------------------------------ each rule
@@ -149,7 +150,9 @@ def test_every_claim_of_the_papers_is_there():
     assert {name: len(found) for name, found in papers.items()} == {"neuedge": 19, "onda": 17, "traces_propagation": 22}
     bound = [found.id for found in papers["traces_propagation"] if found.measured]
     assert bound == ["tp-01", "tp-02", "tp-03", "tp-04", "tp-05", "tp-06", "tp-07", "tp-17", "tp-18"]
-    assert not any(found.measured for name in ("neuedge", "onda") for found in papers[name])
+    assert [found.id[-2:] for found in papers["neuedge"] if found.measured] == [
+        "01", "02", "03", "04", "05", "06", "07", "08", "17", "18", "19"]
+    assert not any(found.measured for found in papers["onda"])
 
 
 def test_the_gains_are_the_differences_of_the_accuracies():
@@ -282,6 +285,13 @@ def test_where_the_papers_test_cannot_be_run_many_users_stand_for_its_one(run):
 def test_an_effect_the_other_way_is_told(run):
     assert "other way" in claims.judge(claim(), Interval(-5.0, -6.0, -4.0, 30), SUBSET).why
     assert "holds zero" in claims.judge(claim(), Interval(0.5, -1.0, 2.0, 30), SUBSET).why
+
+
+def test_a_ratio_shows_an_effect_where_it_is_not_one():
+    ratio = claim(value=4.7, unit="x", neutral=1)
+    assert claims.judge(ratio, Interval(1.4, 1.2, 1.6, 3), SUBSET).verdict == "direction_only"
+    assert "holds 1" in claims.judge(ratio, Interval(1.1, 0.9, 1.3, 3), SUBSET).why
+    assert "the other way" in claims.judge(ratio, Interval(0.5, 0.4, 0.6, 3), SUBSET).why
 
 
 def test_analytic_claims_need_no_corpus(run):

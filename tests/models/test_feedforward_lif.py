@@ -4,8 +4,8 @@ import math
 
 import pytest
 import torch
-
 from benchmarks import neuedge as benchmark
+
 from edgekws import files
 from edgekws.errors import UserError
 from edgekws.models.feedforward_lif import FeedForwardLIF, load_network, quantised, save_network

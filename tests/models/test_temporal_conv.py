@@ -87,7 +87,7 @@ def test_file_and_back(tmp_path):
     (lambda tensors: tensors.pop("kernel.0"), r"kernel\.0"),
     (lambda tensors: tensors.pop("readout"), "readout"),
     (lambda tensors: tensors.pop("bias.1"), r"bias\.1"),
-    (lambda tensors: tensors.update({"kernel.1": torch.zeros(6, 4, 5)}), "size"),
+    (lambda tensors: tensors.update({"kernel.1": torch.zeros(6, 4, 5)}), r"kernel\.1"),
 ], ids=["no-kernel", "no-readout", "no-bias", "kernel"])
 def test_damaged_files_are_refused_with_their_name(tmp_path, change, message):
     net, path = network(), tmp_path / "net.safetensors"

@@ -34,14 +34,15 @@ def corpus():
     features = random.uniform(0, 0.3, (72, 30, 6)).astype(np.float32)
     for clip, label in enumerate(labels):
         features[clip, 5:, 2 * label:2 * label + 2] += 0.6
-    index = pd.DataFrame({"word": [WORDS[label] for label in labels], "split": ["train"] * 48 + ["validation"] * 12 + ["test"] * 12,
+    index = pd.DataFrame({"word": [WORDS[label] for label in labels],
+                          "split": ["train"] * 48 + ["validation"] * 12 + ["test"] * 12,
                           "repeat_of": [f"clip {clip - 1}" if clip % 3 == 2 else "" for clip in range(72)]})
     return experiments.Corpus(features, index, WORDS)
 
 
 def chosen(**values):
     plain = {"encoder": ENCODER, "network": settings.LifNetwork(hidden=[12, 12]),
-             "training": settings.SpikingTraining(epochs=5, batch_size=16, time_shift=0, band_shift=0, level_shift=0.0),
+             "training": settings.SpikingTraining(epochs=10, batch_size=16, time_shift=0, band_shift=0, level_shift=0.0),
              "hardware": settings.Hardware(group=4, placement_steps=10), "conventional": settings.Conventional(channels=[8])}
     return settings.NeuEdge(**{**plain, **values})
 
@@ -120,12 +121,14 @@ def test_rows_are_encoded_alike_in_pieces_and_at_once(corpus, code, monkeypatch)
 def test_every_arm_is_trained_as_its_name_says(corpus, arm, monkeypatch):
     codes, options = set(), []
     encode, train = experiments.encode, training.train_spiking
-    monkeypatch.setattr(experiments, "encode", lambda features, code, *rest: codes.add(code) or encode(features, code, *rest))
-    monkeypatch.setattr(training, "train_spiking", lambda *given, **named: options.append(named) or train(*given, **named))
+    monkeypatch.setattr(experiments, "encode",
+                        lambda features, code, *rest: codes.add(code) or encode(features, code, *rest))
+    monkeypatch.setattr(training, "train_spiking",
+                        lambda *given, **named: options.append(named) or train(*given, **named))
     net, about = experiments.train_arm(corpus, arm, chosen(), seed=0)
     assert about.keys() == {"activity", "epochs", "mapping", "validation_accuracy"}
     assert about["validation_accuracy"] > 60
-    assert len(about["epochs"]) == 5
+    assert len(about["epochs"]) == 10
     if arm == "ann":
         assert isinstance(net, TemporalConv) and not options
         assert net.kernels[0].shape[1] == 6
@@ -139,7 +142,7 @@ def test_every_arm_is_trained_as_its_name_says(corpus, arm, monkeypatch):
     assert len(about["activity"]) == 2
     if arm in ("mapped", "full"):
         assert Mapping.from_json(about["mapping"]).sizes == [18, 12, 12, 3]
-        assert (options[0]["hardware"].warm_up, options[0]["hardware"].ramp) == (1, 1)  # a fifth of five epochs
+        assert (options[0]["hardware"].warm_up, options[0]["hardware"].ramp) == (2, 2)  # a fifth of ten epochs
     else:
         assert about["mapping"] is None
 

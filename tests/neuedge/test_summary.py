@@ -80,7 +80,7 @@ def test_the_mean_of_three_seeds_has_students_interval():
     parts = [part(seed, [measured("hybrid", correct=(0, 0, right))]) for seed, right in enumerate((100, 110, 120))]
     found = summary.ablation_file(parts, SETTINGS)["summary"]["hybrid"]["all"]["accuracy_integer"]
     half = T * 5 / 3**0.5  # 50, 55 and 60 %
-    assert found == {"value": 55, "ci_low": pytest.approx(55 - half), "ci_high": pytest.approx(55 + half), "n": 3}
+    assert found == pytest.approx({"value": 55, "ci_low": 55 - half, "ci_high": 55 + half, "n": 3})
 
 
 def test_one_seed_has_no_interval():
@@ -109,6 +109,15 @@ def test_effects_by_hand():
     assert found["hybrid_vs_lif"]["quiet"]["encoder_spike_ratio"]["value"] == pytest.approx(0.8)
 
 
+def test_effects_between_codes_whose_information_is_known():
+    parts = [part(0, [measured("rate", information={"bits": 1.0, "bits_per_spike": 0.25}),
+                      measured("hybrid", information={"bits": 1.5, "bits_per_spike": 0.5}), measured("mapped")])]
+    found = summary.effects(summary.per_seed(parts), SETTINGS)
+    coded = found["hybrid_vs_rate"]["quiet"]
+    assert (coded["bits_change"]["value"], coded["efficiency_ratio"]["value"]) == (0.5, 2)
+    assert not {"bits_change", "efficiency_ratio"} & found["mapped_vs_hybrid"]["all"].keys()
+
+
 def test_effects_are_paired_by_seed():
     """Seeds differ by 20 points, the two variants by 2 or 3 in each: the pairs' interval is the narrow one."""
     rights = {0: (100, 104), 1: (140, 146), 2: (180, 184)}
@@ -116,8 +125,7 @@ def test_effects_are_paired_by_seed():
              for seed, (old, new) in rights.items()]
     found = summary.effects(summary.per_seed(parts[::-1]), SETTINGS)["hybrid_vs_rate"]["all"]["accuracy_change"]
     half = T * (1 / 3) ** 0.5 / 3**0.5  # of 2, 3 and 2
-    assert found == {"value": pytest.approx(7 / 3), "ci_low": pytest.approx(7 / 3 - half),
-                     "ci_high": pytest.approx(7 / 3 + half), "n": 3}
+    assert found == pytest.approx({"value": 7 / 3, "ci_low": 7 / 3 - half, "ci_high": 7 / 3 + half, "n": 3})
 
 
 def test_a_ratio_of_no_spikes_is_finite():
@@ -135,10 +143,10 @@ def test_curves_by_hand():
     first, second = summary.curves(parts, "gamma", ["sign", "gamma", "subset"], SETTINGS)
     assert [(row["sign"], row["gamma"], row["subset"]) for row in (first, second)] == [(1, 0.5, "all"), (-1, 0.5, "all")]
     half = T * 4 / 3**0.5
-    assert first["accuracy"] == {"value": 84, "ci_low": pytest.approx(84 - half), "ci_high": pytest.approx(84 + half), "n": 3}
+    assert first["accuracy"] == pytest.approx({"value": 84, "ci_low": 84 - half, "ci_high": 84 + half, "n": 3})
     assert second["accuracy"]["value"] == 92
     assert first["spikes_total"]["value"] == 101
-    assert first["microjoules"] == {"value": pytest.approx(1), "ci_low": pytest.approx(1), "ci_high": pytest.approx(1), "n": 3}
+    assert first["microjoules"] == pytest.approx({"value": 1, "ci_low": 1, "ci_high": 1, "n": 3})
 
 
 def test_curves_of_noise_alone_have_no_accuracy_and_no_ratio():

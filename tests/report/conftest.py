@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from edgekws.evaluation import claims, statistics
+from edgekws.neuedge import experiments, summary
+from edgekws.settings import Statistics
 
 REPOSITORY = Path(__file__).parents[2]
 METHODS = {"traces_propagation": 11.0, "bptt": 12.0, "readout_only": 4.0, "from_scratch": -55.0}
@@ -43,17 +45,181 @@ def made_up_metrics(experiment: str, *, users: int, synthetic: bool, seed: int =
             "summary": summary}
 
 
+# ------------------------------------------------------------------------------------------------ NeuEdge
+RESOURCES = ("neurons", "synapse_bits", "in_axons", "out_axons")
+TERMS = {"davies2018": (23.6e-12, 81e-12, 52e-12, 0), "sanafe": (35.5e-12, 72.8e-12, 51.2e-12, 69.3e-12),
+         "arithmetic45": (0.9e-12, 0, 0, 0)}
+VARIANTS = {  # spikes of the encoder, synaptic operations, accuracy, sign of Eq. 11
+    "rate": (6500, 2.4e6, 80, 0), "lif": (1500, 0.8e6, 79, 0), "hybrid": (2300, 1.1e6, 83, 0),
+    "mapped": (2300, 0.6e6, 81, 0), "adaptive": (2300, 0.58e6, 80, 1), "homeostatic": (2300, 0.62e6, 81, -1),
+    "full": (2300, 0.55e6, 81, 1)}
+
+
+def made_up_placement(arm: str, placement: str, *, tiles: tuple[int, int] = (2, 2)) -> dict:
+    """Two hidden layers of 256 on cores of 64 neurons: one layer a core, or three layers sharing each."""
+    cores = []
+    shares = ([[64, 0, 0, 0], [56, 0, 0, 0], *[[0, 64, 0, 0]] * 4, *[[0, 0, 64, 0]] * 4, [0, 0, 0, 35]]
+              if placement == "naive" else [[12, 26, 26, 0]] * 9 + [[12, 22, 22, 35]])
+    for core, populations in enumerate(shares):
+        tile = core // 4
+        cores.append({"core": core, "tile": [tile % tiles[0], tile // tiles[0]], "populations": populations,
+                      "neurons": min(1.0, sum(populations) / 64), "synapse_bits": 0.25 + 0.05 * core,
+                      "in_axons": 0.2, "out_axons": 0.1})
+    used = {name: sum(core[name] for core in cores) / len(cores) for name in RESOURCES}
+    return {"arm": arm, "placement": placement, "chip": "mini_chip", "sizes": [120, 256, 256, 35], "tiles": list(tiles),
+            "cores_per_tile": 4, "synapses": 80000, "messages": 9000.0, "hops": 4200.0, **used,
+            "utilisation": max(used.values()), "of_chip": 0.5, "cores_used": len(cores), "cores": cores}
+
+
+def made_up_part(seed: int, corpus: dict, settings: dict) -> dict:
+    """What ``edgekws loihi measure`` would write for a seed."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for variant, (encoder, operations, accuracy, sign) in VARIANTS.items():
+        parts = {}
+        for subset, factor in (("all", 1.0), ("quiet", 0.5)):
+            encoded, done = encoder * factor * rng.uniform(0.98, 1.02), operations * factor * rng.uniform(0.97, 1.03)
+            hidden = encoded * 0.2
+            updates, idle = 25_000 + encoded, 9_000 - encoded
+            joules = {name: {"synapses": done * synapse, "active_updates": updates * active,
+                             "inactive_updates": idle * inactive, "spikes": (encoded + hidden) * spike,
+                             "messages": encoded * 5e-12, "hops": encoded * 2e-12,
+                             "static": 0.0} for name, (synapse, active, inactive, spike) in TERMS.items()}
+            for terms in joules.values():
+                terms["total"] = sum(terms.values())
+            right = int(10 * (accuracy + rng.normal(0, 0.5)))
+            parts[subset] = {
+                "clips": 1000, "correct": {"float": right + 4, "quantised": right + 3, "integer": right},
+                "spikes": {"encoder": encoded, "hidden 1": hidden / 2, "hidden 2": hidden / 2},
+                "spikes_total": encoded + hidden,
+                "events": {"synaptic_operations": done, "active_updates": updates, "inactive_updates": idle,
+                           "spikes": encoded + hidden, "messages": encoded * 3, "hops_east_west": encoded,
+                           "hops_north_south": encoded / 2},
+                "joules": joules, "static_joules": {"none": 0.0, "idle": 3e-6}, "steps": 50, "delay": 3,
+                "seconds": {"step": 3e-6, "whole_clip": 1.6e-4, "after_last_frame": 1e-5},
+                "efficiency": {"gsop_per_s_per_w": 30.0, "dense_equivalent_gop_per_s_per_w": 300.0}}
+        used = made_up_placement("hybrid", "naive" if sign == 0 and variant != "mapped" else "optimised")
+        row = {"variant": variant, "arm": variant, "placement": used["placement"], "sign": sign, "gamma": 0.5 * abs(sign),
+               "targets": [0.03, 0.04], "chip": {"name": "mini_chip", "density": 0.8, "cores_used": used["cores_used"],
+                                                 **{name: used[name] for name in ("utilisation", *RESOURCES)}},
+               "subsets": parts}
+        if variant in ("rate", "lif", "hybrid"):
+            row["information"] = {"bits": 1.2, "bits_control": 0.3, "bits_per_spike": 1.2 / encoder * 100}
+        rows.append(row)
+    rows.append({"variant": "ann", "arm": "ann", "macs": 600_000, "joules": {"float32": 600_000 * 4.6e-12, "int8": 1.4e-7},
+                 "subsets": {name: {"clips": 1000, "correct": {"float": 860 + seed}} for name in ("all", "quiet")}})
+
+    def swept(sign: int, gamma: float, factor: float) -> dict:
+        spikes = 2800 * factor * (1 - 0.08 * sign * gamma)
+        return {"sign": sign, "clips": 500, "correct": int(405 - 30 * gamma + rng.integers(4)), "spikes_total": spikes,
+                "joules": {name: 1e-6 + spikes * 2e-10 for name in TERMS}}
+
+    gammas = settings["adaptive"]["gamma"]
+    return {
+        "seed": seed, "settings": settings, "provenance": {"code": "0", "corpus": corpus}, "rows": rows,
+        "gamma": [{**swept(sign, gamma, factor), "gamma": gamma, "subset": subset} for sign in (1, -1) for gamma in gammas
+                  for subset, factor in (("all", 1.0), ("quiet", 0.5))],
+        "noise": [{**swept(sign, 0.5, 1.0 if snr is None else 1.3 - snr / 50), "snr_db": snr,
+                   **({"correct": None} if snr is None else {})}
+                  for snr in [*settings["noise"]["snr_db"], None] for sign in (0, 1, -1)],
+        "noise_source": {"made": True, "sources": ["made pink noise"]},
+        "placements": [made_up_placement(arm, placement) for arm in ("hybrid", "mapped")
+                       for placement in ("naive", "optimised")],
+        "training": {"mapped": {"validation_accuracy": 82.0, "epochs": []}}}
+
+
+def made_up_encoding(corpus: dict) -> dict:
+    """What ``edgekws neuedge encode`` would write, a point without a spike included."""
+    def point(code: str, base: float | None, alpha: float | None, spikes: float) -> dict:
+        return {"code": code, "base_threshold": base, "alpha": alpha, "clips": 900, "spikes_per_clip": spikes, "units": 120,
+                "steps": 50, "bits": 1.5 * spikes / (spikes + 800), "plug_in": 1.0, "control": 0.1,
+                "spikes_per_window": spikes / 240, "bits_per_spike": 200 / (spikes + 800) if spikes else None,
+                "accuracy": 80 - 2e4 / (spikes + 500), "activity": [0.03, 0.04]}
+
+    rows = [point("rate", None, None, 6500.0)]
+    rows += [point("hybrid", base, alpha, 0.0 if base == 4 and alpha == 0 else 3000 * (1 + 1.2 * alpha) / base**1.3)
+             for base in (1.0, 1.5, 2.0, 4.0) for alpha in (0.0, 0.25, 0.5, 0.75)]
+    return {"schema": 1, "paper": "neuedge", "experiment": "encoding", "seed": 0, "settings": {},
+            "provenance": {"code": "0", "corpus": corpus}, **experiments.encoding_file(rows)}
+
+
+def made_up_utilisation() -> dict:
+    """What ``edgekws neuedge utilisation`` would write; the widest network does not fit the small chip."""
+    def used(width: int, cores: int, share: float) -> dict:
+        return {"sizes": [120, width, width, 35], "utilisation": share, **dict.fromkeys(RESOURCES, share / 2),
+                "of_chip": share * cores / 128, "cores_used": cores}
+
+    def rows(size: int, most: int) -> list[dict]:
+        return [{"sizes": [120, width, width, 35], "weights": 155 * width + width**2,
+                 "naive": used(width, 4 + 2 * width // size, 0.3 + 0.4 * (width % size) / size) if width <= most else None,
+                 "optimised": used(width, 1 + (120 + 2 * width) // size, 0.9) if width <= most else None}
+                for width in (16, 64, 96, 256, 512)]
+
+    return {"schema": 1, "paper": "neuedge", "experiment": "utilisation", "provenance": {"code": "0", "corpus": {}},
+            "settings": {"hardware": {}, "inputs": 120, "words": 35},
+            "chips": {"mini_chip": rows(64, 256), "loihi2": rows(4096, 512)}}
+
+
+def made_up_opinions(corpus: dict, *, ran: bool) -> tuple[dict, dict]:
+    """``referee.json`` and ``second_opinion.json``, of tools that ran or could not be installed."""
+    head = {"schema": 1, "paper": "neuedge", "settings": {}, "provenance": {"code": "0", "corpus": corpus}}
+    nir = {"clips": 20, "steps": 50, "spikes": {"compared": 512000, "fired": 9000, "equal": 512000},
+           "predictions": {"compared": 20, "equal": 20}, "score_difference": 3e-16}
+    why = "the packages of envs/lava.txt could not be installed here"
+    missing = {"status": "not run", "why": why}
+    counts = {"compared": 2500, "equal": 2500}
+    lava = {"status": "agrees", "why": "", "clips": 50, "steps": 53, "lava_version": "0.10.0", "python": "3.10",
+            "layers": [{"fired": 64, "spikes": counts, "u": counts, "v": counts}] * 3} if ran else missing
+    referee = {**head, "experiment": "referee", "status": lava["status"], "why": lava["why"], "clips": 50,
+               "compared": 45000 if ran else 0, "equal": 45000 if ran else 0, "share": 100.0 if ran else None,
+               "models": [{"arm": arm, "seed": 0, "lava": lava, "nir": nir} for arm in ("hybrid", "mapped")]}
+    agreed = {"status": "agrees", "why": "", "clips": 50, "steps": 53, "versions": {"tool": "1.0"}}
+    numbers = {"footprint_bytes": 341000, "parameters": 85000, "connection_sparsity": 0.31, "effective_acs": 600123.5,
+               "effective_macs": 0.0, "accuracy": 0.82}
+    joules = {"synapse_energy": 2.1e-5, "soma_energy": 1.4e-6, "network_energy": 9e-7, "total_energy": 2.33e-5}
+    spent = made_up_part(0, corpus, NEUEDGE)["rows"][3]["subsets"]["all"]
+    return referee, {
+        **head, "experiment": "second_opinion", "arm": "mapped", "seed": 0, "clips": 50, "ours": spent,
+        "neurobench": {**agreed, "notes": {}, "figures": {
+            name: {"theirs": value, "ours": value, "agree": True} for name, value in numbers.items()}} if ran else missing,
+        "sanafe": {**agreed, "spikes": {"compared": 1960, "equal": 1960}, "chip_seconds": 3e-5, "energy": {}, "prices": {},
+                   "figures": {name: {"theirs": value, "ours": value, "agree": True} for name, value in joules.items()}}
+        if ran else missing}
+
+
+NEUEDGE = {"adaptive": {"gamma": [0.0, 0.25, 0.5, 1.0], "chosen": 0.5, "decay": 0.9, "clamp": [0.5, 2.0]},
+           "noise": {"snr_db": [20.0, 10.0, 5.0, 0.0], "clips": 500}, "hardware": {"chip": "mini_chip"},
+           "encoder": {"base_threshold": 2.0, "alpha": 0.5}, "network": {"hidden": [256, 256]}}
+
+
+def write_neuedge(folder: Path, *, seeds: int = 3, ran: bool = True, synthetic: bool = False) -> None:
+    """Every file of ``metrics/neuedge``."""
+    corpus = {"name": "made_up", "synthetic": synthetic, "words": ["yes", "no"], "clips": 1200, "speakers": 54}
+    referee, opinion = made_up_opinions(corpus, ran=ran)
+    parts = [made_up_part(seed, corpus, NEUEDGE) for seed in range(seeds)]
+    folder.mkdir(parents=True, exist_ok=True)
+    contents = {"ablation": summary.ablation_file(parts, Statistics(resamples=200)), "encoding": made_up_encoding(corpus),
+                "utilisation": made_up_utilisation(), "referee": referee, "second_opinion": opinion}
+    for name, content in contents.items():
+        (folder / f"{name}.json").write_text(json.dumps(content))
+
+
 @pytest.fixture
 def made_up_run(tmp_path):
-    """A function that fills ``results/<run>`` with metrics, a ledger, and what Snakemake leaves; returns the folder."""
+    """A function that fills ``results/<run>`` with metrics, a ledger, and what Snakemake leaves; returns the folder.
+
+    ``neuedge`` is given to :func:`write_neuedge`; without it there are no metrics of that paper.
+    """
     def make(*, synthetic: bool = True, experiments: tuple[str, ...] = (
-            "one_user", "many_users", "many_users_per_set", "many_users_tuned")) -> Path:
+            "one_user", "many_users", "many_users_per_set", "many_users_tuned"), neuedge: dict | None = None) -> Path:
         results = tmp_path / "results" / "made_up"
         folder = results / "metrics" / "traces_propagation"
         folder.mkdir(parents=True)
         for number, name in enumerate(experiments):
             content = made_up_metrics(name, users=1 if name == "one_user" else 24, synthetic=synthetic, seed=number)
             (folder / f"{name}.json").write_text(json.dumps(content))
+        if neuedge is not None:
+            write_neuedge(results / "metrics" / "neuedge", synthetic=synthetic, **neuedge)
         benchmark = results / "benchmarks" / "traces_propagation"
         benchmark.mkdir(parents=True)
         head = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"

@@ -6,7 +6,7 @@ import pytest
 
 from edgekws import report
 from edgekws.errors import UserError
-from edgekws.report import page
+from edgekws.report import neuedge, page
 
 VOID = {"meta", "br", "img", "rect", "path"}
 
@@ -101,6 +101,51 @@ def test_a_bare_run_has_a_report(made_up_run):
     assert "<b>58</b> not run" in text
 
 
+@pytest.mark.parametrize("neuedge", [{"seeds": 3, "ran": True}, {"seeds": 1, "ran": False}], ids=["whole", "bare"])
+def test_neuedge_has_a_section_of_its_own(made_up_run, tmp_path, neuedge):
+    results = made_up_run(experiments=("one_user",), neuedge=neuedge)
+    text = built(results, tmp_path)
+    checker = Checker()
+    checker.feed(text)
+    assert checker.open == []
+    assert len(checker.ids) == len(set(checker.ids))
+    section = text[text.index('<section id="neuedge">'):text.index('<section id="deviations"')]
+    assert section.count("<tr><td>rate code</td>") == 2  # accuracy, energy
+    assert ("Lava agrees: 45,000 of 45,000" in section) is neuedge["ran"]
+    assert ("NeuroBench was not run: the packages of envs/lava.txt could not be installed here." in section) is not neuedge["ran"]
+    assert ("effective acs" in section) is neuedge["ran"]
+    # Of the paper's own numbers: steps of power, and what follows from them.
+    for told in ("-17.9", "-5.8", "-31.6", "-7.0", "50.8 %", "86 mW", "294 mW", "1.18 pJ", "20 times"):
+        assert told in section
+    tables = text[text.index('<section id="tables">'):text.index('<section id="neuedge">')]
+    assert "ablation" not in tables
+
+
+def test_the_papers_own_numbers_are_held_against_each_other():
+    said = {"neuedge-01": 5, "neuedge-02": 90, "neuedge-03": 45, "neuedge-04": 60, "neuedge-08": 1000, "neuedge-11": 500,
+            "neuedge-12": 400, "neuedge-13": 300, "neuedge-14": 150, "neuedge-15": 100}
+    found = neuedge.arithmetic(said)
+    # 100 mW saved by a fifth of the spikes: 125 mW follow them, 375 mW do not, and 25 mW are left.
+    assert [found[name] for name in ("spiking", "fixed", "left", "saved")] == pytest.approx([125, 375, 25, 150])
+    assert [found[name] for name in ("first", "step", "whole", "picojoules", "below")] == pytest.approx([20, 50, 80, 1, 23.6])
+    assert neuedge.arithmetic({**said, "neuedge-13": None}) is None
+
+
+def test_a_gain_is_told_against_a_fixed_threshold():
+    rows = [{"sign": 1, "gamma": gain, "subset": "quiet", "accuracy": None, "microjoules": {"value": spent},
+             "spikes_total": {"value": 10.0}} for gain, spent in ((0.0, 8.0), (0.5, 6.0))]
+    assert [row["microjoules"] for row in neuedge.gamma(rows)] == [0, -25]
+    assert neuedge.gamma(rows[1:])[0]["microjoules"] is None
+
+
+def test_a_range_of_utilisation_leaves_out_what_does_not_fit():
+    found = neuedge.widths({"chips": {"a_b": [{"naive": {"utilisation": share}, "optimised": {"utilisation": 1.0}}
+                                              for share in (0.5, 0.25)] + [{"naive": None, "optimised": None}],
+                                      "c": [{"naive": None, "optimised": None}]}})
+    assert found == [{"chip": "a b", "naive": (25, 50), "optimised": (100, 100)}]
+    assert neuedge.widths(None) == []
+
+
 def test_bad_inputs_are_named(made_up_run, tmp_path):
     with pytest.raises(UserError, match=r"claims\.json"):
         report.build(tmp_path, tmp_path / "report.html")
@@ -127,6 +172,7 @@ def test_key_figures_share_an_axis_that_holds_every_number(made_up_run):
     ledger = json.loads((made_up_run() / "claims.json").read_text())
     accuracy, gain = page.key_figures(ledger)
     assert [row["claim"]["id"] for row in accuracy["rows"]] == ["tp-01", "tp-02", "tp-03", "tp-04"]
+    assert (accuracy["title"], gain["title"]) == ("Accuracy, %", "Gain, percentage points")
     assert [row["claim"]["id"] for row in gain["rows"]] == ["tp-05", "tp-06", "tp-07"]
     for group in (accuracy, gain):
         for row in group["rows"]:

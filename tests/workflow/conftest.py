@@ -19,8 +19,9 @@ class Project:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True)
-        for name in ("Snakefile", "workflow", "profiles", "config", "claims", "notebooks", "docs"):
+        for name in ("Snakefile", "workflow", "profiles", "config", "claims", "notebooks", "docs", "envs"):
             (folder / name).symlink_to(ROOT / name)
+        (folder / ".venv").symlink_to(sys.prefix)  # where envs/tool looks for uv
         shutil.copytree(ROOT / ".dvc", folder / ".dvc", ignore=shutil.ignore_patterns("cache", "tmp", "config.local"))
         for pointer in (ROOT / "data").rglob("*.dvc"):
             copy = folder / pointer.relative_to(ROOT)

@@ -19,7 +19,10 @@ def test_the_demo_is_what_runs_by_default(project):
 @pytest.mark.parametrize("target, needs, spares", [
     ("traces_propagation", {"traces_propagation_adapt", "traces_propagation_figures"}, {"report", "claims"}),
     ("figure_few_shot", {"traces_propagation_figures"}, {"report", "claims"}),
-    ("claims", {"traces_propagation_summarise"}, {"traces_propagation_figures", "report"}),
+    ("claims", {"traces_propagation_summarise", "neuedge_summarise"}, {"traces_propagation_figures", "report"}),
+    ("neuedge", {"neuedge_train", "loihi_measure", "loihi_referee", "neuedge_figures"}, {"traces_propagation_base", "report"}),
+    ("loihi", {"tool_environment", "loihi_referee", "loihi_export"}, {"loihi_measure", "neuedge_encode"}),
+    ("figure_mapping", {"neuedge_figures"}, {"report", "claims"}),
     ("results/tiny/corpus/index.parquet", {"synthesise_corpus", "index_corpus"}, {"traces_propagation_features"}),
     ("results/tiny/models/traces_propagation/base_frozen_seed7.safetensors", {"traces_propagation_base"},
      {"traces_propagation_adapt"})])

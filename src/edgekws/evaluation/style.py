@@ -31,10 +31,61 @@ METHODS = {
     "from_scratch": Method("From scratch", "#b0639a", "D"),
 }
 
+# NeuEdge's ablation, in the order of the paper's table; each with its control.
+VARIANTS = {
+    "rate": Method("rate code", "#777777", "o"),
+    "lif": Method("LIF code (\N{GREEK SMALL LETTER ALPHA} = 0)", "#56b4e9", "v"),
+    "hybrid": Method("+ hybrid code", "#0072b2", "s"),
+    "mapped": Method("+ mapping", "#009e73", "^"),
+    "adaptive": Method("+ adaptive threshold", "#d55e00", "D"),
+    "homeostatic": Method("+ homeostatic instead", "#b0639a", "P"),
+    "full": Method("full", "#1d2129", "*"),
+    "ann": Method("conventional net", "#a07800", "X"),
+}
+
+# How thresholds move: not at all, by Eq. 11 as printed, by Eq. 11 with the other sign.
+THRESHOLDS = {
+    0: Method("fixed thresholds", "#009e73", "^"),
+    1: Method("adaptive, as printed", "#d55e00", "D"),
+    -1: Method("adaptive, homeostatic", "#b0639a", "P"),
+}
+
+# Populations of a network on a chip; further hidden layers take up the colours again.
+POPULATIONS = {"encoder": "#56b4e9", "hidden 1": "#0072b2", "hidden 2": "#009e73", "readout": "#e69f00"}
+
+# Terms of an energy, in the order in which they are stacked.
+TERMS = {
+    "synapses": Method("synaptic operations", "#0072b2", ""),
+    "active_updates": Method("updates with input", "#e69f00", ""),
+    "inactive_updates": Method("updates without", "#f0d9a0", ""),
+    "spikes": Method("spikes", "#d55e00", ""),
+    "messages": Method("messages to cores", "#009e73", ""),
+    "hops": Method("hops between tiles", "#b0639a", ""),
+    "static": Method("static", "#777777", ""),
+}
+
 
 def method(name: str) -> Method:
     """A method's label and looks; one that is not known is drawn in grey under its own name."""
     return METHODS.get(name, Method(name.replace("_", " "), "#777777", "x"))
+
+
+def variant(name: str) -> Method:
+    """Label and looks of a row of NeuEdge's ablation; one that is not known is drawn in grey under its own name."""
+    return VARIANTS.get(name, Method(name.replace("_", " "), "#777777", "x"))
+
+
+def population(index: int, populations: int) -> tuple[str, str]:
+    """Name and colour of a population: the first is the encoder, the last the readout.
+
+    >>> population(0, 4)[0], population(2, 4)[0], population(3, 4)[0]
+    ('encoder', 'hidden 2', 'readout')
+    """
+    if index == 0:
+        name = "encoder"
+    else:
+        name = "readout" if index == populations - 1 else f"hidden {index}"
+    return name, POPULATIONS.get(name, list(POPULATIONS.values())[1 + (index - 1) % 2])
 
 
 def shot_label(shot: str) -> str:
@@ -83,9 +134,18 @@ def stamp(fig: Figure) -> None:
 def point(axes: Axes, x: float, interval: dict[str, Any], looks: Method, *, label: str | None = None,
           hollow: bool = False) -> None:
     """A mean with its interval as a bar; without an interval (one repetition), the mean alone."""
-    low, high = interval["ci_low"], interval["ci_high"]
-    bars: Sequence[Sequence[float]] | None = None
-    if low is not None:
-        bars = [[interval["value"] - low], [high - interval["value"]]]
-    axes.errorbar([x], [interval["value"]], yerr=bars, fmt=looks.marker, color=looks.colour, label=label, capsize=2.5,
-                  markersize=6, markerfacecolor="white" if hollow else looks.colour, elinewidth=1.4, zorder=3)
+    axes.errorbar([x], [interval["value"]], yerr=_bars(interval), fmt=looks.marker, color=looks.colour, label=label,
+                  capsize=2.5, markersize=6, markerfacecolor="white" if hollow else looks.colour, elinewidth=1.4, zorder=3)
+
+
+def lying_point(axes: Axes, y: float, interval: dict[str, Any], looks: Method, *, label: str | None = None,
+                hollow: bool = False) -> None:
+    """As :func:`point`, with the number on the x axis."""
+    axes.errorbar([interval["value"]], [y], xerr=_bars(interval), fmt=looks.marker, color=looks.colour, label=label,
+                  capsize=2.5, markersize=6, markerfacecolor="white" if hollow else looks.colour, elinewidth=1.4, zorder=3)
+
+
+def _bars(interval: dict[str, Any]) -> Sequence[Sequence[float]] | None:
+    if interval["ci_low"] is None:
+        return None
+    return [[interval["value"] - interval["ci_low"]], [interval["ci_high"] - interval["value"]]]

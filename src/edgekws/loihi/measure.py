@@ -109,8 +109,8 @@ def measure(variant: Variant, arm: Arm, where: mapping.Mapping, spikes: Spikes, 
         parts: Subsets of the test clips, ``all`` among them.
 
     Returns:
-        ``chip``: utilisation by resource, cores, density. ``subsets``: for each its accuracies (per cent) and, as means
-        over its clips, spikes by population, synaptic operations, updates, messages and hops, joules of every price set
+        ``chip``: utilisation by resource, cores, density. ``subsets``: for each how many clips are said right and, as
+        means over its clips, spikes by population, synaptic operations, updates, messages and hops, joules of every price set
         by term, seconds of a step and of an answer.
     """
     rule = rule_of(variant.sign, arm, chosen.adaptive, chosen.adaptive.chosen)

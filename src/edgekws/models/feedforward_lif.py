@@ -119,7 +119,7 @@ class FeedForwardLIF:
             UserError: A tensor is missing or one too many, or a shape does not fit the settings.
         """
         def size(name: str, axis: int) -> int:
-            return tensors[name].shape[axis] if name in tensors else 1
+            return tensors[name].shape[axis] if name in tensors and tensors[name].ndim == 2 else 1
 
         net = cls(network, inputs=size("hidden.0", 1), outputs=size("readout", 0), generator=torch.Generator())
         own = net.tensors()

@@ -93,12 +93,15 @@ def load_network(path: str | Path) -> tuple[TemporalConv, dict[str, Any]]:
     """
     tensors, metadata = files.read_model(path, ARCHITECTURE)
     chosen = settings.validate(settings.Conventional, metadata["settings"].get("conventional"), where=str(path))
-    try:
-        net = TemporalConv(chosen, inputs=tensors["kernel.0"].shape[1], outputs=len(tensors["readout"]),
-                           generator=torch.Generator())
-        for name, tensor in net.parameters().items():
-            tensor.copy_(tensors[name])
-    except (KeyError, RuntimeError) as error:
-        raise UserError(f"does not hold the tensors of this network ({error})", where=path,
-                        remedy="train it again, or fetch an intact copy") from error
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    _, inputs, _ = shapes.get("kernel.0", ()) if len(shapes.get("kernel.0", ())) == 3 else (1, 1, 1)
+    outputs, *_ = shapes.get("readout", ()) or (1,)
+    net = TemporalConv(chosen, inputs=inputs, outputs=outputs, generator=torch.Generator())
+    own = {name: tuple(tensor.shape) for name, tensor in net.parameters().items()}
+    if own != shapes:
+        wrong = sorted(name for name in own.keys() | shapes.keys() if own.get(name) != shapes.get(name))
+        raise UserError(f"does not hold the tensors of this network: {', '.join(wrong)}", where=path,
+                        remedy="train it again, or fetch an intact copy")
+    for name, tensor in net.parameters().items():
+        tensor.copy_(tensors[name])
     return net, metadata

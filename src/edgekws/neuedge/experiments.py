@@ -16,6 +16,7 @@ import torch
 from tqdm import tqdm
 
 from edgekws import settings
+from edgekws.errors import UserError
 from edgekws.models import feedforward_lif, temporal_conv
 from edgekws.models.feedforward_lif import FeedForwardLIF
 from edgekws.models.temporal_conv import TemporalConv
@@ -129,8 +130,9 @@ def train_arm(corpus: Corpus, arm: NeuEdgeArm, chosen: settings.NeuEdge, *, seed
         adaptive=rule_maker(chosen.adaptive, chosen.adaptive.chosen) if arm == "full" else None)
     rule = rule_maker(chosen.adaptive, chosen.adaptive.chosen)(trained.activity) if arm == "full" else None
 
+    draws = np.random.default_rng(derive_seed(seed, "rate code"))
+
     def words(features: Features) -> npt.NDArray[np.int64]:
-        draws = np.random.default_rng(derive_seed(seed, "rate code"))
         assert isinstance(net, FeedForwardLIF)
         return training.evaluate(net, encode(features, code, chosen.encoder, draws), adaptive=rule)[0]
 
@@ -190,7 +192,8 @@ def encoding_file(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     rate = rows[0]
     grid = [{**row, "spike_reduction": rate["spikes_per_clip"] / max(row["spikes_per_clip"], 1e-9),
              "accuracy_change": row["accuracy"] - rate["accuracy"],
-             "efficiency_gain": None if not row["bits_per_spike"] else row["bits_per_spike"] / rate["bits_per_spike"]}
+             "efficiency_gain": (row["bits_per_spike"] / rate["bits_per_spike"]
+                                 if row["bits_per_spike"] and rate["bits_per_spike"] else None)}
             for row in rows[1:]]
     rising, total, example = 0, 0, ""
     for base in dict.fromkeys(row["base_threshold"] for row in grid):
@@ -213,8 +216,15 @@ def _conventional(net: TemporalConv) -> Callable[[Features], npt.NDArray[np.int6
 
 
 def _accuracy(corpus: Corpus, split: str, words: Callable[[Features], npt.NDArray[np.int64]]) -> float:
-    """Per cent of a split's clips whose word is said right."""
+    """Per cent of a split's clips whose word is said right.
+
+    Raises:
+        UserError: The split is empty.
+    """
     rows = corpus.rows(split)
+    if not len(rows):
+        raise UserError(f"has no clip of the {split} split", where="corpus",
+                        remedy="take a corpus with speakers of every split")
     right = [words(np.asarray(corpus.features[some])) == corpus.labels(some)
              for some in np.array_split(rows, max(1, len(rows) // _CHUNK))]
     return 100 * float(np.concatenate(right).mean())

@@ -105,8 +105,8 @@ def train_spiking(net: FeedForwardLIF, features: Clips, labels: npt.NDArray[np.i
     Currents are normalised over batch and time (:class:`Normalisation`) until the last epochs. Those train the network
     as it will be used: scales and offsets folded into weights and biases, and weights on 8 bits in the forward pass
     (the weights that are left behind are the full-precision ones underneath). With hardware the mapping is optimised after
-    every epoch (Algorithm 1, line 12), and before the last epochs the blocks of weights that the hardware's loss has
-    driven to nothing are cut for good.
+    every epoch (Algorithm 1, line 12), and once on the way the blocks of weights that the hardware's loss has driven to
+    nothing are cut for good: while currents are still normalised, since what is cut shifts them.
 
     Args:
         features: N clips.
@@ -122,6 +122,7 @@ def train_spiking(net: FeedForwardLIF, features: Clips, labels: npt.NDArray[np.i
     """
     generator = np.random.default_rng(seed)
     layers, last_phase = len(net.hidden), budget.epochs - math.floor(budget.quantised * budget.epochs)
+    cut = None if hardware is None else min(math.ceil(hardware.settings.cut * budget.epochs), last_phase - 1)
     start = Normalisation(net)
     norm: Normalisation | None = start
     matrices = {name: tensor for name, tensor in net.tensors().items() if not name.startswith("bias.")}
@@ -131,9 +132,9 @@ def train_spiking(net: FeedForwardLIF, features: Clips, labels: npt.NDArray[np.i
     counts: list[Tensor] = []
 
     for batch in _batches(len(labels), budget, generator, progress):
+        if hardware is not None and batch.epoch == cut and trained.masks is None:
+            trained.masks = hardware.prune([matrix.detach() for matrix in net.weights])
         if norm is not None and batch.epoch >= last_phase:
-            if hardware is not None:
-                trained.masks = hardware.prune([matrix.detach() for matrix in net.weights])
             norm.fold(net)
             norm, weights = None, net.tensors()
             optimiser = _begin(weights, budget)

@@ -17,6 +17,7 @@ from markupsafe import Markup
 from edgekws import files
 from edgekws.errors import UserError
 from edgekws.evaluation import claims, style
+from edgekws.report import neuedge
 
 _EXPERIMENTS = {
     "one_user": "One user left out, per-set normalisation (the paper's protocol)",
@@ -25,6 +26,9 @@ _EXPERIMENTS = {
     "many_users_tuned": "Many users, budget tuned on validation users",
 }
 _ORDER = {name: place for place, name in enumerate(_EXPERIMENTS)}
+_AXES = {("traces_propagation", "%"): "Accuracy, %", ("traces_propagation", "percentage points"): "Gain, percentage points",
+         ("neuedge", "%"): "NeuEdge: utilisation, saving and accuracy, %", ("neuedge", "x"): "NeuEdge: fewer spikes, times",
+         ("neuedge", "ms"): "NeuEdge: latency, ms", ("neuedge", "GOp/s/W"): "NeuEdge: efficiency, GOp/s/W"}
 _PRETTY_CORPUS = ("name", "archive", "archive_sha256", "speakers", "clips")
 
 
@@ -48,10 +52,14 @@ def build(results: str | Path, out: str | Path, *, deviations: str | Path | None
         raise UserError("is no ledger of schema 1", where=results / "claims.json", remedy="build the claims again")
     experiments = read_experiments(results / "metrics")
     rulegraph = results / "figures" / "rulegraph.svg"
+    measured = neuedge.read(results / "metrics" / "neuedge")
     corpora = [ledger["provenance"].get("corpus", {})] + [found["corpus"] for found in experiments]
+    if measured:
+        corpora.append(measured["ablation"]["provenance"]["corpus"])
     templates = Environment(loader=PackageLoader("edgekws.report"), autoescape=True, undefined=StrictUndefined,
                             trim_blocks=True, lstrip_blocks=True)
-    templates.filters.update(interval=interval, signed=lambda found: interval(found, sign="+"), shot=style.shot_label)
+    templates.filters.update(interval=interval, signed=lambda found: interval(found, sign="+"), flipped=flipped, short=short,
+                             shot=style.shot_label)
     source = PackageLoader("edgekws.report")
     page = templates.get_template("report.html").render(
         ledger=ledger,
@@ -63,6 +71,7 @@ def build(results: str | Path, out: str | Path, *, deviations: str | Path | None
         key=key_figures(ledger), papers=by_paper(ledger),
         figures=read_figures(results / "figures"), experiments=experiments,
         tuned=tuned_against_published(experiments), method=style.method,
+        neuedge=neuedge.section(measured, ledger) if measured else None,
         deviations=None if deviations is None else markdown(files.existing(deviations, "list of deviations")),
         cost=read_cost(results / "benchmarks"),
         config=None if config is None else json.dumps(files.read_json(config), indent=2, ensure_ascii=False),
@@ -75,12 +84,20 @@ def build(results: str | Path, out: str | Path, *, deviations: str | Path | None
 
 # ------------------------------------------------------------------------------------------------ claims
 def key_figures(ledger: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The measured claims, in groups of one unit that share an axis; places on it in percent of its width."""
-    groups: dict[str, list[dict[str, Any]]] = {}
+    """The measured claims, in groups of one paper and unit that share an axis; places on it in percent of its width.
+
+    A group has ``also``, the names of further numbers, where all its claims have the same ones.
+    """
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for claim in ledger["claims"]:
         if claim["value"] is not None and claim["paper_value"] is not None:
-            groups.setdefault(claim["unit"] or "", []).append(claim)
-    return [{"unit": unit, **_axis(found)} for unit, found in groups.items()]
+            groups.setdefault((claim["paper"], claim["unit"] or ""), []).append(claim)
+    return [{"title": _AXES.get(which, which[1]), "also": _shared(found), **_axis(found)} for which, found in groups.items()]
+
+
+def _shared(found: list[dict[str, Any]]) -> list[str]:
+    names = [[other["name"] for other in claim["also"]] for claim in found]
+    return names[0] if all(each == names[0] for each in names) else []
 
 
 def _axis(found: list[dict[str, Any]]) -> dict[str, Any]:
@@ -90,7 +107,7 @@ def _axis(found: list[dict[str, Any]]) -> dict[str, Any]:
     if found[0]["unit"] != "%":
         ends.append(0.0)  # the line of no effect belongs on the axis of an effect
     low, high = min(ends), max(ends)
-    step = next(size for size in (1, 2, 5, 10, 20, 50, 100, 1000, 1e9) if (high - low) / size <= 6)
+    step = next(size for size in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 1e9) if (high - low) / size <= 6)
     low, high = step * (low // step), step * -(-high // step)
     span = (high - low) or 1.0
 
@@ -126,10 +143,10 @@ def by_paper(ledger: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 # ------------------------------------------------------------------------------------------------ metrics and figures
 def read_experiments(metrics: Path) -> list[dict[str, Any]]:
-    """Name, corpus and summary of every experiment below ``metrics/<paper>/``."""
+    """Name, corpus and summary of every experiment below ``metrics/traces_propagation``."""
     found = []
-    paths = sorted(metrics.glob("*/*.json"), key=lambda path: (path.parent.name, _ORDER.get(path.stem, 99), path.stem))
-    for path in paths:
+    paths = (metrics / "traces_propagation").glob("*.json")
+    for path in sorted(paths, key=lambda path: (_ORDER.get(path.stem, 99), path.stem)):
         content = files.read_json(path)
         if "summary" in content:
             corpus = content.get("provenance", {}).get("corpus", {})
@@ -148,7 +165,7 @@ def tuned_against_published(experiments: Iterable[Mapping[str, Any]]) -> list[di
             for method, shots in tuned.items() for shot, cell in shots.items() if shot in published.get(method, {})]
 
 
-def interval(found: Mapping[str, Any] | None, *, sign: str = "") -> Markup:
+def interval(found: Mapping[str, Any] | None, *, sign: str = "", digits: int = 1) -> Markup:
     """A mean with its interval.
 
     >>> str(interval({"value": 9.5, "ci_low": 8.0, "ci_high": 11.0}, sign="+"))
@@ -156,11 +173,29 @@ def interval(found: Mapping[str, Any] | None, *, sign: str = "") -> Markup:
     """
     if found is None:
         return Markup("–")
-    value = Markup("<b>{}</b>").format(f"{found['value']:{sign}.1f}")
+    value = Markup("<b>{}</b>").format(f"{found['value']:{sign},.{digits}f}")
     if found["ci_low"] is None:
         return value
-    around = f"[{found['ci_low']:{sign}.1f}, {found['ci_high']:{sign}.1f}]"
+    around = f"[{found['ci_low']:{sign},.{digits}f}, {found['ci_high']:{sign},.{digits}f}]"
     return value + Markup(' <span class="ci">{}</span>').format(around)
+
+
+def flipped(found: Mapping[str, Any]) -> dict[str, Any]:
+    """A saving as a change: the signs turned, and the ends of the interval with them.
+
+    >>> flipped({"value": 3.0, "ci_low": -1.0, "ci_high": 7.0})
+    {'value': -3.0, 'ci_low': -7.0, 'ci_high': 1.0}
+    """
+    low, high = found["ci_low"], found["ci_high"]
+    return {"value": -found["value"], "ci_low": None if high is None else -high, "ci_high": None if low is None else -low}
+
+
+def short(value: float) -> str:
+    """
+    >>> short(341000), short(0.37412), short(1302.5)
+    ('341,000', '0.3741', '1,302.5')
+    """
+    return f"{value:,.10g}" if abs(value) >= 1000 and value == round(value, 1) else f"{value:,.4g}"
 
 
 def read_figures(folder: Path) -> list[dict[str, Any]]:
