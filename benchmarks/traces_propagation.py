@@ -35,7 +35,7 @@ from edgekws.models.recurrent_lif import RecurrentLIF
 from edgekws.optimiser import Adam
 from edgekws.provenance import provenance
 from edgekws.settings import Network, Training
-from edgekws.traces_propagation import bptt, rule, training
+from edgekws.traces_propagation import bptt, rule
 
 INPUTS, OUTPUTS, FRAMES = 120, 36, 101
 VARIANTS = ("prototype", "batch", "batch, naive", "bptt, norse")

@@ -198,14 +198,15 @@ def test_the_sweep_encodes_and_trains_at_every_point(corpus):
     rows = list(experiments.sweep_encoder(corpus, chosen(grid=grid), seed=0))
     assert [(row["code"], row["base_threshold"], row["alpha"]) for row in rows] == [
         ("rate", None, None), ("hybrid", 1.5, 0.0), ("hybrid", 1.5, 0.75)]
-    validation = corpus.rows("validation")
+    validation, train = corpus.rows("validation"), corpus.rows("train")
     for row, code, alpha in zip(rows, ("rate", "lif", "hybrid"), (0.5, 0.5, 0.75), strict=True):
-        spikes = experiments.encode_rows(corpus.features, validation, code, ENCODER.model_copy(update={"alpha": alpha}),
-                                         seed=0)
+        encoder = ENCODER.model_copy(update={"alpha": alpha})
+        spikes, informed = (experiments.encode_rows(corpus.features, some, code, encoder, seed=0)
+                            for some in (validation, train))
         assert row["spikes_per_clip"] == pytest.approx(spikes.sum() / 12)
         assert (row["clips"], row["steps"], row["units"]) == (12, 30, 18)
-        assert row["spikes_per_window"] == pytest.approx(spikes[:, :25].sum() / (12 * 18))
-        assert row["bits_per_spike"] == pytest.approx(row["bits"] / row["spikes_per_window"])
+        assert row["spikes_per_window"] == pytest.approx(informed[:, :25].sum() / (len(train) * 18))
+        assert row["bits_per_spike"] == pytest.approx((row["bits"] - row["control"]) / row["spikes_per_window"])
         assert len(row["activity"]) == 2
         assert 0 <= row["accuracy"] <= 100
     _, about = experiments.train_arm(corpus, "hybrid", chosen(

@@ -101,7 +101,7 @@ def test_information_of_the_specifications_rate_code(toy):
     found = coding_efficiency(toy, bernoulli(toy, np.random.default_rng(1)), bins=16, seed=0)
     assert found.bits == pytest.approx(1.8, abs=0.05) and found.plug_in > found.bits
     assert found.spikes == pytest.approx(12.5, abs=0.1)
-    assert found.bits_per_spike == found.bits / found.spikes
+    assert found.bits_per_spike == (found.bits - found.control) / found.spikes
 
 
 def test_a_silent_encoder_tells_nothing():

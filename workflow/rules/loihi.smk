@@ -80,7 +80,7 @@ rule loihi_measure:
         threads=THREADS,
         settings=as_json(
             encoder=NEUEDGE.encoder,
-            network=NEUEDGE.network,
+            grid=NEUEDGE.grid,
             hardware=NEUEDGE.hardware,
             adaptive=NEUEDGE.adaptive,
         ),

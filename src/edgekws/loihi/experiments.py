@@ -18,7 +18,7 @@ from edgekws.loihi.network import quantise
 from edgekws.models import feedforward_lif, temporal_conv
 from edgekws.models.feedforward_lif import FeedForwardLIF
 from edgekws.neuedge import chip as chips
-from edgekws.neuedge import encoding, experiments, information, mapping
+from edgekws.neuedge import experiments, mapping
 from edgekws.neuedge.experiments import Corpus
 from edgekws.neuedge.second_opinion import ask
 from edgekws.provenance import derive_seed
@@ -77,11 +77,9 @@ def measure_seed(corpus: Corpus, noise: Path, models: Sequence[Path], chosen: se
              if placement == "naive" or name in ("hybrid", "mapped", "full")}
     measured = [measure.measure(variant, arms[variant.arm], where[variant.arm, variant.placement], spikes[variant.arm],
                                 labels, parts, chosen) for variant in measure.VARIANTS]
-    driven = encoding.channels(features, chosen.encoder)
     for row in measured:
         if row["variant"] in ("rate", "lif", "hybrid"):
-            coded = information.coding_efficiency(driven, spikes[row["arm"]], bins=chosen.grid.bins, seed=seed,
-                                                  window=min(information.WINDOW, driven.shape[1]))
+            coded = experiments.coding(corpus, experiments.CODES[row["arm"]], chosen.encoder, bins=chosen.grid.bins, seed=seed)
             row["information"] = {"bits": coded.bits, "bits_control": coded.control,
                                   "bits_per_spike": coded.bits_per_spike}
     noisy, noisy_labels, source = _noisy(corpus, noise, chosen, seed=seed)

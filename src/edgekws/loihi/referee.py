@@ -60,7 +60,7 @@ def run_lava(net: LoihiNetwork, spikes: Spikes, environment: str | Path, *, time
     Raises:
         NotRun: There is no Lava, or it failed or took too long.
     """
-    environment = Path(environment)
+    environment = Path(environment).absolute()  # Lava runs in a folder of its own
     python = environment / "bin" / "python"
     if (environment / NOT_INSTALLED).is_file():
         raise NotRun(((environment / NOT_INSTALLED).read_text(encoding="utf-8").splitlines() or ["not installed"])[0])

@@ -37,7 +37,7 @@ class Information:
         plug_in: The same, not corrected.
         control: As ``bits``, with windows shuffled.
         spikes: Spikes of a unit.
-        bits_per_spike: Eq. 8, bits / spikes; NaN where there is no spike.
+        bits_per_spike: Eq. 8, what the bits exceed their control by, per spike; NaN where there is no spike.
     """
 
     bits: float
@@ -47,7 +47,7 @@ class Information:
 
     @property
     def bits_per_spike(self) -> float:
-        return self.bits / self.spikes if self.spikes else float("nan")
+        return (self.bits - self.control) / self.spikes if self.spikes else float("nan")
 
 
 def entropy(codes: Codes, *, corrected: bool) -> float:
