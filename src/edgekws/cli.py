@@ -110,16 +110,23 @@ def _pin_threads(threads: int) -> None:
     torch.set_flush_denormal(True)
 
 
-def _open_corpus(features: Path, index_path: Path) -> tuple[Corpus, dict[str, Any]]:
+def _open_features(features: Path, index_path: Path) -> tuple[Any, Any, dict[str, Any]]:
+    """Features of every clip, the index that they belong to, and the facts of the corpus."""
     from edgekws.corpus import index
     from edgekws.features import pack
-    from edgekws.traces_propagation.clips import Corpus
 
     table, facts = index.read_index(index_path)
     packed = pack.open_features(features)
     if len(packed) != len(table):
         raise UserError(f"holds {len(packed)} clips, the index {len(table)}", where=features,
                         remedy="extract the features again from this index")
+    return packed, table, facts
+
+
+def _open_corpus(features: Path, index_path: Path) -> tuple[Corpus, dict[str, Any]]:
+    from edgekws.traces_propagation.clips import Corpus
+
+    packed, table, facts = _open_features(features, index_path)
     return Corpus(packed, table, list(facts["words"])), facts
 
 
@@ -336,16 +343,11 @@ def tp_personalise(
 
 # ------------------------------------------------------------------------------------------------ NeuEdge
 def _open_neuedge(features: Path, index_path: Path) -> tuple[experiments.Corpus, dict[str, Any]]:
-    from edgekws.corpus import index
-    from edgekws.features import pack, unit_logmel
+    from edgekws.features import unit_logmel
     from edgekws.neuedge import experiments
 
-    table, facts = index.read_index(index_path)
-    packed = pack.open_features(features)
+    packed, table, facts = _open_features(features, index_path)
     unit_logmel.read_scale(features)  # features without one are not on a scale from 0 to 1
-    if len(packed) != len(table):
-        raise UserError(f"holds {len(packed)} clips, the index {len(table)}", where=features,
-                        remedy="extract the features again from this index")
     return experiments.Corpus(packed, table, list(facts["words"])), facts
 
 
