@@ -25,8 +25,9 @@ import numpy.typing as npt
 import torch
 
 from edgekws import files
+from edgekws.environments import NotRun
 from edgekws.loihi.network import LoihiNetwork, load_network, quantise
-from edgekws.loihi.referee import NotRun, run_lava
+from edgekws.loihi.referee import run_lava
 from edgekws.loihi.simulator import Spikes, simulate
 from edgekws.models.feedforward_lif import FeedForwardLIF
 from edgekws.provenance import provenance

@@ -37,6 +37,9 @@ SettingsText = Annotated[str | None, typer.Option(
     "--settings", metavar="YAML|JSON", help="Settings of this step: a YAML file, or JSON text. Default: the paper's.")]
 SetOption = Annotated[list[str] | None, typer.Option(
     "--set", metavar="NAME=VALUE", help="One setting, dots for depth; may be repeated.")]
+IndexPath = Annotated[Path, typer.Argument(help="Index (.parquet).")]
+MetricsPath = Annotated[Path, typer.Argument(help="Metrics to write (.json).")]
+FeaturesPath = Annotated[Path, typer.Argument(help="Features (.npy).")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random in this step.")]
 Threads = Annotated[int, typer.Option(min=1, help="Compute threads. The bytes of a result may depend on it.")]
 Progress = Annotated[bool, typer.Option("--progress/--no-progress", help="Progress bar on a terminal.")]
@@ -133,7 +136,7 @@ def _open_corpus(features: Path, index_path: Path) -> tuple[Corpus, dict[str, An
 @tp_app.command("features")
 def tp_features(
     archive: Annotated[Path, typer.Argument(help="Archive the index was made from.")],
-    index: Annotated[Path, typer.Argument(help="Index (.parquet).")],
+    index: IndexPath,
     out: Annotated[Path, typer.Argument(help="Packed features to write (.npy).")],
     settings: SettingsText = None, set_: SetOption = None, threads: Threads = 1, progress: Progress = True,
 ) -> None:
@@ -147,7 +150,7 @@ def tp_features(
 
 @tp_app.command("plan")
 def tp_plan(
-    index: Annotated[Path, typer.Argument(help="Index (.parquet).")],
+    index: IndexPath,
     out: Annotated[Path, typer.Argument(help="Plan to write (.parquet).")],
     protocol: Annotated[Literal["one_user", "many_users"], typer.Option(
         help="One left-out speaker (the paper's), or all users of the validation and test splits.")] = "many_users",
@@ -172,7 +175,7 @@ def tp_plan(
 @tp_app.command("base")
 def tp_base(
     features: Annotated[Path, typer.Argument(help="Packed features (.npy).")],
-    index: Annotated[Path, typer.Argument(help="Index (.parquet).")],
+    index: IndexPath,
     plan: Annotated[Path, typer.Argument(help="Plan of the one user to leave out (.parquet).")],
     out: Annotated[Path, typer.Argument(help="Base model to write (.safetensors).")],
     normalisation: Annotated[Literal["frozen", "per_set"], typer.Option(
@@ -211,7 +214,7 @@ Method = Annotated[Literal["traces_propagation", "from_scratch", "readout_only",
 @tp_app.command("tune")
 def tp_tune(
     features: Annotated[Path, typer.Argument(help="Packed features (.npy).")],
-    index: Annotated[Path, typer.Argument(help="Index (.parquet).")],
+    index: IndexPath,
     plan: Annotated[Path, typer.Argument(help="Plan (.parquet).")],
     base: Annotated[Path, typer.Argument(help="Base model (.safetensors).")],
     out: Annotated[Path, typer.Argument(help="Chosen budget and the whole grid to write (.json).")],
@@ -245,10 +248,10 @@ def tp_tune(
 @tp_app.command("adapt")
 def tp_adapt(
     features: Annotated[Path, typer.Argument(help="Packed features (.npy).")],
-    index: Annotated[Path, typer.Argument(help="Index (.parquet).")],
+    index: IndexPath,
     plan: Annotated[Path, typer.Argument(help="Plan (.parquet).")],
     base: Annotated[Path, typer.Argument(help="Base model (.safetensors).")],
-    out: Annotated[Path, typer.Argument(help="Metrics to write (.json).")],
+    out: MetricsPath,
     method: Method = "traces_propagation",
     budget: Annotated[Path | None, typer.Option(help="Budget chosen by `tune`; only test users are then measured.")] = None,
     shot: Annotated[list[str] | None, typer.Option(help="Some of the plan's shots only; may be repeated.")] = None,
@@ -300,7 +303,7 @@ def tp_summarise(
 @tp_app.command("complexity")
 def tp_complexity(
     base: Annotated[Path, typer.Argument(help="Base model (.safetensors).")],
-    out: Annotated[Path, typer.Argument(help="Metrics to write (.json).")],
+    out: MetricsPath,
 ) -> None:
     """Count the rule's traces, auxiliary weights and operations, by formula and from the running state."""
     from edgekws import files
@@ -354,7 +357,7 @@ def _open_neuedge(features: Path, index_path: Path) -> tuple[experiments.Corpus,
 @neuedge_app.command("features")
 def neuedge_features(
     archive: Annotated[Path, typer.Argument(help="Archive the index was made from.")],
-    index: Annotated[Path, typer.Argument(help="Index (.parquet).")],
+    index: IndexPath,
     out: Annotated[Path, typer.Argument(help="Features to write (.npy); their scale goes beside it (.json).")],
     settings: SettingsText = None, set_: SetOption = None, threads: Threads = 1, progress: Progress = True,
 ) -> None:
@@ -369,7 +372,7 @@ def neuedge_features(
 @neuedge_app.command("noise")
 def neuedge_noise(
     archive: Annotated[Path, typer.Argument(help="Archive the index was made from.")],
-    index: Annotated[Path, typer.Argument(help="Index (.parquet).")],
+    index: IndexPath,
     scale: Annotated[Path, typer.Argument(help="Features whose scale is used (.npy or its .json).")],
     out: Annotated[Path, typer.Argument(help="Features to write (.npy); what each row is goes beside it (.parquet).")],
     settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1, progress: Progress = True,
@@ -387,9 +390,9 @@ def neuedge_noise(
 
 @neuedge_app.command("encode")
 def neuedge_encode(
-    features: Annotated[Path, typer.Argument(help="Features (.npy).")],
-    index: Annotated[Path, typer.Argument(help="Index (.parquet).")],
-    out: Annotated[Path, typer.Argument(help="Metrics to write (.json).")],
+    features: FeaturesPath,
+    index: IndexPath,
+    out: MetricsPath,
     settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1, progress: Progress = True,
 ) -> None:
     """Sweep the encoder: spikes, bits per spike and accuracy over base thresholds and alphas (validation split).
@@ -412,8 +415,8 @@ def neuedge_encode(
 
 @neuedge_app.command("train")
 def neuedge_train(
-    features: Annotated[Path, typer.Argument(help="Features (.npy).")],
-    index: Annotated[Path, typer.Argument(help="Index (.parquet).")],
+    features: FeaturesPath,
+    index: IndexPath,
     out: Annotated[Path, typer.Argument(help="Model to write (.safetensors).")],
     arm: Annotated[Literal["rate", "lif", "hybrid", "mapped", "full", "ann"], typer.Option(
         help="Rate code; plain LIF code; hybrid code; with hardware-aware training; with adaptive thresholds in training "
@@ -440,7 +443,7 @@ def neuedge_train(
 
 @neuedge_app.command("utilisation")
 def neuedge_utilisation(
-    out: Annotated[Path, typer.Argument(help="Metrics to write (.json).")],
+    out: MetricsPath,
     settings: SettingsText = None, set_: SetOption = None,
     inputs: Annotated[int, typer.Option(min=1, help="Units of the encoder.")] = 120,
     words: Annotated[int, typer.Option(min=1, help="Outputs.")] = 35,
@@ -500,10 +503,10 @@ def loihi_export(
 
 @loihi_app.command("measure")
 def loihi_measure(
-    features: Annotated[Path, typer.Argument(help="Features (.npy).")],
-    index: Annotated[Path, typer.Argument(help="Index (.parquet).")],
+    features: FeaturesPath,
+    index: IndexPath,
     noise: Annotated[Path, typer.Argument(help="Features with noise (.npy), of `edgekws neuedge noise`.")],
-    out: Annotated[Path, typer.Argument(help="Metrics to write (.json).")],
+    out: MetricsPath,
     models: Annotated[list[Path], typer.Argument(help="Models of all arms, of one seed.")],
     settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1,
 ) -> None:
@@ -526,10 +529,10 @@ def loihi_measure(
 
 @loihi_app.command("referee")
 def loihi_referee(
-    features: Annotated[Path, typer.Argument(help="Features (.npy).")],
-    index: Annotated[Path, typer.Argument(help="Index (.parquet).")],
+    features: FeaturesPath,
+    index: IndexPath,
     environment: Annotated[Path, typer.Argument(help="Environment with Lava, built by `envs/tool lava FOLDER`.")],
-    out: Annotated[Path, typer.Argument(help="Metrics to write (.json).")],
+    out: MetricsPath,
     models: Annotated[list[Path], typer.Argument(help="Spiking arms (.safetensors).")],
     settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1, progress: Progress = True,
 ) -> None:
@@ -553,11 +556,11 @@ def loihi_referee(
 
 @loihi_app.command("second-opinion")
 def loihi_second_opinion(
-    features: Annotated[Path, typer.Argument(help="Features (.npy).")],
-    index: Annotated[Path, typer.Argument(help="Index (.parquet).")],
+    features: FeaturesPath,
+    index: IndexPath,
     neurobench: Annotated[Path, typer.Argument(help="Environment with NeuroBench, of `envs/tool neurobench FOLDER`.")],
     sanafe: Annotated[Path, typer.Argument(help="Environment with SANA-FE, of `envs/tool sanafe FOLDER`.")],
-    out: Annotated[Path, typer.Argument(help="Metrics to write (.json).")],
+    out: MetricsPath,
     model: Annotated[Path, typer.Argument(help="A spiking arm (.safetensors).")],
     settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1,
 ) -> None:

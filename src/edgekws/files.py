@@ -142,16 +142,9 @@ def read_model(path: str | Path, architecture: str) -> tuple[dict[str, torch.Ten
     Raises:
         UserError: The file is missing, is no safetensors file, or holds another architecture.
     """
-    from safetensors import SafetensorError, safe_open
-
-    path = existing(path, "model")
-    try:
-        with safe_open(path, framework="pt") as stored:
-            metadata: dict[str, Any] = dict(stored.metadata() or {})
-            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise UserError(f"is not a readable safetensors model ({error})", where=path,
-                        remedy="train it again, or fetch an intact copy") from error
+    with _opened_model(path) as stored:
+        metadata: dict[str, Any] = dict(stored.metadata() or {})
+        tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
     if metadata.get("architecture") != architecture:
         raise UserError(f"holds '{metadata.get('architecture')}', not '{architecture}'", where=path,
                         remedy="pass a model made by this paper's own training step")
@@ -166,12 +159,18 @@ def architecture_of(path: str | Path) -> str:
     Raises:
         UserError: The file is missing or is no safetensors file.
     """
+    with _opened_model(path) as stored:
+        return str((stored.metadata() or {}).get("architecture", ""))
+
+
+@contextlib.contextmanager
+def _opened_model(path: str | Path) -> Iterator[Any]:
     from safetensors import SafetensorError, safe_open
 
     path = existing(path, "model")
     try:
-        with safe_open(path, framework="np") as stored:
-            return str((stored.metadata() or {}).get("architecture", ""))
+        with safe_open(path, framework="pt") as stored:
+            yield stored
     except SafetensorError as error:
         raise UserError(f"is not a readable safetensors model ({error})", where=path,
                         remedy="train it again, or fetch an intact copy") from error

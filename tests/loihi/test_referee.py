@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgekws.environments import NOT_INSTALLED, NotRun
 from edgekws.errors import UserError
-from edgekws.loihi import referee as module
 from edgekws.loihi.network import quantise
-from edgekws.loihi.referee import NotRun, referee, run_lava
+from edgekws.loihi.referee import referee, run_lava
 from edgekws.loihi.simulator import simulate
 
 TOOL = Path(__file__).parents[2] / "envs" / "tool"
@@ -103,7 +103,7 @@ def test_a_failure_is_told(environment, random_net, script, timeout, why):
 def test_no_lava(tmp_path, random_net):
     spikes = np.zeros((2, 5, 7), np.uint8)
     assert referee(random_net(0), spikes, tmp_path)["why"] == "no environment with Lava"
-    (tmp_path / module.NOT_INSTALLED).write_text("no network here\ndetails\n")
+    (tmp_path / NOT_INSTALLED).write_text("no network here\ndetails\n")
     verdict = referee(random_net(0), spikes, tmp_path)
     assert verdict == {"status": "not run", "why": "no network here", "clips": 2, "steps": 8}
     with pytest.raises(NotRun):

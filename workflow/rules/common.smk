@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import get_args
 
 from edgekws import settings as edgekws_settings
 from edgekws.errors import UserError
@@ -34,7 +35,7 @@ wildcard_constraints:
     experiment=r"[A-Za-z0-9_-]+",
     protocol="one_user|many_users",
     normalisation="frozen|per_set",
-    arm="rate|lif|hybrid|mapped|full|ann",
+    arm="|".join(get_args(edgekws_settings.NeuEdgeArm)),
 
 
 def as_json(*sections, **named):

@@ -8,7 +8,7 @@ What runs on the simulated chip is in loihi.smk.
 NEUEDGE = SETTINGS.neuedge
 NEUEDGE_METRICS = f"{RUN}/metrics/neuedge"
 NEUEDGE_MODELS = f"{RUN}/models/neuedge"
-NEUEDGE_ARMS = ["rate", "lif", "hybrid", "mapped", "full", "ann"]
+NEUEDGE_ARMS = list(get_args(edgekws_settings.NeuEdgeArm))
 NEUEDGE_RESULTS = expand(
     f"{NEUEDGE_METRICS}/{{experiment}}.json",
     experiment=["encoding", "utilisation", "ablation", "referee", "second_opinion"],

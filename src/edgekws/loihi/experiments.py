@@ -72,9 +72,11 @@ def measure_seed(corpus: Corpus, noise: Path, models: Sequence[Path], chosen: se
                         remedy=f"give {', '.join(experiments.ARMS)} of one seed")
     spikes = {name: experiments.encode_rows(corpus.features, rows, experiments.CODES[arm.name], chosen.encoder, seed=seed)
               for name, arm in arms.items()}
-    where = {(name, placement): measure.placed(arm, placement, chosen.hardware, seed=seed, start=trained[name]["mapping"])
-             for name, arm in arms.items() for placement in ("naive", "optimised")
-             if placement == "naive" or name in ("hybrid", "mapped", "full")}
+    drawn: list[tuple[settings.NeuEdgeArm, measure.Placement]] = [
+        ("hybrid", "naive"), ("hybrid", "optimised"), ("mapped", "naive"), ("mapped", "optimised")]
+    where = {(name, placement): measure.placed(arms[name], placement, chosen.hardware, seed=seed,
+                                               start=trained[name]["mapping"])
+             for name, placement in dict.fromkeys([*drawn, *((row.arm, row.placement) for row in measure.VARIANTS)])}
     measured = [measure.measure(variant, arms[variant.arm], where[variant.arm, variant.placement], spikes[variant.arm],
                                 labels, parts, chosen) for variant in measure.VARIANTS]
     for row in measured:
@@ -88,8 +90,7 @@ def measure_seed(corpus: Corpus, noise: Path, models: Sequence[Path], chosen: se
         "rows": [*measured, ann],
         "gamma": list(measure.sweep_gamma(*mapped, spikes["mapped"], labels, parts, chosen)),
         "noise": list(measure.noise_test(*mapped, noisy, noisy_labels, chosen)), "noise_source": source,
-        "placements": [_placement(arms[name], placement, found, chosen) for (name, placement), found in where.items()
-                       if name in ("hybrid", "mapped")],
+        "placements": [_placement(arms[name], placement, where[name, placement], chosen) for name, placement in drawn],
         "training": {name: {"validation_accuracy": about["validation_accuracy"], "epochs": about["epochs"]}
                      for name, about in trained.items()},
     }

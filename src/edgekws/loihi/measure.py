@@ -140,8 +140,7 @@ def _costs(arm: Arm, where: mapping.Mapping, spikes: Spikes, run: Simulation, ro
     active = [np.full(clips, units * steps), *(layer[rows] for layer in run.active_updates)]
     moved = mapping.traffic(where, arm.masks, counts, chip)
     events = energy.count_events(counts, active, arm.masks, steps=steps, traffic=moved)
-    timing = catalogue.timings[chip.timing]
-    step = energy.step_time(where, arm.masks, counts, chip, timing, steps=steps)
+    step = energy.step_time(where, arm.masks, counts, chip, chips.timing(chip.timing), steps=steps)
     waiting = energy.latency(step.total, steps=steps, delay=arm.integers.delay)
     joules = {name: energy.energy(events, prices) for name, prices in catalogue.prices.items()}
     totals = {name: terms["total"] for name, terms in joules.items()}

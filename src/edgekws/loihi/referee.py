@@ -17,17 +17,13 @@ import numpy as np
 import numpy.typing as npt
 
 from edgekws import files
+from edgekws.environments import NotRun, python_of
 from edgekws.errors import UserError
 from edgekws.loihi import lava_twin
 from edgekws.loihi.network import LoihiNetwork
 from edgekws.loihi.simulator import Spikes, Trace, simulate
 
 SCRIPT = Path(lava_twin.__file__).with_name("run.py")
-NOT_INSTALLED = "not_installed.txt"  # what envs/tool leaves in a folder where it could not build the environment
-
-
-class NotRun(Exception):
-    """Lava gave no answer; the text says why."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -60,12 +56,7 @@ def run_lava(net: LoihiNetwork, spikes: Spikes, environment: str | Path, *, time
     Raises:
         NotRun: There is no Lava, or it failed or took too long.
     """
-    environment = Path(environment).absolute()  # Lava runs in a folder of its own
-    python = environment / "bin" / "python"
-    if (environment / NOT_INSTALLED).is_file():
-        raise NotRun(((environment / NOT_INSTALLED).read_text(encoding="utf-8").splitlines() or ["not installed"])[0])
-    if not python.is_file():
-        raise NotRun("no environment with Lava")
+    python = python_of(environment, absent="no environment with Lava")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _write_inputs(folder, net, spikes, record)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from edgekws import files, settings
 from edgekws.errors import UserError
+from edgekws.models.tensors import fill, size
 from edgekws.neurons import scan
 
 ARCHITECTURE = "feedforward_lif"
@@ -118,20 +119,9 @@ class FeedForwardLIF:
         Raises:
             UserError: A tensor is missing or one too many, or a shape does not fit the settings.
         """
-        def size(name: str, axis: int) -> int:
-            return tensors[name].shape[axis] if name in tensors and tensors[name].ndim == 2 else 1
-
-        net = cls(network, inputs=size("hidden.0", 1), outputs=size("readout", 0), generator=torch.Generator())
-        own = net.tensors()
-        if own.keys() != tensors.keys():
-            raise UserError(f"does not hold the tensors of this network: {sorted(own.keys() ^ tensors.keys())}",
-                            where="model", remedy="train it again, or fetch an intact copy")
-        for name, tensor in own.items():
-            if tensor.shape != tensors[name].shape:
-                raise UserError(f"'{name}' has shape {tuple(tensors[name].shape)}, the settings want "
-                                f"{tuple(tensor.shape)}", where="model",
-                                remedy="train it again, or fetch an intact copy")
-            tensor.copy_(tensors[name])
+        net = cls(network, inputs=size(tensors, "hidden.0", 1), outputs=size(tensors, "readout", 0),
+                  generator=torch.Generator())
+        fill(net.tensors(), tensors)
         return net
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from edgekws import files, settings
 from edgekws.errors import UserError
+from edgekws.models.tensors import fill, size
 from edgekws.neurons.lif import Layer
 
 ARCHITECTURE = "recurrent_lif"
@@ -130,20 +131,9 @@ class RecurrentLIF:
         Raises:
             UserError: A tensor is missing or one too many, or a shape does not fit the settings.
         """
-        def size(name: str, axis: int) -> int:
-            return tensors[name].shape[axis] if name in tensors else 1
-
-        net = cls(network, inputs=size("hidden.0.input", 1), outputs=size("readout", 0), generator=torch.Generator())
-        own = net.tensors()
-        if own.keys() != tensors.keys():
-            raise UserError(f"does not hold the tensors of this network: {sorted(own.keys() ^ tensors.keys())}",
-                            where="model", remedy="train it again, or fetch an intact copy")
-        for name, tensor in own.items():
-            if tensor.shape != tensors[name].shape:
-                raise UserError(f"'{name}' has shape {tuple(tensors[name].shape)}, the settings want "
-                                f"{tuple(tensor.shape)}", where="model",
-                                remedy="train it again, or fetch an intact copy")
-            tensor.copy_(tensors[name])
+        net = cls(network, inputs=size(tensors, "hidden.0.input", 1), outputs=size(tensors, "readout", 0),
+                  generator=torch.Generator())
+        fill(net.tensors(), tensors)
         return net
 
 

@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from edgekws import files, settings
 from edgekws.errors import UserError
+from edgekws.models.tensors import fill, size
 
 ARCHITECTURE = "temporal_conv"
 
@@ -93,15 +94,10 @@ def load_network(path: str | Path) -> tuple[TemporalConv, dict[str, Any]]:
     """
     tensors, metadata = files.read_model(path, ARCHITECTURE)
     chosen = settings.validate(settings.Conventional, metadata["settings"].get("conventional"), where=str(path))
-    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    _, inputs, _ = shapes.get("kernel.0", ()) if len(shapes.get("kernel.0", ())) == 3 else (1, 1, 1)
-    outputs, *_ = shapes.get("readout", ()) or (1,)
-    net = TemporalConv(chosen, inputs=inputs, outputs=outputs, generator=torch.Generator())
-    own = {name: tuple(tensor.shape) for name, tensor in net.parameters().items()}
-    if own != shapes:
-        wrong = sorted(name for name in own.keys() | shapes.keys() if own.get(name) != shapes.get(name))
-        raise UserError(f"does not hold the tensors of this network: {', '.join(wrong)}", where=path,
-                        remedy="train it again, or fetch an intact copy")
-    for name, tensor in net.parameters().items():
-        tensor.copy_(tensors[name])
+    net = TemporalConv(chosen, inputs=size(tensors, "kernel.0", 1, dimensions=3), outputs=size(tensors, "readout", 0),
+                       generator=torch.Generator())
+    try:
+        fill(net.parameters(), tensors)
+    except UserError as error:
+        raise UserError(error.what, where=path, remedy=error.remedy) from error
     return net, metadata

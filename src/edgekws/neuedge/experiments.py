@@ -80,7 +80,12 @@ def encoder_of(code: Code, encoder: settings.Encoder) -> settings.Encoder:
 def encode(features: Features, code: Code, encoder: settings.Encoder,
            generator: np.random.Generator) -> npt.NDArray[np.uint8]:
     """Spikes [clips, steps, units] of features [clips, steps, bands]; only the rate code draws from the generator."""
-    driven = encoding.channels(features, encoder)
+    return encode_driven(encoding.channels(features, encoder), code, encoder, generator)
+
+
+def encode_driven(driven: Features, code: Code, encoder: settings.Encoder,
+                  generator: np.random.Generator) -> npt.NDArray[np.uint8]:
+    """:func:`encode` of what the units are driven by, [clips, steps, units]."""
     if code == "rate":
         return encoding.bernoulli(driven, generator)
     return encoding.hybrid(driven, encoder_of(code, encoder))
@@ -162,8 +167,8 @@ def coding(corpus: Corpus, code: Code, encoder: settings.Encoder, *, bins: int, 
     rows = corpus.rows("train")
     rows = np.sort(np.random.default_rng(derive_seed(seed, "information")).permutation(rows)[:_INFORMED])
     driven = encoding.channels(np.asarray(corpus.features[rows]), encoder)
-    return information.coding_efficiency(driven, encode_rows(corpus.features, rows, code, encoder, seed=seed), bins=bins,
-                                         seed=seed, window=min(information.WINDOW, driven.shape[1]))
+    spikes = encode_driven(driven, code, encoder, np.random.default_rng(derive_seed(seed, "rate code")))
+    return information.coding_efficiency(driven, spikes, bins=bins, seed=seed, window=min(information.WINDOW, driven.shape[1]))
 
 
 def grid_points(grid: settings.EncodingGrid) -> list[tuple[Code, float | None, float | None]]:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from edgekws.environments import NotRun, python_of
 from edgekws.errors import UserError
 
 if TYPE_CHECKING:
@@ -34,19 +35,11 @@ Array = npt.NDArray[Any]
 _LAYER_CONSTANTS = 20  # bytes of snnTorch's beta, threshold, spike factor (float32) and reset mechanism (int64)
 
 
-class _NotRun(Exception):
-    """Why there is no answer."""
-
-
 @contextmanager
 def _answer(script: str, environment: Path, job: Mapping[str, Any], arrays: Mapping[str, Array],
             timeout: float) -> Iterator[tuple[dict[str, Any], Path]]:
     """Run a script of this folder; what it wrote to ``result.json``, and the folder with its arrays."""
-    why, python = environment / "not_installed.txt", environment / "bin" / "python"
-    if why.is_file():  # its other lines are this machine's
-        raise _NotRun(why.read_text(encoding="utf-8").partition("\n")[0])
-    if not python.exists():
-        raise _NotRun("its environment has not been built")
+    python = python_of(environment, absent="its environment has not been built")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for array, values in arrays.items():
@@ -59,13 +52,13 @@ def _answer(script: str, environment: Path, job: Mapping[str, Any], arrays: Mapp
             done = subprocess.run([python, "-I", Path(__file__).with_name(script), folder], capture_output=True, text=True,
                                   timeout=timeout, check=False, env={**os.environ, "OMP_NUM_THREADS": threads})
         except subprocess.TimeoutExpired:
-            raise _NotRun(f"it was stopped after {timeout:g} s") from None
+            raise NotRun(f"it was stopped after {timeout:g} s") from None
         if done.returncode:
             said = done.stderr.strip().splitlines()
-            raise _NotRun(f"it failed: {said[-1] if said else f'exit code {done.returncode}'}")
+            raise NotRun(f"it failed: {said[-1] if said else f'exit code {done.returncode}'}")
         result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
         if "not_run" in result:
-            raise _NotRun(result["not_run"])
+            raise NotRun(result["not_run"])
         yield result, folder
 
 
@@ -116,7 +109,7 @@ def neurobench(net: FeedForwardLIF, spikes: Array, labels: Array, environment: P
     try:
         with _answer("neurobench_run.py", environment, job, arrays, timeout) as (result, _):
             theirs = _neurobench_totals(result["figures"], net, spikes)
-    except _NotRun as why:
+    except NotRun as why:
         return {"status": "not run", "why": str(why)}
     return {**_compared(theirs, neurobench_by_hand(net, spikes, labels), 1e-9), "clips": len(spikes),
             "steps": spikes.shape[1], "versions": result["versions"], "notes": {
@@ -229,7 +222,7 @@ def sanafe(net: LoihiNetwork, spikes: Array, cores: Sequence[Array], environment
     try:
         with _answer("sanafe_run.py", environment, job, arrays, timeout) as (result, folder):
             fired = [np.load(folder / f"spikes_{index}.npy") for index in range(1, len(net.layers) + 1)]
-    except _NotRun as why:
+    except NotRun as why:
         return {"status": "not run", "why": str(why)}
     clips, prices = result["clips"], result["prices"]
     ours = simulate(net, spikes, record=True)

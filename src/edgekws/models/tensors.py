@@ -1,0 +1,33 @@
+"""Tensors of a file into those of a network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from edgekws.errors import UserError
+
+
+def fill(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
+    """Copy ``given`` into a network's ``own`` tensors, in place, once all names and shapes are found to agree.
+
+    Raises:
+        UserError: A tensor is missing or one too many, or a shape is another.
+    """
+    remedy = "train it again, or fetch an intact copy"
+    if own.keys() != given.keys():
+        raise UserError(f"does not hold the tensors of this network: {sorted(own.keys() ^ given.keys())}",
+                        where="model", remedy=remedy)
+    for name, tensor in own.items():
+        if tensor.shape != given[name].shape:
+            raise UserError(f"'{name}' has shape {tuple(given[name].shape)}, the settings want {tuple(tensor.shape)}",
+                            where="model", remedy=remedy)
+    for name, tensor in own.items():
+        tensor.copy_(given[name])
+
+
+def size(tensors: Mapping[str, Tensor], name: str, axis: int, dimensions: int = 2) -> int:
+    """An extent of a tensor that a network's shape follows from; 1 where it is missing or has other dimensions."""
+    found = tensors.get(name)
+    return found.shape[axis] if found is not None and found.ndim == dimensions else 1
