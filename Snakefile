@@ -17,6 +17,7 @@ include: "workflow/rules/corpus.smk"
 include: "workflow/rules/traces_propagation.smk"
 include: "workflow/rules/neuedge.smk"
 include: "workflow/rules/loihi.smk"
+include: "workflow/rules/onda.smk"
 include: "workflow/rules/report.smk"
 
 
@@ -26,4 +27,5 @@ rule all:
         f"{RUN}/report.html",
         f"{RUN}/claims.json",
         f"{RUN}/models/loihi/mapped_seed{SETTINGS.seeds[0]}.safetensors",
+        f"{RUN}/models/onda/adapted.safetensors",
     localrule: True

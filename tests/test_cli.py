@@ -17,11 +17,13 @@ from edgekws.loihi import network
 from edgekws.settings import Config, Network, Synthetic, Training
 from edgekws.traces_propagation import experiments
 
-COMMANDS = [("corpus", "synthesise"), ("corpus", "register"), ("corpus", "index"),
+COMMANDS = [*(("corpus", verb) for verb in ("synthesise", "register", "index", "synthesise-wake-words", "index-wake-words")),
             *(("traces-propagation", verb) for verb in ("features", "plan", "base", "tune", "adapt", "summarise",
                                                         "complexity", "personalise")),
             *(("neuedge", verb) for verb in ("features", "noise", "encode", "train", "utilisation", "summarise")),
             *(("loihi", verb) for verb in ("export", "measure", "referee", "second-opinion")),
+            *(("onda", verb) for verb in ("words", "features", "pretrain", "prune-offline", "personalise", "summarise",
+                                          "hessian", "cost", "adapt", "enrol", "listen")),
             ("claims", "ledger"), ("report", "notebook"), ("report", "rulegraph"), ("report", "build"),
             ("settings", "write"), ("settings", "check")]
 

@@ -5,7 +5,6 @@ Heavy libraries are imported inside the verbs, so that ``--help`` answers at onc
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -14,6 +13,19 @@ import typer
 
 import edgekws
 from edgekws.errors import UserError
+from edgekws.onda.cli import app as onda_app
+from edgekws.options import (
+    FeaturesPath,
+    IndexPath,
+    MetricsPath,
+    Progress,
+    Seed,
+    SetOption,
+    SettingsText,
+    Threads,
+    bar,
+    pin_threads,
+)
 
 if TYPE_CHECKING:
     from edgekws.neuedge import experiments
@@ -29,25 +41,9 @@ claims_app = typer.Typer(no_args_is_help=True, help="The claims of the papers an
 report_app = typer.Typer(no_args_is_help=True, help="Notebooks, figures and the report.")
 settings_app = typer.Typer(no_args_is_help=True, help="The settings: check them, write their defaults.")
 for name, group in {"corpus": corpus_app, "traces-propagation": tp_app, "neuedge": neuedge_app,
-                    "loihi": loihi_app, "claims": claims_app, "report": report_app,
+                    "loihi": loihi_app, "onda": onda_app, "claims": claims_app, "report": report_app,
                     "settings": settings_app}.items():
     app.add_typer(group, name=name)
-
-SettingsText = Annotated[str | None, typer.Option(
-    "--settings", metavar="YAML|JSON", help="Settings of this step: a YAML file, or JSON text. Default: the paper's.")]
-SetOption = Annotated[list[str] | None, typer.Option(
-    "--set", metavar="NAME=VALUE", help="One setting, dots for depth; may be repeated.")]
-IndexPath = Annotated[Path, typer.Argument(help="Index (.parquet).")]
-MetricsPath = Annotated[Path, typer.Argument(help="Metrics to write (.json).")]
-FeaturesPath = Annotated[Path, typer.Argument(help="Features (.npy).")]
-Seed = Annotated[int, typer.Option(help="Seed of everything random in this step.")]
-Threads = Annotated[int, typer.Option(min=1, help="Compute threads. The bytes of a result may depend on it.")]
-Progress = Annotated[bool, typer.Option("--progress/--no-progress", help="Progress bar on a terminal.")]
-
-
-def _bar(progress: bool) -> bool:
-    return progress and sys.stderr.isatty()
-
 
 @app.callback(invoke_without_command=True)
 def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False) -> None:
@@ -68,18 +64,58 @@ def corpus_synthesise(
     from edgekws import settings as s
     from edgekws.corpus import synthetic
 
-    synthetic.synthesise(s.read(s.Synthetic, settings, set_ or ()), seed, out, jobs=jobs, progress=_bar(progress))
+    synthetic.synthesise(s.read(s.Synthetic, settings, set_ or ()), seed, out, jobs=jobs, progress=bar(progress))
 
 
 @corpus_app.command("register")
 def corpus_register(
-    archive: Annotated[Path, typer.Argument(help="An archive in the layout of Google Speech Commands.")],
-    out: Annotated[Path, typer.Argument(help="Where the project keeps it; <out>.dvc pins its size and checksum.")],
+    kind: Annotated[Literal["gsc", "heysnips"], typer.Argument(
+        help="gsc: an archive in the layout of Google Speech Commands; heysnips: HeySnips v1 or v2.")],
+    archive: Annotated[str, typer.Argument(help="The archive; for heysnips also the temporary URL that its owner sent.")],
+    out: Annotated[Path | None, typer.Argument(
+        help="Where the project keeps it; <out>.dvc pins its size and checksum. Default: data/<kind>/given/<name>.")] = None,
+    progress: Progress = True,
 ) -> None:
     """Pin an archive with DVC: every later run then names exactly the file it used."""
     from edgekws.corpus import register
 
-    register.register(archive, out)
+    if kind == "heysnips":
+        typer.echo(register.register_heysnips(archive, out, progress=bar(progress)))
+    else:
+        register.register(Path(archive), out or Path("data/gsc/given") / Path(archive).name)
+
+
+@corpus_app.command("synthesise-wake-words")
+def corpus_synthesise_wake_words(
+    out: Annotated[Path, typer.Argument(help="Archive to write (.tar).")],
+    settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes; the bytes do not depend on it.")] = 1,
+    progress: Progress = True,
+) -> None:
+    """Make the embedded wake-word corpus: synthetic speech in the layout of HeySnips."""
+    from edgekws import settings as s
+    from edgekws.corpus import synthetic_wake_words
+
+    synthetic_wake_words.synthesise(s.read(s.SyntheticWakeWords, settings, set_ or ()), seed, out, jobs=jobs,
+                                    progress=bar(progress))
+
+
+@corpus_app.command("index-wake-words")
+def corpus_index_wake_words(
+    archive: Annotated[Path, typer.Argument(help="Archive or folder in the layout of HeySnips (v1 or v2).")],
+    out: Annotated[Path, typer.Argument(help="Index to write (.parquet).")],
+    positives: Annotated[Path | None, typer.Option(help="HeySnapdragon: the Qualcomm Keyword Speech Dataset.")] = None,
+    salt: Annotated[Path | None, typer.Option(
+        help="File with the salt of the speakers' hashes, made if absent; default: beside the archive.")] = None,
+    progress: Progress = True,
+) -> None:
+    """List every utterance of a wake-word corpus; of its speakers only salted hashes are kept."""
+    from edgekws.corpus import wake_words
+
+    table, facts = wake_words.build_index(archive, positives=positives, salt=salt, progress=bar(progress))
+    wake_words.write_index(out, table, facts)
+    typer.echo(f"{facts['clips']} utterances of {facts['speakers']} speakers, {facts['positives']} wake words; hours of other "
+               "speech: " + ", ".join(f"{split} {hours:.2f}" for split, hours in facts["negative_hours"].items()))
 
 
 @corpus_app.command("index")
@@ -92,7 +128,7 @@ def corpus_index(
     """List every clip of an archive: word, speaker, take, split, repeats, flags."""
     from edgekws.corpus import index
 
-    table, facts = index.build_index(archive, progress=_bar(progress))
+    table, facts = index.build_index(archive, progress=bar(progress))
     if sha256:
         index.verify_checksum(facts, sha256)
     index.write_index(out, table, facts)
@@ -102,17 +138,6 @@ def corpus_index(
 
 
 # ------------------------------------------------------------------------------------------------ Traces Propagation
-def _pin_threads(threads: int) -> None:
-    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[variable] = str(threads)
-    import torch
-
-    torch.set_num_threads(threads)
-    torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms imports a compiler, for 4 s
-    # Adam's second moments of silent synapses sink below 1e-38, where arithmetic is slow and means nothing.
-    torch.set_flush_denormal(True)
-
-
 def _open_features(features: Path, index_path: Path) -> tuple[Any, Any, dict[str, Any]]:
     """Features of every clip, the index that they belong to, and the facts of the corpus."""
     from edgekws.corpus import index
@@ -141,11 +166,11 @@ def tp_features(
     settings: SettingsText = None, set_: SetOption = None, threads: Threads = 1, progress: Progress = True,
 ) -> None:
     """Log-mel features with differences of every clip, packed into one memory-mapped array."""
-    _pin_threads(threads)
+    pin_threads(threads)
     from edgekws import settings as s
     from edgekws.features import pack
 
-    pack.extract(archive, index, out, s.read(s.Features, settings, set_ or ()), progress=_bar(progress))
+    pack.extract(archive, index, out, s.read(s.Features, settings, set_ or ()), progress=bar(progress))
 
 
 @tp_app.command("plan")
@@ -187,7 +212,7 @@ def tp_base(
 
     Settings: {"network": ..., "base": ...} of the section traces_propagation.
     """
-    _pin_threads(threads)
+    pin_threads(threads)
     from edgekws import files
     from edgekws import settings as s
     from edgekws.provenance import provenance
@@ -197,7 +222,7 @@ def tp_base(
     corpus, facts = _open_corpus(features, index)
     user = files.read_table(plan)[1]["user"]
     base = experiments.train_base(corpus, chosen.network, chosen.base, per_set=normalisation == "per_set",
-                                  excluded=[user], seed=seed, progress=_bar(progress))
+                                  excluded=[user], seed=seed, progress=bar(progress))
     measured = experiments.accuracy(base.net, experiments.split_clips(
         corpus, base, "test", excluded=[user], set_size=chosen.base.set_size))
     experiments.write_base(out, base, about={
@@ -226,7 +251,7 @@ def tp_tune(
 
     Settings: {"tuning": ...} of the section traces_propagation.
     """
-    _pin_threads(threads)
+    pin_threads(threads)
     from edgekws import files
     from edgekws import settings as s
     from edgekws.provenance import provenance
@@ -237,7 +262,7 @@ def tp_tune(
     loaded, about = experiments.read_base(base)
     table, plan_facts = files.read_table(plan)
     budget, grid = experiments.tune(table, plan_facts, loaded, corpus, method, chosen.tuning, seed=seed,
-                                    progress=_bar(progress))
+                                    progress=bar(progress))
     files.write_json(out, {"schema": 1, "paper": "traces_propagation", "method": method, "seed": seed,
                            "settings": {"tuning": chosen.tuning.model_dump(), "base": about["settings"]},
                            "provenance": provenance(corpus=facts, threads=threads),
@@ -262,7 +287,7 @@ def tp_adapt(
 
     Settings: {"methods": ..., "others": ...} of the section traces_propagation.
     """
-    _pin_threads(threads)
+    pin_threads(threads)
     from edgekws import files
     from edgekws import settings as s
     from edgekws.provenance import provenance
@@ -278,7 +303,7 @@ def tp_adapt(
     work = experiments.tasks(table, plan_facts, corpus.index.set_index("clip").word, shots=shot,
                              splits=["test"] if budget is not None else None)
     rows = list(experiments.run_tasks(work, loaded, corpus, method, spent, seed=seed, others=chosen.others,
-                                      progress=_bar(progress)))
+                                      progress=bar(progress)))
     files.write_json(out, {"schema": 1, "paper": "traces_propagation", "method": method, "seed": seed,
                            "settings": {"budget": spent.model_dump(), "tuned": budget is not None,
                                         "others": chosen.others, "plan": plan_facts, "base": about["settings"]},
@@ -324,7 +349,7 @@ def tp_personalise(
 
     Settings: a training budget (learning_rate, epochs, batch_size); the default is the paper's.
     """
-    _pin_threads(threads)
+    pin_threads(threads)
     import json
 
     from edgekws import files
@@ -362,11 +387,11 @@ def neuedge_features(
     settings: SettingsText = None, set_: SetOption = None, threads: Threads = 1, progress: Progress = True,
 ) -> None:
     """Log-mel features of every clip, each band from 0 to 1 by percentiles of the training clips."""
-    _pin_threads(threads)
+    pin_threads(threads)
     from edgekws import settings as s
     from edgekws.features import unit_logmel
 
-    unit_logmel.extract(archive, index, out, s.read(s.LogMel, settings, set_ or ()), progress=_bar(progress))
+    unit_logmel.extract(archive, index, out, s.read(s.LogMel, settings, set_ or ()), progress=bar(progress))
 
 
 @neuedge_app.command("noise")
@@ -378,14 +403,14 @@ def neuedge_noise(
     settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1, progress: Progress = True,
 ) -> None:
     """Features of test clips with background noise at several ratios, and of noise alone."""
-    _pin_threads(threads)
+    pin_threads(threads)
     from edgekws import settings as s
     from edgekws.features import unit_logmel
     from edgekws.neuedge import noise
 
     fitted, front = unit_logmel.read_scale(scale)
     noise.noisy_features(archive, index, fitted, front, s.read(s.NoiseTest, settings, set_ or ()), out, seed=seed,
-                         progress=_bar(progress))
+                         progress=bar(progress))
 
 
 @neuedge_app.command("encode")
@@ -399,7 +424,7 @@ def neuedge_encode(
 
     Settings: the section neuedge.
     """
-    _pin_threads(threads)
+    pin_threads(threads)
     from edgekws import files
     from edgekws import settings as s
     from edgekws.neuedge import experiments
@@ -407,7 +432,7 @@ def neuedge_encode(
 
     chosen = s.read(s.NeuEdge, settings, set_ or ())
     corpus, facts = _open_neuedge(features, index)
-    rows = list(experiments.sweep_encoder(corpus, chosen, seed=seed, progress=_bar(progress)))
+    rows = list(experiments.sweep_encoder(corpus, chosen, seed=seed, progress=bar(progress)))
     files.write_json(out, {"schema": 1, "paper": "neuedge", "experiment": "encoding", "seed": seed,
                            "settings": chosen.model_dump(mode="json", include={"encoder", "grid", "network", "training"}),
                            "provenance": provenance(corpus=facts, threads=threads), **experiments.encoding_file(rows)})
@@ -427,14 +452,14 @@ def neuedge_train(
 
     Settings: the section neuedge.
     """
-    _pin_threads(threads)
+    pin_threads(threads)
     from edgekws import settings as s
     from edgekws.neuedge import experiments
     from edgekws.provenance import provenance
 
     chosen = s.read(s.NeuEdge, settings, set_ or ())
     corpus, facts = _open_neuedge(features, index)
-    net, about = experiments.train_arm(corpus, arm, chosen, seed=seed, progress=_bar(progress))
+    net, about = experiments.train_arm(corpus, arm, chosen, seed=seed, progress=bar(progress))
     experiments.write_arm(out, net, words=corpus.words, provenance=provenance(corpus=facts, threads=threads), about={
         "arm": arm, "seed": seed, **about,
         **chosen.model_dump(mode="json", include={"features", "encoder", "training", "hardware", "adaptive"})})
@@ -514,7 +539,7 @@ def loihi_measure(
 
     Settings: the section neuedge.
     """
-    _pin_threads(threads)
+    pin_threads(threads)
     from edgekws import files
     from edgekws import settings as s
     from edgekws.loihi import experiments
@@ -540,7 +565,7 @@ def loihi_referee(
 
     The NIR export is checked in the same go. Settings: the section neuedge.referee.
     """
-    _pin_threads(threads)
+    pin_threads(threads)
     from edgekws import files
     from edgekws import settings as s
     from edgekws.loihi import experiments
@@ -551,7 +576,7 @@ def loihi_referee(
     files.write_json(out, {"schema": 1, "paper": "neuedge", "experiment": "referee", "settings": chosen.model_dump(),
                            "provenance": provenance(corpus=facts, threads=threads),
                            **experiments.referee_file(corpus, environment, models, chosen, seed=seed,
-                                                      progress=_bar(progress))})
+                                                      progress=bar(progress))})
 
 
 @loihi_app.command("second-opinion")
@@ -568,7 +593,7 @@ def loihi_second_opinion(
 
     Settings: the section neuedge.
     """
-    _pin_threads(threads)
+    pin_threads(threads)
     from edgekws import files
     from edgekws import settings as s
     from edgekws.loihi import experiments

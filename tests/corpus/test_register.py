@@ -1,13 +1,20 @@
 """Registering an archive with DVC: pinned once, refused when it has changed."""
 
+import hashlib
+import http.server
 import shutil
+import threading
+from typing import ClassVar
 
 import pytest
 import yaml
 from tests.conftest import REPOSITORY
+from tests.corpus.wake_word_trees import V1, heysnips, tarred
 
 from edgekws import files
-from edgekws.corpus.register import register
+from edgekws.corpus import register as registering
+from edgekws.corpus import wake_words
+from edgekws.corpus.register import register, register_heysnips
 from edgekws.errors import UserError
 
 
@@ -38,3 +45,120 @@ def test_an_archive_that_is_not_there_is_refused(repository, tmp_path):
     with pytest.raises(UserError, match="no such archive"):
         register(tmp_path / "none.tar", repository / "none.tar")
     assert not list(repository.glob("none*"))
+
+
+# ------------------------------------------------------------------------------------------------ HeySnips
+SECRET = "signature-of-one-person"
+
+
+class _Server(http.server.BaseHTTPRequestHandler):
+    """Serves ``content`` at any address, in ranges; says more bytes than it sends while ``cut`` is set."""
+
+    content, cut, status = b"", 0, 200
+    ranges: ClassVar[list[str | None]] = []
+
+    def do_GET(self):
+        asked = self.headers.get("Range")
+        self.ranges.append(asked)
+        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
+        if self.status != 200 or start >= len(self.content):
+            self.send_error(self.status if self.status != 200 else 416)
+            return
+        self.send_response(206 if asked else 200)
+        self.send_header("Content-Length", str(len(self.content) - start))
+        self.end_headers()
+        self.wfile.write(self.content[start:self.cut or None])
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """A server on this machine, and the address of a HeySnips archive on it."""
+    handler = type("Handler", (_Server,), {"ranges": [], "content": tarred(heysnips(tmp_path), tmp_path / "a.tar").read_bytes()})
+    monkeypatch.setenv("no_proxy", "*")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
+        yield handler, f"http://127.0.0.1:{running.server_port}/shared/hey_snips_fl_5.0.tar?key={SECRET}"
+        running.shutdown()
+
+
+@pytest.fixture
+def dvc(monkeypatch):
+    """The arguments that DVC would be called with; calling it takes seconds."""
+    calls = []
+    monkeypatch.setattr(registering, "_dvc", lambda arguments, archive: calls.append(arguments))
+    return calls
+
+
+def everything_in(folder):
+    return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.slow
+def test_a_download_is_checked_pinned_and_its_address_kept_nowhere(repository, server, capfd):
+    handler, url = server
+    card = register_heysnips(url)
+    out = repository / "data" / "heysnips" / "given" / "hey_snips_fl_5.0.tar"
+    assert out.read_bytes() == handler.content
+    pinned = yaml.safe_load(out.with_name(out.name + ".dvc").read_text())["outs"][0]
+    assert pinned == {"md5": hashlib.md5(handler.content).hexdigest(), "size": len(handler.content), "hash": "md5",
+                      "path": out.name}
+    assert len(wake_words.read_salt(out.with_name(out.name + ".salt"))) == 64
+    assert "HeySnips v2: 35 utterances, 21 of them wake words, by 7 speakers" in card and "1811.07684" in card
+    for told in (everything_in(repository), card.encode(), "".join(capfd.readouterr()).encode()):
+        assert SECRET.encode() not in told and b"127.0.0.1" not in told
+    handler.content += b"\0" * 512
+    with pytest.raises(UserError, match="was registered"):
+        register_heysnips(url)
+
+
+def test_a_download_that_was_cut_off_goes_on(repository, server, dvc):
+    handler, url = server
+    handler.cut = 5000
+    with pytest.raises(UserError, match=f"ended after 5000 of {len(handler.content)} bytes") as caught:
+        register_heysnips(url)
+    assert SECRET not in str(caught.value)
+    handler.cut = 0
+    register_heysnips(url)
+    out = repository / "data" / "heysnips" / "given" / "hey_snips_fl_5.0.tar"
+    assert out.read_bytes() == handler.content
+    assert handler.ranges == [None, "bytes=5000-"]
+    assert dvc == [["add", "data/heysnips/given/hey_snips_fl_5.0.tar"]]
+
+
+def test_a_download_that_is_refused_says_so_without_its_address(repository, server):
+    handler, url = server
+    handler.status = 403
+    with pytest.raises(UserError, match="refused \\(403") as caught:
+        register_heysnips(url)
+    assert SECRET not in str(caught.value)
+    with pytest.raises(UserError, match="failed") as caught:
+        register_heysnips(f"http://127.0.0.1:1/a.tar?key={SECRET} x")
+    assert SECRET not in str(caught.value) and caught.value.__cause__ is None
+
+
+def test_what_was_downloaded_and_is_not_heysnips_is_not_kept(repository, server, dvc):
+    handler, url = server
+    handler.content = b"<html>expired</html>"
+    with pytest.raises(UserError, match="no tar archive"):
+        register_heysnips(url)
+    assert not [path for path in (repository / "data").rglob("*") if path.is_file()] and not dvc
+
+
+def test_an_archive_at_hand_is_checked_and_imported(repository, tmp_path, dvc):
+    archive = tarred(heysnips(tmp_path, root=V1), tmp_path / "hey_snips_kws_4.0.tar.gz")
+    card = register_heysnips(str(archive))
+    assert dvc == [["import-url", "--force", str(archive), "data/heysnips/given/hey_snips_kws_4.0.tar.gz"]]
+    assert card.startswith("HeySnips v1: 35 utterances") and "1810.05512" not in card
+    assert archive.exists()
+
+
+def test_an_archive_of_something_else_is_not_imported(repository, tmp_path, dvc, make_gsc):
+    synthetic = tarred(heysnips(tmp_path, synthetic=True), tmp_path / "synthetic.tar")
+    for archive, what in ((make_gsc(), "another root folder"), (synthetic, "is the synthetic corpus"),
+                          (tmp_path / "none.tar", "no such archive")):
+        with pytest.raises(UserError, match=what):
+            register_heysnips(str(archive))
+    assert not dvc and not list((repository / "data").rglob("*.salt"))

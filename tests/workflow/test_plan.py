@@ -23,6 +23,8 @@ def test_the_demo_is_what_runs_by_default(project):
     ("neuedge", {"neuedge_train", "loihi_measure", "loihi_referee", "neuedge_figures"}, {"traces_propagation_base", "report"}),
     ("loihi", {"tool_environment", "loihi_referee", "loihi_export"}, {"loihi_measure", "neuedge_encode"}),
     ("figure_mapping", {"neuedge_figures"}, {"report", "claims"}),
+    ("onda", {"onda_pretrain", "onda_personalise", "onda_cost", "onda_figures"}, {"traces_propagation_base", "report"}),
+    ("figure_pareto", {"onda_figures"}, {"report", "claims"}),
     ("results/tiny/corpus/index.parquet", {"synthesise_corpus", "index_corpus"}, {"traces_propagation_features"}),
     ("results/tiny/models/traces_propagation/base_frozen_seed7.safetensors", {"traces_propagation_base"},
      {"traces_propagation_adapt"})])
@@ -36,6 +38,12 @@ def test_a_misspelt_setting_stops_before_anything_runs(project):
     assert done.returncode != 0
     assert "unknown setting 'traces_propagation.network.treshold'" in done.stdout + done.stderr
     assert "did you mean 'threshold'?" in done.stdout + done.stderr
+
+
+def test_licensed_speech_that_is_not_there_is_asked_for_by_name(project):
+    done = project.run("--dry-run", "onda", "--config", "onda={corpus: {name: heysnapdragon}}", check=False)
+    assert done.returncode != 0
+    assert "set onda.corpus.archive and onda.corpus.positives" in done.stdout + done.stderr
 
 
 def test_an_archive_given_by_path_is_registered_first(project):

@@ -5,12 +5,14 @@ The only Python of the workflow. No mathematics: what a number means is the libr
 
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import get_args
 
 from edgekws import settings as edgekws_settings
 from edgekws.errors import UserError
+from snakemake.exceptions import WorkflowError
 
 # A rule's commands run in this very environment, also where it was never activated.
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -18,8 +20,6 @@ os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PAT
 try:
     SETTINGS = edgekws_settings.validate(edgekws_settings.Config, config, where="configuration")
 except UserError as error:
-    from snakemake.exceptions import WorkflowError
-
     raise WorkflowError(str(error)) from None
 
 RUN = f"results/{SETTINGS.run}"

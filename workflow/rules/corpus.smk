@@ -58,7 +58,7 @@ rule register_archive:
     message:
         "Pinning the given archive {input} with DVC"
     shell:
-        "edgekws corpus register {input:q} {output:q} &> {log}"
+        "edgekws corpus register gsc {input:q} {output:q} &> {log}"
 
 
 rule fetch_archive:

@@ -84,6 +84,48 @@ rule figure_loihi:
     localrule: True
 
 
+rule figure_pareto:
+    input:
+        f"{RUN}/figures/pareto.svg",
+    # OnDA: accuracy at 0.5 false alarms per hour against size, by schedule and encoder.
+    localrule: True
+
+
+rule figure_personalisation_gain:
+    input:
+        f"{RUN}/figures/personalisation_gain.svg",
+    # OnDA: what adapting and pruning gives every user.
+    localrule: True
+
+
+rule figure_detection_error:
+    input:
+        f"{RUN}/figures/detection_error.svg",
+    # OnDA: misses against false alarms per hour, and the threshold a device would use.
+    localrule: True
+
+
+rule figure_pruning_controls:
+    input:
+        f"{RUN}/figures/pruning_controls.svg",
+    # OnDA: which channels go, scored how and when: HAP, L1, at random, on other words.
+    localrule: True
+
+
+rule figure_pruning_cost:
+    input:
+        f"{RUN}/figures/pruning_cost.svg",
+    # OnDA: size, time and memory of adaptation and inference on this machine.
+    localrule: True
+
+
+rule figure_hessian:
+    input:
+        f"{RUN}/figures/hessian.svg",
+    # OnDA: how good and how stable the estimate of the Hessian's trace is.
+    localrule: True
+
+
 rule claims:
     input:
         claims=expand("claims/{paper}.yaml", paper=["traces_propagation", "neuedge", "onda"]),
@@ -91,6 +133,7 @@ rule claims:
         metrics=expand(f"{TP_METRICS}/{{experiment}}.json", experiment=TP.experiments),
         complexity=f"{TP_METRICS}/complexity.json",
         neuedge=NEUEDGE_RESULTS,
+        onda=ONDA_RESULTS,
     output:
         json=f"{RUN}/claims.json",
         csv=f"{RUN}/claims.csv",
@@ -153,8 +196,8 @@ rule report:
         claims=f"{RUN}/claims.json",
         config=f"{RUN}/config.json",
         rulegraph=f"{RUN}/figures/rulegraph.svg",
-        notebooks=expand(f"{RUN}/notebooks/{{paper}}.ipynb", paper=["traces_propagation", "neuedge"]),
-        metrics=expand(f"{TP_METRICS}/{{experiment}}.json", experiment=TP.experiments) + NEUEDGE_RESULTS,
+        notebooks=expand(f"{RUN}/notebooks/{{paper}}.ipynb", paper=["traces_propagation", "neuedge", "onda"]),
+        metrics=expand(f"{TP_METRICS}/{{experiment}}.json", experiment=TP.experiments) + NEUEDGE_RESULTS + ONDA_RESULTS,
         deviations="docs/deviations.md",
     output:
         f"{RUN}/report.html",

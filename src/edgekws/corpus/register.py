@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
+import re
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import yaml
 
 from edgekws.errors import UserError
 from edgekws.files import existing
+
+_CARD = """{version}: {clips:,} utterances, {positives:,} of them wake words, by {speakers:,} speakers.
+Licence: for non-commercial research only, which also rules out models that go into a product; nothing but the unmodified
+data may be passed on. The recordings are personal data: you answer for them under the GDPR, and delete them when done.
+Cite: Coucke et al., "Efficient keyword spotting using dilated convolutions and gating", ICASSP 2019, arXiv:1811.07684{more}.
+Kept as {out}, pinned by {pointer}; neither it nor its salt is committed."""
+
+_V2_CITATION = ';\n      Leroy et al., "Federated learning for keyword spotting", ICASSP 2019, arXiv:1810.05512'
 
 
 def register(archive: Path, out: Path) -> None:
@@ -21,18 +34,111 @@ def register(archive: Path, out: Path) -> None:
     Raises:
         UserError: There is no such archive, it differs from the one registered under this name, or DVC fails.
     """
-    existing(archive, "archive")
-    pointer = out.with_name(out.name + ".dvc")
-    if pointer.exists():
-        pinned = yaml.safe_load(pointer.read_text(encoding="utf-8"))["outs"][0]["md5"]
-        with archive.open("rb") as handle:
-            found = hashlib.file_digest(handle, "md5").hexdigest()
-        if found != pinned:
-            raise UserError(f"has the MD5 checksum {found}, but {pinned} was registered", where=archive,
-                            remedy=f"bring the archive that was registered, or delete {pointer} to register this one")
+    _check_unchanged(existing(archive, "archive"), out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "dvc", "import-url", "--force", "--quiet", str(archive.resolve()), str(out)]
+    _dvc(["import-url", "--force", str(archive.resolve()), str(out)], archive)
+
+
+def register_heysnips(source: str, out: Path | None = None, *, progress: bool = False) -> str:
+    """Register HeySnips (v1 or v2), checking every utterance first, and draw the salt of its speakers' hashes.
+
+    A download goes on where an earlier one was cut off. Its address is a secret of the person it was sent to: it is
+    written nowhere.
+
+    Args:
+        source: The archive, or the temporary https address that its owner sent.
+        out: Where the project keeps it; default ``data/heysnips/given/<name>``. The salt goes to ``<out>.salt``.
+        progress: Show bars on a terminal.
+
+    Returns:
+        The corpus in a few lines: version, size, terms of the licence, and what to cite.
+
+    Raises:
+        UserError: The archive cannot be fetched, is not HeySnips, differs from the one registered under this name, or
+            DVC fails.
+    """
+    from edgekws.corpus import wake_words
+
+    remote = re.match("https?://", source) is not None
+    out = out or Path("data/heysnips/given") / (_remote_name(source) if remote else Path(source).name)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    archive = _download(source, out.with_name(f".{out.name}.part"), progress) if remote else existing(source, "archive")
+    try:
+        _check_unchanged(archive, out)
+        _, facts = wake_words.build_index(archive, salt=wake_words.salt_beside(out), progress=progress)
+        if facts["synthetic"]:
+            raise UserError("is the synthetic corpus, not HeySnips", where=archive, remedy="use it as it is, unregistered")
+    except UserError:
+        if remote:
+            archive.unlink()
+        raise
+    if remote:
+        archive.replace(out)
+        _dvc(["add", str(out)], out)
+    else:
+        register(archive, out)
+    version = facts["name"]
+    return _CARD.format(**facts, version=f"HeySnips {version[-2:]}", more=_V2_CITATION if version == "heysnips_v2" else "",
+                        out=out, pointer=_pointer(out))
+
+
+def _pointer(out: Path) -> Path:
+    return out.with_name(out.name + ".dvc")
+
+
+def _check_unchanged(archive: Path, out: Path) -> None:
+    pointer = _pointer(out)
+    if not pointer.exists():
+        return
+    pinned = yaml.safe_load(pointer.read_text(encoding="utf-8"))["outs"][0]["md5"]
+    with archive.open("rb") as handle:
+        found = hashlib.file_digest(handle, "md5").hexdigest()
+    if found != pinned:
+        raise UserError(f"has the MD5 checksum {found}, but {pinned} was registered", where=archive,
+                        remedy=f"bring the archive that was registered, or delete {pointer} to register this one")
+
+
+def _dvc(arguments: list[str], archive: Path) -> None:
+    command = [sys.executable, "-m", "dvc", arguments[0], "--quiet", *arguments[1:]]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise UserError(f"DVC could not import it: {done.stderr.strip()}", where=archive,
                         remedy="run it inside the project's folder (a DVC repository), with room for one more copy")
+
+
+def _remote_name(url: str) -> str:
+    """The archive's name in an address, where it is one of HeySnips': nothing else of the address is to be kept."""
+    name = urlsplit(url).path.rpartition("/")[2]
+    return name if re.fullmatch(r"hey_snips[\w.-]*\.(tar|tar\.gz|tgz)", name) else "heysnips.tar"
+
+
+def _download(url: str, part: Path, progress: bool) -> Path:
+    """Fetch ``url`` into ``part``, going on where an earlier attempt was cut off; no error names the address."""
+    from tqdm import tqdm
+
+    where = f"the download from {urlsplit(url).hostname}"
+    done = part.stat().st_size if part.exists() else 0
+    try:
+        request = urllib.request.Request(url, headers={"Range": f"bytes={done}-"} if done else {})
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            resumed = done if answer.status == http.HTTPStatus.PARTIAL_CONTENT else 0
+            length = answer.headers.get("Content-Length")
+            total = resumed + int(length) if length else None
+            with part.open("ab" if resumed else "wb") as file, tqdm(
+                    total=total, initial=resumed, unit="B", unit_scale=True, desc="downloading",
+                    disable=not (progress and sys.stderr.isatty())) as bar:
+                while piece := answer.read(2**20):
+                    file.write(piece)
+                    bar.update(len(piece))
+    except urllib.error.HTTPError as error:
+        if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            return part
+        raise UserError(f"was refused ({error.code} {error.reason})", where=where,
+                        remedy="such an address expires: ask the owner of the corpus for a new one") from None
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise UserError(f"failed ({type(error).__name__})", where=where,
+                        remedy="check the address, the network and the room on the disk, and run it again") from None
+    if total is not None and part.stat().st_size < total:
+        raise UserError(f"ended after {part.stat().st_size} of {total} bytes", where=where,
+                        remedy="run it again: it goes on from there")
+    return part

@@ -142,23 +142,20 @@ def synthesise(settings: Synthetic, seed: int, out: Path, *, jobs: int = 1, prog
     splits = {split: _names(seed, split, getattr(settings.speakers, split)) for split in SPLITS}
     takes = {"train": settings.takes, "validation": settings.user_takes, "test": settings.user_takes}
     order = sorted((name, split) for split, names in splits.items() for name in names)
-    with _espeak_data() as (library, data), files.writing(Path(out)) as part, part.open("wb") as file:
-        compressed = gzip.GzipFile("", "wb", fileobj=file, mtime=0) if Path(out).suffix == ".gz" else None
-        with contextlib.closing(compressed or file) as stream, tarfile.open(
-                fileobj=cast(IO[bytes], stream), mode="w", format=tarfile.USTAR_FORMAT) as tar:
-            for name, text in _texts(words, splits, takes).items():
-                _add(tar, name, text.encode())
+    with espeak_data() as (library, data), writing_tar(out) as tar:
+        for name, text in _texts(words, splits, takes).items():
+            add_member(tar, name, text.encode())
 
-            def speak(name: str, split: str) -> npt.NDArray[np.int16]:
-                speaker = draw_speaker(name, split, settings.noise_db, seed)
-                return _speak_all(_Espeak(library, data), speaker, words, takes[split], settings.noise_db, seed)
+        def speak(name: str, split: str) -> npt.NDArray[np.int16]:
+            speaker = draw_speaker(name, split, settings.noise_db, seed)
+            return _speak_all(Espeak(library, data), speaker, words, takes[split], settings.noise_db, seed)
 
-            tasks = (lambda name=name, split=split: speak(name, split) for name, split in order)
-            spoken = tqdm(zip(order, _in_children(tasks, jobs), strict=True), total=len(order), unit=" speakers",
-                          desc="speaking", disable=not (progress and sys.stderr.isatty()))
-            for (name, split), clips in spoken:
-                for (word, take), clip in zip(_takes(words, takes[split]), clips, strict=True):
-                    _add(tar, f"{word}/{name}_nohash_{take}.wav", encode_wav(clip[1:1 + clip[0]]))
+        tasks = (lambda name=name, split=split: speak(name, split) for name, split in order)
+        spoken = tqdm(zip(order, in_children(tasks, jobs), strict=True), total=len(order), unit=" speakers",
+                      desc="speaking", disable=not (progress and sys.stderr.isatty()))
+        for (name, split), clips in spoken:
+            for (word, take), clip in zip(_takes(words, takes[split]), clips, strict=True):
+                add_member(tar, f"{word}/{name}_nohash_{take}.wav", encode_wav(clip[1:1 + clip[0]]))
 
 
 def draw_speaker(name: str, split: str, noise_db: Range, seed: int) -> Speaker:
@@ -208,7 +205,17 @@ def _texts(words: list[str], splits: dict[str, list[str]], takes: dict[str, int]
             "README.md": about, SYNTHETIC_MARKER: about, **lists}
 
 
-def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+@contextlib.contextmanager
+def writing_tar(out: Path) -> Iterator[tarfile.TarFile]:
+    """An archive to add members to, compressed if ``out`` ends in .gz; nothing is left of it if the block fails."""
+    with files.writing(Path(out)) as part, part.open("wb") as file:
+        compressed = gzip.GzipFile("", "wb", fileobj=file, mtime=0) if Path(out).suffix == ".gz" else None
+        with contextlib.closing(compressed or file) as stream, tarfile.open(
+                fileobj=cast(IO[bytes], stream), mode="w", format=tarfile.USTAR_FORMAT) as tar:
+            yield tar
+
+
+def add_member(tar: tarfile.TarFile, name: str, content: bytes) -> None:
     """Add a file whose header says nothing of the time, place or user it was made by."""
     member = tarfile.TarInfo(f"./{name}")
     member.size, member.mode = len(content), 0o644
@@ -216,7 +223,7 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
 
 
 # ------------------------------------------------------------------------------------------------ processes
-def _in_children(tasks: Iterator[Callable[[], npt.NDArray[Any]]], jobs: int) -> Iterator[npt.NDArray[Any]]:
+def in_children(tasks: Iterator[Callable[[], npt.NDArray[Any]]], jobs: int) -> Iterator[npt.NDArray[Any]]:
     """The tasks' results in order, each computed in a forked process of its own, ``jobs`` at a time."""
     running: deque[tuple[int, IO[bytes]]] = deque()
     try:
@@ -265,7 +272,7 @@ def _finish(child: int, result: IO[bytes]) -> npt.NDArray[Any]:
 
 # ------------------------------------------------------------------------------------------------ espeak-ng
 @contextlib.contextmanager
-def _espeak_data() -> Iterator[tuple[str, str]]:
+def espeak_data() -> Iterator[tuple[str, str]]:
     """Paths of the library and of its data, the latter through a short link: a long one ends the process."""
     if not hasattr(os, "fork"):
         raise UserError("needs a system with fork (Linux or macOS)", where="synthetic corpus",
@@ -289,7 +296,7 @@ def _espeak_data() -> Iterator[tuple[str, str]]:
         yield library, str(link)
 
 
-class _Espeak:
+class Espeak:
     """The library, started in this process (espeak-ng/speak_lib.h); there is one per process."""
 
     _SYNCHRONOUS, _DONT_EXIT, _UTF8, _CHARACTERS = 2, 0x8000, 1, 1
@@ -313,25 +320,25 @@ class _Espeak:
             self.pieces.append(ctypes.string_at(samples, 2 * count))
         return 0
 
-    def say(self, word: str, voice: str, *, rate: float, pitch: float, intonation: float, seed: int) -> Samples:
-        """A spoken word at ``sample_rate``, full scale 1."""
+    def say(self, text: str, voice: str, *, rate: float, pitch: float, intonation: float, seed: int) -> Samples:
+        """Spoken text at ``sample_rate``, full scale 1."""
         self.pieces.clear()
         self.library.espeak_ng_SetRandSeed(seed % 2**31)
         failed = self.library.espeak_SetVoiceByName(voice.encode())
         for parameter, value in ((self._RATE, rate), (self._PITCH, pitch), (self._RANGE, intonation)):
             failed = failed or self.library.espeak_SetParameter(parameter, round(value), 0)
-        text = word.encode() + b"\0"
-        failed = failed or self.library.espeak_Synth(text, len(text), 0, self._CHARACTERS, 0, self._UTF8, None, None)
+        encoded = text.encode() + b"\0"
+        failed = failed or self.library.espeak_Synth(encoded, len(encoded), 0, self._CHARACTERS, 0, self._UTF8, None, None)
         if failed or not self.pieces:
-            raise RuntimeError(f"espeak-ng does not say '{word}' in the voice '{voice}'")
+            raise RuntimeError(f"espeak-ng does not say '{text}' in the voice '{voice}'")
         return np.frombuffer(b"".join(self.pieces), np.int16) / FULL_SCALE
 
 
 # ------------------------------------------------------------------------------------------------ one speaker
-def _speak_all(espeak: _Espeak, speaker: Speaker, words: list[str], takes: int, noise_db: Range,
+def _speak_all(espeak: Espeak, speaker: Speaker, words: list[str], takes: int, noise_db: Range,
                seed: int) -> npt.NDArray[np.int16]:
     """Every take of every word: (clips, 1 + samples), the number of samples first, then the samples."""
-    room = _room(speaker, np.random.default_rng(derive_seed(seed, f"synthetic room {speaker.name}")))
+    room = impulse_response(speaker, np.random.default_rng(derive_seed(seed, f"synthetic room {speaker.name}")))
     clips = np.zeros((len(words) * takes, 1 + CLIP_SAMPLES), np.int16)
     for row, (word, take) in enumerate(_takes(words, takes)):
         rng = np.random.default_rng(derive_seed(seed, f"synthetic take {speaker.name} {word} {take}"))
@@ -341,10 +348,8 @@ def _speak_all(espeak: _Espeak, speaker: Speaker, words: list[str], takes: int, 
     return clips
 
 
-def _speak(espeak: _Espeak, speaker: Speaker, word: str, rng: np.random.Generator) -> Samples:
+def _speak(espeak: Espeak, speaker: Speaker, word: str, rng: np.random.Generator) -> Samples:
     """A dry word at 16 kHz without silence around it, at most :data:`LONGEST_WORD` samples."""
-    from scipy.signal import resample_poly
-
     tract = speaker.tract * rng.uniform(0.985, 1.015)
     rate = speaker.rate * rng.uniform(0.92, 1.08) / tract
     pitch = float(np.clip(speaker.pitch + rng.uniform(-5, 5), 0, 99))
@@ -352,12 +357,7 @@ def _speak(espeak: _Espeak, speaker: Speaker, word: str, rng: np.random.Generato
     seed = int(rng.integers(2**31))
 
     def say(rate: float) -> Samples:
-        spoken = espeak.say(word, speaker.voice, rate=float(np.clip(rate, 80, 450)), pitch=pitch,
-                            intonation=intonation, seed=seed)
-        active = np.flatnonzero(np.abs(spoken) > _ACTIVE * np.abs(spoken).max())
-        resampled: Samples = resample_poly(spoken[active[0]:active[-1] + 1], SAMPLE_RATE // 50,
-                                           round(espeak.sample_rate / 50 * tract))
-        return resampled
+        return speak_dry(espeak, word, speaker.voice, rate=rate, pitch=pitch, intonation=intonation, tract=tract, seed=seed)
 
     spoken = say(rate)
     if len(spoken) > LONGEST_WORD:
@@ -365,7 +365,19 @@ def _speak(espeak: _Espeak, speaker: Speaker, word: str, rng: np.random.Generato
     return spoken
 
 
-def _room(speaker: Speaker, rng: np.random.Generator) -> Samples:
+def speak_dry(espeak: Espeak, text: str, voice: str, *, rate: float, pitch: float, intonation: float, tract: float,
+              seed: int) -> Samples:
+    """Text spoken at 16 kHz without silence around it, its formants (and pitch and rate) times ``tract``."""
+    from scipy.signal import resample_poly
+
+    spoken = espeak.say(text, voice, rate=float(np.clip(rate, 80, 450)), pitch=pitch, intonation=intonation, seed=seed)
+    active = np.flatnonzero(np.abs(spoken) > _ACTIVE * np.abs(spoken).max())
+    resampled: Samples = resample_poly(spoken[active[0]:active[-1] + 1], SAMPLE_RATE // 50,
+                                       round(espeak.sample_rate / 50 * tract))
+    return resampled
+
+
+def impulse_response(speaker: Speaker, rng: np.random.Generator) -> Samples:
     """Impulse response: the direct sound, then noise that decays by 60 dB in ``speaker.decay`` seconds."""
     time = np.arange(1, round(speaker.decay * SAMPLE_RATE)) / SAMPLE_RATE
     tail = rng.standard_normal(len(time)) * 10 ** (-3 * time / speaker.decay)
@@ -385,17 +397,17 @@ def _record(spoken: Samples, speaker: Speaker, room: Samples, noise_db: Range,
     speech[start:start + len(wet)] = wet
 
     snr = float(np.clip(speaker.snr + rng.uniform(-3, 3), *noise_db))
-    noise = _shape(rng.standard_normal(length), lambda f: f ** (-speaker.noise_colour / 2))
+    noise = shape_spectrum(rng.standard_normal(length), lambda f: f ** (-speaker.noise_colour / 2))
     power = np.mean(spoken**2) * 10 ** (-snr / 10)
     heard = speech + noise * np.sqrt(power / np.mean(noise**2))
 
-    heard = _shape(heard, lambda f: 10 ** (speaker.tilt * np.log2(f / 1000) / 20))
+    heard = shape_spectrum(heard, lambda f: 10 ** (speaker.tilt * np.log2(f / 1000) / 20))
     peak = FULL_SCALE * 10 ** ((speaker.level + rng.uniform(-3, 3)) / 20)
     samples: npt.NDArray[np.int16] = np.round(heard * peak / np.abs(heard).max()).astype(np.int16)
     return samples
 
 
-def _shape(samples: Samples, response: Callable[[Samples], Samples]) -> Samples:
+def shape_spectrum(samples: Samples, response: Callable[[Samples], Samples]) -> Samples:
     """Filter by a real response of frequency in Hz (at least 60 Hz, below which it stays as it is there)."""
     frequency = np.maximum(np.fft.rfftfreq(len(samples), 1 / SAMPLE_RATE), 60.0)
     return np.fft.irfft(np.fft.rfft(samples) * response(frequency), len(samples))

@@ -32,6 +32,8 @@ VERDICT_LABELS: dict[Verdict, str] = {
     "replicated": "replicated", "direction_only": "direction only", "not_replicated": "not replicated",
     "effect_seen_on_synthetic": "effect seen on synthetic speech", "not_testable": "not testable", "not_run": "not run"}
 
+_WAKE_WORDS = {"heysnips_v2": ["heysnips_v2"], "heysnapdragon": ["heysnapdragon", "heysnips_v2"]}
+
 Requirement = Literal["gsc_v2", "gpu", "nmnist", "shd", "dvs_gesture", "cifar10_dvs", "cifar10", "loihi2", "truenorth",
                       "jetson", "heysnips_v2", "heysnapdragon", "mswc"]
 REQUIREMENT_NAMES: dict[Requirement, str] = {
@@ -40,7 +42,7 @@ REQUIREMENT_NAMES: dict[Requirement, str] = {
     "truenorth": "a TrueNorth", "jetson": "a Jetson", "heysnips_v2": "HeySnips v2", "heysnapdragon": "HeySnapdragon",
     "mswc": "MSWC"}
 
-WITHIN_REACH = {"gsc_v2", "gpu"}
+WITHIN_REACH = {"gsc_v2", "gpu", "heysnips_v2", "heysnapdragon", "mswc", "jetson"}
 """Requirements that a run of this version can meet."""
 
 
@@ -80,7 +82,8 @@ class Binding(_Strict):
 
     ``path`` leads to ``{"value", "ci_low", "ci_high", "n"}``; ``checks`` instead lead to ``{"holds", "why"}``.
     ``direction`` says which side of ``neutral`` the claimed effect is on, for claims that are effects: 0, or 1 for a ratio,
-    or for "keeps its accuracy" the loss that is let pass. Where the test cannot be the paper's own (another corpus),
+    or for "keeps its accuracy" the loss that is let pass. ``corpus`` lists the corpora that may stand for the claim's own,
+    where the same experiment may run on others. Where the test cannot be the paper's own (another corpus),
     ``elsewhere`` names the number that stands for it: many users tell more than one.
     """
 
@@ -89,6 +92,7 @@ class Binding(_Strict):
     checks: list[str] = []
     direction: Literal["higher", "lower"] | None = None
     neutral: float = 0.0
+    corpus: list[str] = []
     expects: list[Fact] = []
     elsewhere: Number | None = None
     also: list[Number] = []
@@ -176,11 +180,15 @@ class CorpusFacts(BaseModel):
     words: list[str] = []
     clips: int | None = None
     speakers: int | None = None
+    meets: list[str] = []
 
     @property
     def has(self) -> set[str]:
-        """Which requirements this corpus meets."""
-        return {"gsc_v2"} if self.archive_sha256 == GSC_V2_SHA256 and not self.synthetic else set()
+        """Which requirements are met: by this corpus, and by what the measurement says of itself (``meets``)."""
+        if self.synthetic:
+            return set()
+        own = {"gsc_v2"} if self.archive_sha256 == GSC_V2_SHA256 else set(_WAKE_WORDS.get(self.name, []))
+        return own | set(self.meets)
 
     @property
     def label(self) -> str:
@@ -415,12 +423,23 @@ def entry(claim: Claim, metrics: Path) -> dict[str, Any]:
             if instead.is_file():
                 path, pointer, found = instead, binding.elsewhere.path, files.read_json(instead)
                 differences = [f"{binding.elsewhere.name} instead of the paper's one"]
+        reason = _not_measured(found, pointer)
+        if reason is not None:
+            return {**line, "verdict": "not_testable", "why": reason}
         ours = interval_at(found, pointer)
+        if binding.corpus and corpus.name not in binding.corpus:
+            return {**line, "verdict": "not_testable", "why": f"this run is on {corpus.label}, the claim on {claim.dataset}"}
     except KeyError as error:
         return {**line, "why": f"'{path.stem}' of this run holds no {error.args[0]}"}
     verdict, why = judge(claim, ours, corpus, differences)
     return {**line, **ours.as_dict(), "corpus": corpus.label, "verdict": verdict, "why": why,
             "metrics": [f"{path.as_posix()}#{pointer}"]}
+
+
+def _not_measured(metrics: Any, pointer: str) -> str | None:
+    """Why a metrics file holds no number at a place where it might: ``{"measured": false, "why": ...}``."""
+    found = at_pointer(metrics, pointer)
+    return f"not measured: {found['why']}" if isinstance(found, Mapping) and found.get("measured") is False else None
 
 
 def _lacking(claim: Claim, corpus: CorpusFacts) -> list[str]:

@@ -1,0 +1,57 @@
+"""DS-CNN encoders: depthwise-separable convolutions from MFCC to an embedding (onda.md, section 3.2)."""
+
+from __future__ import annotations
+
+import itertools
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class DsCnn(nn.Module):
+    """A convolution over 47 x 10 MFCC, depthwise-separable blocks, a mean over the map, and length 1.
+
+    Every convolution has a bias and is batch-normalised; a ReLU follows each but the last.
+
+    Args:
+        widths: Channels of the first convolution and of each block's pointwise convolution; the last is the embedding.
+        halve: Where the second halving of the time axis takes place: "block" (M and L: the first depthwise
+            convolution, which halves the coefficients too) or "stem" (S: the first convolution halves the
+            coefficients, and the time axis is halved once).
+
+    Attributes:
+        stem: First convolution with its normalisation.
+        blocks: Depthwise and pointwise convolutions.
+    """
+
+    def __init__(self, widths: list[int], halve: str) -> None:
+        super().__init__()
+        self.widths, self.halve = list(widths), halve
+        self.stem = nn.Sequential(nn.ZeroPad2d((2, 1, 5, 4)),
+                                  nn.Conv2d(1, widths[0], (10, 4), (2, 2 if halve == "stem" else 1)),
+                                  nn.BatchNorm2d(widths[0]), nn.ReLU())
+        self.blocks = nn.ModuleList()
+        for index, (before, after) in enumerate(itertools.pairwise(widths)):
+            halved = index == 0 and halve == "block"
+            last = index == len(widths) - 2
+            self.blocks.append(nn.Sequential(
+                nn.ZeroPad2d((1, 0, 1, 0) if halved else 1),
+                nn.Conv2d(before, before, 3, 2 if halved else 1, groups=before), nn.BatchNorm2d(before), nn.ReLU(),
+                nn.Conv2d(before, after, 1), nn.BatchNorm2d(after), *([] if last else [nn.ReLU()])))
+
+    def forward(self, mfcc: Tensor) -> Tensor:
+        """Embeddings [clips, widths[-1]] of length 1 from MFCC [clips, 47, 10]; differentiable."""
+        maps = self.stem(mfcc[:, None])
+        for block in self.blocks:
+            maps = block(maps)
+        return functional.normalize(maps.mean((2, 3)))
+
+
+def parameters(widths: list[int]) -> int:
+    """Weights, biases and normalisation of a DS-CNN of these widths.
+
+    >>> parameters([276] * 6), parameters([172] * 5), parameters([64] * 5)
+    (413448, 136052, 22976)
+    """
+    return 43 * widths[0] + sum(12 * before + before * after + 3 * after
+                                for before, after in itertools.pairwise(widths))

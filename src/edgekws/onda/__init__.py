@@ -1,0 +1,1 @@
+"""OnDA: wake words personalised on the device, weights and channels."""

@@ -1,0 +1,408 @@
+"""What OnDA's commands do: pre-train, personalise every user by every schedule, check the Hessian, write what was found."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from tqdm import tqdm
+
+from edgekws.errors import UserError, did_you_mean
+from edgekws.evaluation import false_alarms
+from edgekws.features.mfcc import mfcc
+from edgekws.models import encoder as encoders
+from edgekws.models.encoder import Encoder
+from edgekws.onda import hessian, pretraining, pruning, self_learning
+from edgekws.onda import words as packing
+from edgekws.onda.inference import Embedder
+from edgekws.onda.self_learning import Calibrated, Draw, PseudoLabels
+from edgekws.onda.windows import Windows, open_windows
+from edgekws.provenance import derive_seed, provenance
+from edgekws.settings import Backbone, OnDA, Personalisation, Pretraining, Schedule
+
+Floats = npt.NDArray[np.float64]
+WordClips = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
+"""MFCC [clips, 47, 10] of words, and the number of each one's word."""
+
+_CLIPS_OF_WORD = 64  # enough to draw triplets from
+
+
+# ------------------------------------------------------------------------------------------------ before deployment
+def pretrain_encoder(encoder: Encoder, backbone: Backbone, words: Path, out: Path, settings: Pretraining, *, seed: int,
+                     threads: int, episodes: int | None = None, offline: float = 0.0, progress: bool = False) -> float:
+    """Train an encoder on packed words, write it, and return how well it tells held-out clips apart (percent)."""
+    packed = packing.open_words(words)
+    trained = pretraining.pretrain(encoder, packed, settings, seed=seed, episodes=episodes, progress=progress)
+    separation = pretraining.separation(trained, packed, seed=seed)
+    encoders.save_encoder(out, trained, backbone, provenance=provenance(corpus=packed.facts, threads=threads), about={
+        "pretraining": settings.model_dump(mode="json"), "seed": seed, "offline": offline, **separation})
+    return float(separation["accuracy"])
+
+
+def word_clips(words: packing.Words, seed: int) -> WordClips:
+    """Some training clips of every word."""
+    rng = np.random.default_rng(derive_seed(seed, "onda word clips"))
+    rows = [rng.permutation(own)[:_CLIPS_OF_WORD] for own in words.rows_by_word("train", least=2)]
+    found = mfcc(torch.from_numpy(words.waves(np.concatenate(rows)))).numpy()
+    return found, np.repeat(np.arange(len(rows)), [len(own) for own in rows])
+
+
+# ------------------------------------------------------------------------------------------------ on the device
+@dataclass
+class Device:
+    """One user's device: what it holds before any adaptation.
+
+    Attributes:
+        encoder: As deployed.
+        windows: The stream and the test utterances.
+        draw: The user's recordings, the other utterances beside them, and the test utterances.
+        settings: Calibration, fine-tuning and pruning.
+        seed: Of the repetition.
+        words: Clips of the pre-training words, for Hessians of the wrong domain.
+    """
+
+    encoder: Encoder
+    windows: Windows
+    draw: Draw
+    settings: Personalisation
+    seed: int
+    words: WordClips | None = None
+
+    def random(self, use: str) -> int:
+        """A seed for one use of randomness, this user's own."""
+        return derive_seed(self.seed, f"onda {self.draw.user} {use}")
+
+    def fine_tuned(self, encoder: Encoder, labels: PseudoLabels, use: str) -> tuple[Encoder, dict[str, Any]]:
+        """The encoder after fine-tuning on pseudo-labels, and how that went."""
+        return self_learning.fine_tune(encoder, self.windows, self.draw, labels, self.settings.finetuning,
+                                       seed=self.random(use))
+
+    def pruned(self, encoder: Encoder, scores: list[torch.Tensor], ratio: float, labels: PseudoLabels) -> Encoder:
+        """A smaller encoder, its running statistics taken anew over the labelled windows (gap 9)."""
+        smaller = pruning.prune(encoder, scores, ratio, self.settings.pruning)
+        if smaller.widths == encoder.widths:
+            return smaller
+        rows = np.concatenate([labels.positives, labels.negatives])
+        return pruning.recalibrate(smaller, torch.from_numpy(self.windows.mfcc[np.sort(rows)[:: max(1, len(rows) // 512)]]))
+
+    def hap(self, encoder: Encoder, labels: PseudoLabels) -> list[torch.Tensor]:
+        """HAP scores from the triplets of the user's recordings and the pseudo-labelled stream."""
+        return self._hap(encoder, self_learning.hessian_losses(
+            encoder, self.windows.mfcc, self_learning.crops_of(self.windows, self.draw), labels, self.settings.finetuning,
+            self.settings.pruning, seed=self.random("hessian")))
+
+    def hap_of_words(self, encoder: Encoder) -> list[torch.Tensor]:
+        """HAP scores from triplets of pre-training words: data of the wrong domain."""
+        assert self.words is not None
+        return self._hap(encoder, self_learning.word_losses(
+            encoder, *self.words, self.settings.calibration.recordings, self.settings.finetuning, self.settings.pruning,
+            seed=self.random("hessian")))
+
+    def _hap(self, encoder: Encoder, losses: self_learning.HessianLosses) -> list[torch.Tensor]:
+        traces = hessian.hap_traces(encoder, losses, self.settings.pruning,
+                                    torch.Generator().manual_seed(self.random("probes")))
+        return pruning.hap_scores(encoder, traces, self.settings.pruning)
+
+    def at_random(self, encoder: Encoder) -> list[torch.Tensor]:
+        """Scores without meaning: the control that any criterion must beat."""
+        return pruning.random_scores(encoder, torch.Generator().manual_seed(self.random("channels")))
+
+
+def adapted(device: Device, schedule: Schedule, ratios: list[float], labels: PseudoLabels, oracle: PseudoLabels,
+            plain: Callable[[], tuple[Encoder, dict[str, Any]]]) -> Iterator[tuple[float, Encoder, dict[str, Any]]]:
+    """Ratio, adapted encoder and facts of its training, for each ratio of a schedule (0 where it prunes nothing).
+
+    Args:
+        labels: Pseudo-labels of the stream.
+        oracle: True labels of the stream.
+        plain: Weights-only adaptation, made once and shared by the schedules that prune after it.
+    """
+    start = device.encoder
+    if schedule == "none":
+        yield 0.0, *plain()
+        return
+    if schedule == "oracle":
+        yield 0.0, *device.fine_tuned(start, oracle, "fine-tuning")
+        return
+    settings = device.settings.pruning
+    if schedule in ("onda_2", "hap_after", "random_after"):
+        tuned, before = plain()
+        scores = {"onda_2": lambda: pruning.l1_scores(tuned, settings), "hap_after": lambda: device.hap(tuned, labels),
+                  "random_after": lambda: device.at_random(tuned)}[schedule]()
+        for ratio in ratios:
+            net, facts = device.fine_tuned(device.pruned(tuned, scores, ratio, labels), labels, "second fine-tuning")
+            yield ratio, net, {**facts, "steps": before["steps"] + facts["steps"]}
+        return
+    used = oracle if schedule == "oracle_onda_1" else labels
+    scores = {"onda_1": lambda: device.hap(start, used), "oracle_onda_1": lambda: device.hap(start, used),
+              "hap_wrong_domain": lambda: device.hap_of_words(start),
+              "l1_before": lambda: pruning.l1_scores(start, settings),
+              "random_before": lambda: device.at_random(start)}[schedule]()
+    for ratio in ratios:
+        yield ratio, *device.fine_tuned(device.pruned(start, scores, ratio, used), used, "fine-tuning")
+
+
+# ------------------------------------------------------------------------------------------------ measuring
+@dataclass(frozen=True)
+class Stretch:
+    """Utterances whose windows are scored together: their rows of the table, and the windows they span."""
+
+    table: Any
+    first: npt.NDArray[np.int64]
+    windows: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, windows: Windows, rows: npt.NDArray[np.int64]) -> Stretch:
+        """The utterances at these rows of the table of windows."""
+        table = windows.table.iloc[rows]
+        return cls(table, table["first"].to_numpy(np.int64), table["windows"].to_numpy(np.int64))
+
+    def part(self, chosen: npt.NDArray[np.intp]) -> Stretch:
+        """Some of the utterances, by position."""
+        return Stretch(self.table.iloc[chosen], self.first[chosen], self.windows[chosen])
+
+    def coarse(self, embedder: Embedder, mfcc: npt.NDArray[np.float32], prototype: torch.Tensor, every: int) -> Floats:
+        """[utterances] smallest distance over every so-many-th window of each."""
+        rows = [np.arange(first, first + count, every) for first, count in zip(self.first, self.windows, strict=True)]
+        found = torch.cat([self_learning.distances(embedder.embed(mfcc[np.concatenate(rows[at:at + 64])]), prototype)
+                           for at in range(0, len(rows), 64)])[:, 0].numpy()
+        starts = np.concatenate([[0], np.cumsum([len(row) for row in rows])[:-1]])
+        return np.minimum.reduceat(found.astype(np.float64), starts)
+
+    def distances(self, embedder: Embedder, mfcc: npt.NDArray[np.float32], prototypes: torch.Tensor) -> torch.Tensor:
+        """[windows of all utterances in turn, prototypes] squared distances."""
+        return torch.cat([self_learning.distances(embedder.embed(mfcc[first:first + count]), prototypes)
+                          for first, count in self._blocks()])
+
+    def _blocks(self) -> Iterator[tuple[int, int]]:
+        """Runs of neighbouring windows, a few thousand at most: little memory, few calls."""
+        start = end = -1
+        for first, count in zip(self.first.tolist(), self.windows.tolist(), strict=True):
+            if first != end or end - start > 2048:
+                if end > start:
+                    yield start, end - start
+                start = first
+            end = first + count
+        if end > start:
+            yield start, end - start
+
+    def scores(self, distances: torch.Tensor, lengths: list[int]) -> Floats:
+        """[utterances, prototypes] smallest filtered distance of each utterance."""
+        starts = np.concatenate([[0], np.cumsum(self.windows)[:-1]])
+        return self_learning.utterance_scores(distances, starts, self.windows, lengths).numpy().astype(np.float64)
+
+
+def operating_points(positive: Floats, negative: Floats, hours: float, calibrated: Calibrated,
+                     settings: Personalisation) -> dict[str, Any]:
+    """Accuracy at the paper's operating point, on the curve, and what the calibrated threshold gives on a device."""
+    rate = settings.evaluation.false_alarms_per_hour
+    device = false_alarms.at_threshold(positive, negative, hours, calibrated.detection)
+    return {"accuracy": false_alarms.operating_point(positive, negative, hours, rate).accuracy,
+            "curve": [false_alarms.operating_point(positive, negative, hours, each).accuracy
+                      for each in settings.evaluation.curve],
+            "recall": device.recall, "false_alarms_per_hour": device.false_alarms_per_hour}
+
+
+class Bench:
+    """The test set, the stream, and the users of a job.
+
+    Scores of the encoder as deployed are computed once for all users: their prototypes differ, the embeddings do not.
+    """
+
+    def __init__(self, windows: Windows, encoder: Encoder, settings: Personalisation, users: list[str], seed: int, *,
+                 words: WordClips | None) -> None:
+        self.windows, self.settings, self.users, self.seed = windows, settings, users, seed
+        table = windows.table
+        draws = [self_learning.draw(table, user, settings.calibration, seed) for user in users]
+        self.devices = [Device(encoder, windows, draw, settings, seed, words) for draw in draws]
+        self.negatives = Stretch.of(windows, np.flatnonzero(table.role == "negative"))
+        self.stream = Stretch.of(windows, np.flatnonzero(table.role == "stream"))
+        embedder = Embedder(encoder)
+        self.calibrated = [self_learning.calibrate(embedder, windows, draw, settings.calibration) for draw in draws]
+        prototypes = torch.stack([found.prototype for found in self.calibrated])
+        if settings.evaluation.screen_every == 1 or settings.experiment.screening_check:
+            self.deployed_scores = self.negatives.scores(
+                self.negatives.distances(embedder, windows.mfcc, prototypes), [found.filter for found in self.calibrated])
+        else:
+            self.deployed_scores = np.stack([self._negative_scores(embedder, found) for found in self.calibrated], 1)
+        self.stream_distances = self.stream.distances(embedder, windows.mfcc, prototypes)
+
+    def measure(self, index: int, encoder: Encoder, deployed: bool = False) -> dict[str, Any]:
+        """Operating points of an encoder for one user, calibrated anew with its weights."""
+        if deployed:
+            return self._points(index, encoder, self.calibrated[index], self.deployed_scores[:, index])
+        embedder = Embedder(encoder)
+        found = self_learning.calibrate(embedder, self.windows, self.devices[index].draw, self.settings.calibration)
+        return self._points(index, encoder, found, self._negative_scores(embedder, found))
+
+    def _points(self, index: int, encoder: Encoder, calibrated: Calibrated, negative: Floats) -> dict[str, Any]:
+        drawn, embedder = self.devices[index].draw, Embedder(encoder)
+        queries = Stretch.of(self.windows, drawn.queries)
+        positive = queries.scores(queries.distances(embedder, self.windows.mfcc, calibrated.prototype[None]),
+                                  [calibrated.filter])[:, 0]
+        kept = ~self.negatives.table.index.isin(drawn.negatives)
+        hours = float(self.negatives.table.seconds.to_numpy()[kept].sum()) / 3600
+        return {**operating_points(positive, negative[kept], hours, calibrated, self.settings), "hours": hours,
+                "queries": len(positive), "gap": calibrated.gap, "filter": calibrated.filter,
+                "parameters": encoders.parameters(encoder),
+                "multiply_accumulates": encoders.multiply_accumulates(encoder), "widths": list(encoder.widths)}
+
+    def _negative_scores(self, embedder: Embedder, calibrated: Calibrated) -> Floats:
+        """Scores of the test negatives; infinite for those that screening rules out (``evaluation.screen_every``)."""
+        mfcc, prototype, evaluation = self.windows.mfcc, calibrated.prototype[None], self.settings.evaluation
+        near = self.negatives
+        chosen = np.arange(len(near.first))
+        if evaluation.screen_every > 1:
+            coarse = near.coarse(embedder, mfcc, prototype, evaluation.screen_every)
+            chosen = np.sort(np.argsort(coarse, kind="stable")[:math.ceil(evaluation.screen_share * len(coarse))])
+            near = near.part(chosen)
+        scores = np.full(len(self.negatives.first), np.inf)
+        scores[chosen] = near.scores(near.distances(embedder, mfcc, prototype), [calibrated.filter])[:, 0]
+        return scores
+
+    def screening_agrees(self, index: int) -> bool | None:
+        """Whether screening leaves the operating points of the encoder as deployed as they are; None if not looked at."""
+        if self.settings.evaluation.screen_every == 1 or not self.settings.experiment.screening_check:
+            return None
+        device, found = self.devices[index], self.calibrated[index]
+        screened = self._negative_scores(Embedder(device.encoder), found)
+        return self._points(index, device.encoder, found, screened) == self.measure(index, device.encoder, deployed=True)
+
+    def why_not(self, index: int, labels: PseudoLabels) -> str:
+        """Why a user is left with the encoder as deployed: "calibration" without a gap, too few "labels", or ""."""
+        if self.calibrated[index].failed and self.settings.calibration.refuse_negative_gap:
+            return "calibration"
+        return "" if self_learning.trainable(labels, self.settings.finetuning) else "labels"
+
+    def personalise(self, index: int, schedules: list[Schedule], ratios: list[float]) -> Iterator[dict[str, Any]]:
+        """Rows of one user: the encoder as deployed, then every schedule and ratio."""
+        device, calibrated = self.devices[index], self.calibrated[index]
+        deployed = self.measure(index, device.encoder, deployed=True)
+        labels = self_learning.pseudo_label(self.stream.table, self.stream_distances[:, index], calibrated,
+                                            seed=device.random("pseudo-labels"))
+        oracle = self_learning.oracle_labels(self.stream.table, self.stream_distances[:, index], calibrated,
+                                             seed=device.random("pseudo-labels"))
+        common = {"user": device.draw.user, "seed": self.seed, "labels": labels.facts}
+        yield {**common, "schedule": "pretrained", "ratio": 0.0, "adapted": False, "why": "", "training": {}, **deployed,
+               "screening_agrees": self.screening_agrees(index) if index == 0 else None}
+        why = self.why_not(index, labels)
+        plain: list[tuple[Encoder, dict[str, Any]]] = []
+
+        def weights_only() -> tuple[Encoder, dict[str, Any]]:
+            if not plain:
+                plain.append(device.fine_tuned(device.encoder, labels, "fine-tuning"))
+            return plain[0]
+
+        for schedule in schedules:
+            if why and not (schedule.startswith("oracle") and why == "labels"):
+                # Nothing to adapt with: the user keeps the encoder as deployed, and is counted.
+                for ratio in [0.0] if schedule in ("none", "oracle") else ratios:
+                    yield {**common, "schedule": schedule, "ratio": ratio, "adapted": False, "why": why, "training": {},
+                           **deployed}
+                continue
+            for ratio, encoder, facts in adapted(device, schedule, ratios, labels, oracle, weights_only):
+                yield {**common, "schedule": schedule, "ratio": ratio, "adapted": True, "why": "", "training": facts,
+                       **self.measure(index, encoder)}
+
+
+def users_of(windows: Windows, limit: int | None, parts: int, part: int) -> list[str]:
+    """The users of one part: sorted, the first ``limit``, dealt out in turn."""
+    users = sorted(set(windows.table.speaker[windows.table.role == "user"]))
+    return users[:limit][part::parts]
+
+
+def personalise_file(features: Path, encoder: Path, words: Path, settings: Personalisation, *, offline: float, seed: int,
+                     part: int, threads: int, progress: bool = False) -> dict[str, Any]:
+    """The metrics file of one job: rows of every user of the part."""
+    windows = open_windows(features)
+    net, backbone, metadata = encoders.load_encoder(encoder)
+    chosen = settings.experiment
+    if backbone != chosen.backbone or metadata["settings"].get("offline", 0.0) != offline:
+        raise UserError(f"holds {backbone}, pruned by {metadata['settings'].get('offline', 0.0):g} before deployment; "
+                        f"the experiment wants {chosen.backbone} and {offline:g}", where=encoder,
+                        remedy="give the encoder that was made for it")
+    users = users_of(windows, chosen.users, chosen.parts, part)
+    needs_words = "hap_wrong_domain" in chosen.schedules
+    rows: list[dict[str, Any]] = []
+    facts = false_alarms.resolution(float(windows.facts["negative_seconds"]) / 3600, settings.evaluation.false_alarms_per_hour)
+    if users:
+        bench = Bench(windows, net, settings, users, seed,
+                      words=word_clips(packing.open_words(words), seed) if needs_words else None)
+        with tqdm(total=len(users), unit=" users", disable=not progress, desc="personalising") as bar:
+            for index in range(len(users)):
+                rows += ({"offline": offline, **row} for row in bench.personalise(index, chosen.schedules, chosen.ratios))
+                bar.update()
+    return {"schema": 1, "paper": "onda", "seed": seed, "offline": offline, "part": part,
+            "settings": settings.model_dump(mode="json"),
+            "provenance": provenance(corpus=corpus_facts(windows, metadata), threads=threads),
+            "operating_point": facts, "encoder": _encoder_facts(metadata["settings"], net), "rows": rows}
+
+
+def corpus_facts(windows: Windows, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts of the wake words, and what the pre-training of the encoder adds to what they meet."""
+    words = metadata["provenance"].get("corpus", {}).get("name", "")
+    return {**windows.facts["corpus"], "pretraining": words, "meets": ["mswc"] if words == "mswc" else []}
+
+
+def _encoder_facts(about: Mapping[str, Any], net: Encoder) -> dict[str, Any]:
+    return {"backbone": about["backbone"], "pretraining": about.get("pretraining"), "separation": about.get("accuracy"),
+            "parameters": encoders.parameters(net), "multiply_accumulates": encoders.multiply_accumulates(net)}
+
+
+def adapt_user(features: Path, encoder: Path, out: Path, settings: Personalisation, *, user: str | None, schedule: Schedule,
+               ratio: float, seed: int, threads: int, progress: bool = False) -> str:
+    """Adapt one user's encoder and write the model that his device would run; returns a line to read.
+
+    Raises:
+        UserError: There is no such user, or his calibration gave no gap or too few pseudo-labels to adapt with.
+    """
+    windows = open_windows(features)
+    net, backbone, metadata = encoders.load_encoder(encoder)
+    users = users_of(windows, None, 1, 0)
+    user = users[0] if user is None else user
+    if user not in users:
+        raise UserError(f"has no user '{user}'", where=features, remedy=did_you_mean(user, users))
+    bench = Bench(windows, net, settings, [user], seed, words=None)
+    device, before = bench.devices[0], bench.measure(0, net, deployed=True)
+    labels = self_learning.pseudo_label(bench.stream.table, bench.stream_distances[:, 0], bench.calibrated[0],
+                                        seed=device.random("pseudo-labels"))
+    if bench.why_not(0, labels):
+        found, facts = device.encoder, {"steps": 0}
+    else:
+        _, found, facts = next(adapted(device, schedule, [ratio], labels, labels, lambda: device.fine_tuned(
+            net, labels, "fine-tuning")))
+    after = bench.measure(0, found)
+    calibrated = self_learning.calibrate(Embedder(found), windows, device.draw, settings.calibration)
+    about = provenance(corpus=corpus_facts(windows, metadata), threads=threads)
+    encoders.save_encoder(out, found, backbone, provenance=about, about={
+        "wake_word": self_learning.as_settings(calibrated, int(windows.facts["settings"]["windows"]["stride"])),
+        "personalised": {"user": user, "schedule": schedule, "ratio": ratio, "seed": seed, **facts,
+                         "labels": labels.facts},
+        "offline": metadata["settings"].get("offline", 0.0), **settings.model_dump(mode="json", exclude={"experiment"})})
+    return (f"user {user}: {before['accuracy']:.1f} % to {after['accuracy']:.1f} % at "
+            f"{settings.evaluation.false_alarms_per_hour:g} false alarms an hour; {before['parameters']:,} to "
+            f"{after['parameters']:,} parameters; {facts['steps']} updates")
+
+
+# ------------------------------------------------------------------------------------------------ the Hessian
+def hessian_file(encoder: Path, words: Path, settings: OnDA, *, seed: int, threads: int,
+                 progress: bool = False) -> dict[str, Any]:
+    """The metrics file of the Hessian: convergence against the exact trace, and stability of the ranking by probes."""
+    net, backbone, _ = encoders.load_encoder(encoder)
+    packed = packing.open_words(words)
+    losses = self_learning.word_losses(
+        net, *word_clips(packed, seed), settings.calibration.recordings, settings.finetuning, settings.pruning,
+        seed=derive_seed(seed, "onda hessian"))
+    return {"schema": 1, "paper": "onda", "experiment": "hessian", "backbone": backbone, "seed": seed,
+            "settings": settings.model_dump(mode="json", include={"hessian", "finetuning", "pruning"}),
+            "provenance": provenance(corpus=packed.facts, threads=threads), "active_fraction": losses.active_fraction,
+            "stability": hessian.ranking_stability(net, losses, settings.hessian, settings.pruning, seed=seed,
+                                                   progress=progress),
+            "convergence": hessian.hutchinson_convergence(settings.hessian, seed=seed)}
+
