@@ -369,6 +369,8 @@ class Pretraining(Settings):
     without: list[str] = Field(["yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go"],
                                description="words of MSWC left out (GSC's ten commands)")
     episodes: PositiveInt = Field(16_000, description="updates (the authors: 40 epochs of 400)")
+    episodes_of: dict[Backbone, PositiveInt] = Field(
+        default_factory=dict, description="updates of single encoders, where they are not as many")
     classes: Annotated[int, Field(ge=2)] = Field(80, description="words in an update, at most")
     clips: Annotated[int, Field(ge=2)] = Field(20, description="clips of each word in an update")
     learning_rate: PositiveFloat = Field(1e-3, description="Adam's learning rate")

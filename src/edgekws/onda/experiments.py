@@ -38,6 +38,7 @@ def pretrain_encoder(encoder: Encoder, backbone: Backbone, words: Path, out: Pat
                      threads: int, episodes: int | None = None, offline: float = 0.0, progress: bool = False) -> float:
     """Train an encoder on packed words, write it, and return how well it tells held-out clips apart (percent)."""
     packed = packing.open_words(words)
+    episodes = episodes or settings.episodes_of.get(backbone)
     trained = pretraining.pretrain(encoder, packed, settings, seed=seed, episodes=episodes, progress=progress)
     separation = pretraining.separation(trained, packed, seed=seed)
     encoders.save_encoder(out, trained, backbone, provenance=provenance(corpus=packed.facts, threads=threads), about={
