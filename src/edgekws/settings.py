@@ -626,7 +626,7 @@ def _lines(section: BaseModel, depth: int) -> list[str]:
         value, about = getattr(section, name), f"  # {field.description}" if field.description else ""
         if isinstance(value, BaseModel):
             lines += [f"{pad}{name}:{about}", *_lines(value, depth + 1)]
-        elif isinstance(value, dict):
+        elif isinstance(value, dict) and value:
             lines.append(f"{pad}{name}:{about}")
             for key, item in value.items():
                 lines += [f"{pad}  {key}:", *_lines(item, depth + 2)]
