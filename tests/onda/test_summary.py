@@ -104,8 +104,9 @@ def test_stacking_compares_with_the_same_pruned_encoder() -> None:
 def test_the_file_does_not_depend_on_the_order_of_jobs_and_counts_who_was_left_out() -> None:
     rows = [row("a", "none", 0.0, 80, 1000), row("b", "none", 0.0, 60, 1000, why="calibration"),
             row("c", "none", 0.0, 70, 1000, why="labels")]
-    parts = [{"rows": [each], "settings": {}, "provenance": {}, "operating_point": {}, "encoder": {}} for each in rows]
+    parts = [{"rows": [each], "settings": {}, "provenance": {}, "operating_point": {}, "encoder": {},
+              "screening_agrees": each["user"] != "c" or None} for each in rows]
     made = [summary.experiment_file("ds_cnn", order, OndaEvaluation(), STATISTICS) for order in (parts, parts[::-1])]
     assert made[0] == made[1]
     assert made[0]["calibrations"] == {"all": 3, "failed": 1, "too_few_labels": 1}
-    assert made[0]["users"] == ["a", "b", "c"]
+    assert made[0]["users"] == ["a", "b", "c"] and made[0]["screening"] == {"looked_at": 2, "agree": 2}

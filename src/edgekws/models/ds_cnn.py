@@ -11,7 +11,7 @@ from torch.nn import functional
 class DsCnn(nn.Module):
     """A convolution over 47 x 10 MFCC, depthwise-separable blocks, a mean over the map, and length 1.
 
-    Every convolution has a bias and is batch-normalised; a ReLU follows each but the last.
+    Every convolution has a bias and is batch-normalised; a ReLU comes before each but the first.
 
     Args:
         widths: Channels of the first convolution and of each block's pointwise convolution; the last is the embedding.
@@ -29,15 +29,14 @@ class DsCnn(nn.Module):
         self.widths, self.halve = list(widths), halve
         self.stem = nn.Sequential(nn.ZeroPad2d((2, 1, 5, 4)),
                                   nn.Conv2d(1, widths[0], (10, 4), (2, 2 if halve == "stem" else 1)),
-                                  nn.BatchNorm2d(widths[0]), nn.ReLU())
+                                  nn.BatchNorm2d(widths[0]))
         self.blocks = nn.ModuleList()
         for index, (before, after) in enumerate(itertools.pairwise(widths)):
-            halved = index == 0 and halve == "block"
-            last = index == len(widths) - 2
+            # Where the map is halved, the zeros on its far side are beyond the last step.
+            stride = 2 if index == 0 and halve == "block" else 1
             self.blocks.append(nn.Sequential(
-                nn.ZeroPad2d((1, 0, 1, 0) if halved else 1),
-                nn.Conv2d(before, before, 3, 2 if halved else 1, groups=before), nn.BatchNorm2d(before), nn.ReLU(),
-                nn.Conv2d(before, after, 1), nn.BatchNorm2d(after), *([] if last else [nn.ReLU()])))
+                nn.ReLU(), nn.Conv2d(before, before, 3, stride, padding=1, groups=before), nn.BatchNorm2d(before),
+                nn.ReLU(), nn.Conv2d(before, after, 1), nn.BatchNorm2d(after)))
 
     def forward(self, mfcc: Tensor) -> Tensor:
         """Embeddings [clips, widths[-1]] of length 1 from MFCC [clips, 47, 10]; differentiable."""

@@ -290,8 +290,7 @@ class Bench:
         oracle = self_learning.oracle_labels(self.stream.table, self.stream_distances[:, index], calibrated,
                                              seed=device.random("pseudo-labels"))
         common = {"user": device.draw.user, "seed": self.seed, "labels": labels.facts}
-        yield {**common, "schedule": "pretrained", "ratio": 0.0, "adapted": False, "why": "", "training": {}, **deployed,
-               "screening_agrees": self.screening_agrees(index) if index == 0 else None}
+        yield {**common, "schedule": "pretrained", "ratio": 0.0, "adapted": False, "why": "", "training": {}, **deployed}
         why = self.why_not(index, labels)
         plain: list[tuple[Encoder, dict[str, Any]]] = []
 
@@ -331,10 +330,12 @@ def personalise_file(features: Path, encoder: Path, words: Path, settings: Perso
     users = users_of(windows, chosen.users, chosen.parts, part)
     needs_words = "hap_wrong_domain" in chosen.schedules
     rows: list[dict[str, Any]] = []
+    screening = None
     facts = false_alarms.resolution(float(windows.facts["negative_seconds"]) / 3600, settings.evaluation.false_alarms_per_hour)
     if users:
         bench = Bench(windows, net, settings, users, seed,
                       words=word_clips(packing.open_words(words), seed) if needs_words else None)
+        screening = bench.screening_agrees(0)
         with tqdm(total=len(users), unit=" users", disable=not progress, desc="personalising") as bar:
             for index in range(len(users)):
                 rows += ({"offline": offline, **row} for row in bench.personalise(index, chosen.schedules, chosen.ratios))
@@ -342,7 +343,7 @@ def personalise_file(features: Path, encoder: Path, words: Path, settings: Perso
     return {"schema": 1, "paper": "onda", "seed": seed, "offline": offline, "part": part,
             "settings": settings.model_dump(mode="json"),
             "provenance": provenance(corpus=corpus_facts(windows, metadata), threads=threads),
-            "operating_point": facts, "encoder": _encoder_facts(metadata["settings"], net), "rows": rows}
+            "operating_point": facts, "screening_agrees": screening, "encoder": _encoder_facts(metadata["settings"], net), "rows": rows}
 
 
 def corpus_facts(windows: Windows, metadata: Mapping[str, Any]) -> dict[str, Any]:

@@ -62,12 +62,11 @@ def _ds_cnn(encoder: DsCnn) -> Net:
     assert isinstance(stem, nn.Conv2d)
     (height, width), (down, across) = stem.kernel_size, stem.stride
     kernel, shift = _folded(stem, encoder.stem[2])
-    blocks: Any = encoder.blocks  # each: padding, depthwise, its normalisation, ReLU, pointwise, its normalisation
+    blocks: Any = encoder.blocks  # each: ReLU, depthwise, its normalisation, ReLU, pointwise, its normalisation
     depthwise = [(*_folded(block[1], block[2]), block[1].stride) for block in blocks]
     *pointwise, head = [_folded(block[4], block[5]) for block in blocks]
 
     def separate(maps: Tensor, layer: int) -> Tensor:
-        # A block that halves the map pads one side alone; zeros on the other side are beyond its last step.
         weight, bias, stride = depthwise[layer]
         maps = functional.conv2d(maps.permute(0, 3, 1, 2), weight, bias, stride, padding=1, groups=len(weight))
         return maps.permute(0, 2, 3, 1).relu_()
