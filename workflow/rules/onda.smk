@@ -58,6 +58,13 @@ def jobs_of(wildcards):
     )
 
 
+def pretraining_of(wildcards):
+    """Settings of one encoder's pre-training; another's number of updates is not among them."""
+    settings = ONDA.pretraining
+    episodes = settings.episodes_of.get(wildcards.backbone, settings.episodes)
+    return settings.model_copy(update={"episodes": episodes, "episodes_of": {}})
+
+
 rule onda:
     input:
         ONDA_RESULTS,
@@ -175,7 +182,7 @@ rule onda_words:
         mem_mb=more_memory(4000),
         runtime=240,
     params:
-        settings=as_json(ONDA.pretraining),
+        settings=ONDA.pretraining.model_dump_json(include={"words", "vocabulary", "without"}),
     message:
         "Packing the words for pre-training"
     shell:
@@ -198,7 +205,7 @@ rule onda_pretrain:
     params:
         threads=THREADS,
         seed=SETTINGS.seed,
-        settings=as_json(ONDA.pretraining),
+        settings=lambda wildcards: as_json(pretraining_of(wildcards)),
     message:
         "Pre-training {wildcards.backbone} with triplets of words"
     shell:
@@ -224,7 +231,7 @@ rule onda_prune_offline:
         threads=THREADS,
         seed=SETTINGS.seed,
         share=lambda wildcards: float(wildcards.share) / 100,
-        settings=as_json(pretraining=ONDA.pretraining, pruning=ONDA.pruning),
+        settings=lambda wildcards: as_json(pretraining=pretraining_of(wildcards), pruning=ONDA.pruning),
     message:
         "Pruning {wildcards.share} % of {wildcards.backbone} before deployment"
     shell:
