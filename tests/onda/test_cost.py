@@ -35,9 +35,9 @@ def constant(value: float, rounds: int = 4) -> np.ndarray:
 
 COSTS = {
     "inference": {"0": constant(0.010, 9), "50": constant(0.005, 9)},
-    "adaptation": {"probe": constant(3.0), "update 0": constant(2.0), "update 50": constant(1.0),
+    "adaptation": {"probes": constant(3.0), "update 0": constant(2.0), "update 50": constant(1.0),
                    "pruning 50": constant(0.5), "recalibration 50": constant(0.1)}}
-PLAN = cost.Plan(updates=100, probes=10, recalibrations=5)
+PLAN = cost.Plan(updates=100, scorings=10, probes=2, recalibrations=5)
 
 
 def test_median_of_rounds_with_its_interval() -> None:

@@ -105,8 +105,10 @@ def test_the_file_does_not_depend_on_the_order_of_jobs_and_counts_who_was_left_o
     rows = [row("a", "none", 0.0, 80, 1000), row("b", "none", 0.0, 60, 1000, why="calibration"),
             row("c", "none", 0.0, 70, 1000, why="labels")]
     parts = [{"rows": [each], "settings": {}, "provenance": {}, "operating_point": {}, "encoder": {},
-              "screening_agrees": each["user"] != "c" or None} for each in rows]
+              "screening": None if each["user"] == "c" else {"accuracy": True, "curve": True, "false_alarms_per_hour": False}}
+             for each in rows]
     made = [summary.experiment_file("ds_cnn", order, OndaEvaluation(), STATISTICS) for order in (parts, parts[::-1])]
     assert made[0] == made[1]
     assert made[0]["calibrations"] == {"all": 3, "failed": 1, "too_few_labels": 1}
-    assert made[0]["users"] == ["a", "b", "c"] and made[0]["screening"] == {"looked_at": 2, "agree": 2}
+    assert made[0]["users"] == ["a", "b", "c"] and made[0]["screening"] == {
+        "looked_at": 2, "accuracy": 2, "curve": 2, "false_alarms_per_hour": 0}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import ctypes
 import gc
+import math
 import platform
 import tempfile
 import time
@@ -187,12 +188,14 @@ class Plan(NamedTuple):
 
     Attributes:
         updates: Of the weights, in one fine-tuning.
-        probes: Hutchinson's.
+        scorings: Mini-batches that the Hessian is averaged over.
+        probes: Hutchinson's of each of them: its forward and backward pass serves them all.
         recalibrations: Batches that running statistics are taken anew over, with six negatives to a positive (or whatever
             a batch of fine-tuning has).
     """
 
     updates: int
+    scorings: int
     probes: int
     recalibrations: float
 
@@ -203,7 +206,9 @@ class Plan(NamedTuple):
         if positives < tuning.positives:
             raise UserError(f"is {positives}, but an update takes {tuning.positives}: nothing would be trained",
                             where="onda.cost.pseudo_positives", remedy="set it higher, or onda.finetuning.positives lower")
-        return cls(tuning.epochs * (positives // tuning.positives), settings.pruning.probes, positives / tuning.positives)
+        scorings = min(settings.pruning.batches, settings.pruning.probes)
+        return cls(tuning.epochs * (positives // tuning.positives), scorings, math.ceil(settings.pruning.probes / scorings),
+                   positives / tuning.positives)
 
 
 def make_nets(encoder: Encoder, settings: OnDA) -> dict[str, Encoder]:
@@ -235,12 +240,12 @@ def embeddings(nets: Mapping[str, Encoder], window: Tensor) -> dict[str, Operati
 
 
 def adaptations(nets: Mapping[str, Encoder], batch: Tensor, settings: OnDA, *, seed: int) -> dict[str, Operation]:
-    """The parts of an adaptation: ``probe``, and by net ``update <ratio>``, ``pruning <ratio>``, ``recalibration <ratio>``.
+    """The parts of an adaptation: ``probes`` (those of one mini-batch), and by net ``update <ratio>``, ``pruning <ratio>``, ``recalibration <ratio>``.
 
-    The probe is of the unpruned net, in whose mini-batch as many windows are as in an update.
+    The probes are of the unpruned net; there are as many windows in a mini-batch as in an update.
     """
     recordings, positives = settings.calibration.recordings, settings.finetuning.positives
-    unpruned, one = nets[FULL], settings.pruning.model_copy(update={"probes": 1})
+    unpruned, shared = nets[FULL], settings.pruning.model_copy(update={"probes": Plan.of(settings).probes})
     host = copy.deepcopy(unpruned).cpu()  # where channels are cut
     generator = torch.Generator().manual_seed(derive_seed(seed, "cost probes"))
 
@@ -251,7 +256,7 @@ def adaptations(nets: Mapping[str, Encoder], batch: Tensor, settings: OnDA, *, s
     def cut(ratio: float) -> Encoder:
         return pruning.prune(host, pruning.l1_scores(host, settings.pruning), ratio, settings.pruning)
 
-    operations: dict[str, Operation] = {"probe": lambda: hessian.hap_traces(unpruned, [loss], one, generator)}
+    operations: dict[str, Operation] = {"probes": lambda: hessian.hap_traces(unpruned, [loss], shared, generator)}
     for name, net in nets.items():
         operations[f"update {name}"] = updating(net, loss, settings.finetuning.learning_rate)
     for ratio in settings.cost.ratios:
@@ -292,10 +297,10 @@ def account(costs: Costs, plan: Plan, ratios: list[float]) -> dict[str, Any]:
     parts, names = costs["adaptation"], [percent(ratio) for ratio in ratios]
     nets = {kind: found for kind, found in costs.items() if kind != "adaptation"}
     nets["update"] = {name: parts[f"update {name}"] for name in [FULL, *names]}
-    weights_only, probing = plan.updates * parts[f"update {FULL}"], plan.probes * parts["probe"]
+    weights_only, probing = plan.updates * parts[f"update {FULL}"], plan.scorings * parts["probes"]
     told: dict[str, Any] = {
         "unpruned": {kind: median_interval(found[FULL]) for kind, found in nets.items()}
-        | {"probe": median_interval(parts["probe"])},
+        | {"probe": median_interval(parts["probes"] / plan.probes)},
         "pruned": {},
         "adaptation": {"updates": plan.updates, "none": {"total": median_interval(weights_only)}, "onda_1": {}, "onda_2": {}},
         "break_even": {"onda_1": {}, "onda_2": {}, "onda_1_updates": {}}}
@@ -440,14 +445,14 @@ def cost_file(encoder_path: str | Path, settings: OnDA, *, seed: int, threads: i
     nets = make_nets(encoder, settings)
     host = machine()
     told, operations = measure(nets, settings, torch.device("cpu"), seed=seed, progress=progress)
-    taken = {name: memory(operation) for name, operation in operations.items() if name.startswith(("probe", "update"))}
+    taken = {name: memory(operation) for name, operation in operations.items() if name.startswith(("probes", "update"))}
     for name, net in nets.items():
         of = told["unpruned"] if name == FULL else told["pruned"][name]
         of |= {"widths": net.widths, "parameters": encoders.parameters(net), "bytes": _bytes(net, backbone),
                "multiply_accumulates": encoders.multiply_accumulates(net)}
     full = taken[f"update {FULL}"]
     told["adaptation"]["none"]["peak_bytes"] = full
-    for schedule, before in (("onda_1", taken["probe"]), ("onda_2", full)):
+    for schedule, before in (("onda_1", taken["probes"]), ("onda_2", full)):
         for name, found in told["adaptation"][schedule].items():
             found["peak_bytes"] = {kind: _larger(before[kind], taken[f"update {name}"][kind]) for kind in before}
     return {

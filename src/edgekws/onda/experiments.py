@@ -267,13 +267,14 @@ class Bench:
         scores[chosen] = near.scores(near.distances(embedder, mfcc, prototype), [calibrated.filter])[:, 0]
         return scores
 
-    def screening_agrees(self, index: int) -> bool | None:
-        """Whether screening leaves the operating points of the encoder as deployed as they are; None if not looked at."""
+    def screening(self, index: int) -> dict[str, bool] | None:
+        """Which figures of the encoder as deployed screening leaves as they are; None if that was not looked at."""
         if self.settings.evaluation.screen_every == 1 or not self.settings.experiment.screening_check:
             return None
         device, found = self.devices[index], self.calibrated[index]
-        screened = self._negative_scores(Embedder(device.encoder), found)
-        return self._points(index, device.encoder, found, screened) == self.measure(index, device.encoder, deployed=True)
+        screened = self._points(index, device.encoder, found, self._negative_scores(Embedder(device.encoder), found))
+        whole = self.measure(index, device.encoder, deployed=True)
+        return {name: screened[name] == whole[name] for name in ("accuracy", "curve", "false_alarms_per_hour")}
 
     def why_not(self, index: int, labels: PseudoLabels) -> str:
         """Why a user is left with the encoder as deployed: "calibration" without a gap, too few "labels", or ""."""
@@ -335,7 +336,7 @@ def personalise_file(features: Path, encoder: Path, words: Path, settings: Perso
     if users:
         bench = Bench(windows, net, settings, users, seed,
                       words=word_clips(packing.open_words(words), seed) if needs_words else None)
-        screening = bench.screening_agrees(0)
+        screening = bench.screening(0)
         with tqdm(total=len(users), unit=" users", disable=not progress, desc="personalising") as bar:
             for index in range(len(users)):
                 rows += ({"offline": offline, **row} for row in bench.personalise(index, chosen.schedules, chosen.ratios))
@@ -343,7 +344,7 @@ def personalise_file(features: Path, encoder: Path, words: Path, settings: Perso
     return {"schema": 1, "paper": "onda", "seed": seed, "offline": offline, "part": part,
             "settings": settings.model_dump(mode="json"),
             "provenance": provenance(corpus=corpus_facts(windows, metadata), threads=threads),
-            "operating_point": facts, "screening_agrees": screening, "encoder": _encoder_facts(metadata["settings"], net), "rows": rows}
+            "operating_point": facts, "screening": screening, "encoder": _encoder_facts(metadata["settings"], net), "rows": rows}
 
 
 def corpus_facts(windows: Windows, metadata: Mapping[str, Any]) -> dict[str, Any]:

@@ -179,7 +179,7 @@ def experiment_file(name: str, parts: Sequence[Mapping[str, Any]], evaluation: O
     # As many a summary as there are jobs: sorted, so that their order does not matter.
     rows = rows.sort_values(["offline", "seed", "user"], kind="stable", ignore_index=True)
     adapted = rows[rows.schedule == "none"]
-    screened = [part["screening_agrees"] for part in parts if part["screening_agrees"] is not None]
+    screened = [found for part in parts if (found := part.get("screening"))]
     iso = {label: {who: found for who, schedules in (("all", _PAPERS), ("onda_1", ("onda_1",)), ("onda_2", ("onda_2",)))
                    if (found := compression(rows, slack, settings, schedules))}
            for label, slack in (("strict", 0.0), ("slack", evaluation.slack))}
@@ -191,7 +191,8 @@ def experiment_file(name: str, parts: Sequence[Mapping[str, Any]], evaluation: O
         "calibrations": {"all": len(adapted), "failed": int((adapted.why == "calibration").sum()),
                          "too_few_labels": int((adapted.why == "labels").sum())},
         # Users whose figures screening leaves as they are, of those that were looked at (one a job).
-        "screening": {"looked_at": len(screened), "agree": sum(screened)},
+        "screening": {"looked_at": len(screened), **{name: sum(found[name] for found in screened)
+                                                      for name in ("accuracy", "curve", "false_alarms_per_hour")}},
         "summary": summarise(rows, settings), "effects": effects(rows, settings), "stacking": stacking(rows, settings),
         "iso": iso, "rows": rows.to_dict("records"),
     }
