@@ -64,6 +64,35 @@ TERMS = {
     "static": Method("static", "#777777", ""),
 }
 
+# What OnDA does on a device: colours by what channels are chosen by, markers up where that is before fine-tuning.
+SCHEDULES = {
+    "pretrained": Method("as deployed", "#777777", "o"),
+    "none": Method("weights only", "#1d2129", "s"),
+    "oracle": Method("weights only, true labels", "#009e73", "D"),
+    "onda_1": Method("OnDA-1", "#0072b2", "^"),
+    "l1_before": Method("L1, before", "#e69f00", "^"),
+    "random_before": Method("random, before", "#b0639a", "^"),
+    "hap_wrong_domain": Method("HAP on words, before", "#56b4e9", "^"),
+    "oracle_onda_1": Method("OnDA-1, true labels", "#009e73", "^"),
+    "onda_2": Method("OnDA-2", "#d55e00", "v"),
+    "hap_after": Method("HAP, after", "#56b4e9", "v"),
+    "random_after": Method("random, after", "#b0639a", "v"),
+}
+CONTROLS = ("oracle", "l1_before", "random_before", "hap_wrong_domain", "oracle_onda_1", "hap_after", "random_after")
+"""Schedules that the paper does not have."""
+
+# Parts of an adaptation on a device, in the order in which they are stacked.
+ADAPTATION = {
+    "probes": Method("HAP: Hessian's trace", "#0072b2", ""),
+    "first updates": Method("first fine-tuning", "#e69f00", ""),
+    "pruning": Method("pruning", "#1d2129", ""),
+    "recalibration": Method("statistics anew", "#b0639a", ""),
+    "updates": Method("fine-tuning", "#f0d9a0", ""),
+}
+
+ENCODERS = {"ds_cnn_s": "DS-CNN-S", "ds_cnn_m": "DS-CNN-M", "ds_cnn_l": "DS-CNN-L", "resnet15": "ResNet15",
+            "resnet15_narrow": "ResNet15, narrow"}
+
 
 def method(name: str) -> Method:
     """A method's label and looks; one that is not known is drawn in grey under its own name."""
@@ -73,6 +102,19 @@ def method(name: str) -> Method:
 def variant(name: str) -> Method:
     """Label and looks of a row of NeuEdge's ablation; one that is not known is drawn in grey under its own name."""
     return VARIANTS.get(name, Method(name.replace("_", " "), "#777777", "x"))
+
+
+def schedule(name: str) -> Method:
+    """Label and looks of what OnDA does on a device; one that is not known is drawn in grey under its own name."""
+    return SCHEDULES.get(name, Method(name.replace("_", " "), "#777777", "x"))
+
+
+def encoder(name: str) -> str:
+    """
+    >>> encoder("ds_cnn_l"), encoder("other_net")
+    ('DS-CNN-L', 'other net')
+    """
+    return ENCODERS.get(name, name.replace("_", " "))
 
 
 def population(index: int, populations: int) -> tuple[str, str]:

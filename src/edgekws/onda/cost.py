@@ -240,8 +240,9 @@ def embeddings(nets: Mapping[str, Encoder], window: Tensor) -> dict[str, Operati
 
 
 def adaptations(nets: Mapping[str, Encoder], batch: Tensor, settings: OnDA, *, seed: int) -> dict[str, Operation]:
-    """The parts of an adaptation: ``probes`` (those of one mini-batch), and by net ``update <ratio>``, ``pruning <ratio>``, ``recalibration <ratio>``.
+    """The parts of an adaptation: ``probes`` (those of one mini-batch), and by net ``update``, ``pruning``, ``recalibration``.
 
+    The names of the latter end in the net's ratio, as percent.
     The probes are of the unpruned net; there are as many windows in a mini-batch as in an update.
     """
     recordings, positives = settings.calibration.recordings, settings.finetuning.positives
