@@ -359,12 +359,12 @@ rule onda_cost:
     benchmark:
         f"{BENCHMARKS}/onda/cost.tsv"
     # What is timed must not share the machine.
-    threads: workflow.cores
+    threads: workflow.cores or ONDA.cost.threads
     resources:
         mem_mb=more_memory(3000),
         runtime=240,
     params:
-        threads=f"--threads {SETTINGS.onda.cost.threads}",
+        threads=f"--threads {ONDA.cost.threads}",
         seed=SETTINGS.seed,
         settings=as_json(cost=ONDA.cost, calibration=ONDA.calibration, finetuning=ONDA.finetuning, pruning=ONDA.pruning),
     message:

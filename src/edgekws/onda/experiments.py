@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +14,19 @@ from tqdm import tqdm
 
 from edgekws.errors import UserError, did_you_mean
 from edgekws.evaluation import false_alarms
-from edgekws.features.mfcc import mfcc
 from edgekws.models import encoder as encoders
 from edgekws.models.encoder import Encoder
-from edgekws.onda import hessian, pretraining, pruning, self_learning
+from edgekws.onda import hessian, pretraining, self_learning
 from edgekws.onda import words as packing
 from edgekws.onda.inference import Embedder
-from edgekws.onda.self_learning import Calibrated, Draw, PseudoLabels
+from edgekws.onda.schedules import Device, WordClips, adapted
+from edgekws.onda.scoring import Stretch
+from edgekws.onda.self_learning import Calibrated, PseudoLabels
 from edgekws.onda.windows import Windows, open_windows
 from edgekws.provenance import derive_seed, provenance
 from edgekws.settings import Backbone, OnDA, Personalisation, Pretraining, Schedule
 
 Floats = npt.NDArray[np.float64]
-WordClips = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
-"""MFCC [clips, 47, 10] of words, and the number of each one's word."""
-
-_CLIPS_OF_WORD = 64  # enough to draw triplets from
 
 
 # ------------------------------------------------------------------------------------------------ before deployment
@@ -46,159 +42,7 @@ def pretrain_encoder(encoder: Encoder, backbone: Backbone, words: Path, out: Pat
     return float(separation["accuracy"])
 
 
-def word_clips(words: packing.Words, seed: int) -> WordClips:
-    """Some training clips of every word."""
-    rng = np.random.default_rng(derive_seed(seed, "onda word clips"))
-    rows = [rng.permutation(own)[:_CLIPS_OF_WORD] for own in words.rows_by_word("train", least=2)]
-    found = mfcc(torch.from_numpy(words.waves(np.concatenate(rows)))).numpy()
-    return found, np.repeat(np.arange(len(rows)), [len(own) for own in rows])
-
-
-# ------------------------------------------------------------------------------------------------ on the device
-@dataclass
-class Device:
-    """One user's device: what it holds before any adaptation.
-
-    Attributes:
-        encoder: As deployed.
-        windows: The stream and the test utterances.
-        draw: The user's recordings, the other utterances beside them, and the test utterances.
-        settings: Calibration, fine-tuning and pruning.
-        seed: Of the repetition.
-        words: Clips of the pre-training words, for Hessians of the wrong domain.
-    """
-
-    encoder: Encoder
-    windows: Windows
-    draw: Draw
-    settings: Personalisation
-    seed: int
-    words: WordClips | None = None
-
-    def random(self, use: str) -> int:
-        """A seed for one use of randomness, this user's own."""
-        return derive_seed(self.seed, f"onda {self.draw.user} {use}")
-
-    def fine_tuned(self, encoder: Encoder, labels: PseudoLabels, use: str) -> tuple[Encoder, dict[str, Any]]:
-        """The encoder after fine-tuning on pseudo-labels, and how that went."""
-        return self_learning.fine_tune(encoder, self.windows, self.draw, labels, self.settings.finetuning,
-                                       seed=self.random(use))
-
-    def pruned(self, encoder: Encoder, scores: list[torch.Tensor], ratio: float, labels: PseudoLabels) -> Encoder:
-        """A smaller encoder, its running statistics taken anew over the labelled windows (gap 9)."""
-        smaller = pruning.prune(encoder, scores, ratio, self.settings.pruning)
-        if smaller.widths == encoder.widths:
-            return smaller
-        rows = np.concatenate([labels.positives, labels.negatives])
-        return pruning.recalibrate(smaller, torch.from_numpy(self.windows.mfcc[np.sort(rows)[:: max(1, len(rows) // 512)]]))
-
-    def hap(self, encoder: Encoder, labels: PseudoLabels) -> list[torch.Tensor]:
-        """HAP scores from the triplets of the user's recordings and the pseudo-labelled stream."""
-        return self._hap(encoder, self_learning.hessian_losses(
-            encoder, self.windows.mfcc, self_learning.crops_of(self.windows, self.draw), labels, self.settings.finetuning,
-            self.settings.pruning, seed=self.random("hessian")))
-
-    def hap_of_words(self, encoder: Encoder) -> list[torch.Tensor]:
-        """HAP scores from triplets of pre-training words: data of the wrong domain."""
-        assert self.words is not None
-        return self._hap(encoder, self_learning.word_losses(
-            encoder, *self.words, self.settings.calibration.recordings, self.settings.finetuning, self.settings.pruning,
-            seed=self.random("hessian")))
-
-    def _hap(self, encoder: Encoder, losses: self_learning.HessianLosses) -> list[torch.Tensor]:
-        traces = hessian.hap_traces(encoder, losses, self.settings.pruning,
-                                    torch.Generator().manual_seed(self.random("probes")))
-        return pruning.hap_scores(encoder, traces, self.settings.pruning)
-
-    def at_random(self, encoder: Encoder) -> list[torch.Tensor]:
-        """Scores without meaning: the control that any criterion must beat."""
-        return pruning.random_scores(encoder, torch.Generator().manual_seed(self.random("channels")))
-
-
-def adapted(device: Device, schedule: Schedule, ratios: list[float], labels: PseudoLabels, oracle: PseudoLabels,
-            plain: Callable[[], tuple[Encoder, dict[str, Any]]]) -> Iterator[tuple[float, Encoder, dict[str, Any]]]:
-    """Ratio, adapted encoder and facts of its training, for each ratio of a schedule (0 where it prunes nothing).
-
-    Args:
-        labels: Pseudo-labels of the stream.
-        oracle: True labels of the stream.
-        plain: Weights-only adaptation, made once and shared by the schedules that prune after it.
-    """
-    start = device.encoder
-    if schedule == "none":
-        yield 0.0, *plain()
-        return
-    if schedule == "oracle":
-        yield 0.0, *device.fine_tuned(start, oracle, "fine-tuning")
-        return
-    settings = device.settings.pruning
-    if schedule in ("onda_2", "hap_after", "random_after"):
-        tuned, before = plain()
-        scores = {"onda_2": lambda: pruning.l1_scores(tuned, settings), "hap_after": lambda: device.hap(tuned, labels),
-                  "random_after": lambda: device.at_random(tuned)}[schedule]()
-        for ratio in ratios:
-            net, facts = device.fine_tuned(device.pruned(tuned, scores, ratio, labels), labels, "second fine-tuning")
-            yield ratio, net, {**facts, "steps": before["steps"] + facts["steps"]}
-        return
-    used = oracle if schedule == "oracle_onda_1" else labels
-    scores = {"onda_1": lambda: device.hap(start, used), "oracle_onda_1": lambda: device.hap(start, used),
-              "hap_wrong_domain": lambda: device.hap_of_words(start),
-              "l1_before": lambda: pruning.l1_scores(start, settings),
-              "random_before": lambda: device.at_random(start)}[schedule]()
-    for ratio in ratios:
-        yield ratio, *device.fine_tuned(device.pruned(start, scores, ratio, used), used, "fine-tuning")
-
-
 # ------------------------------------------------------------------------------------------------ measuring
-@dataclass(frozen=True)
-class Stretch:
-    """Utterances whose windows are scored together: their rows of the table, and the windows they span."""
-
-    table: Any
-    first: npt.NDArray[np.int64]
-    windows: npt.NDArray[np.int64]
-
-    @classmethod
-    def of(cls, windows: Windows, rows: npt.NDArray[np.int64]) -> Stretch:
-        """The utterances at these rows of the table of windows."""
-        table = windows.table.iloc[rows]
-        return cls(table, table["first"].to_numpy(np.int64), table["windows"].to_numpy(np.int64))
-
-    def part(self, chosen: npt.NDArray[np.intp]) -> Stretch:
-        """Some of the utterances, by position."""
-        return Stretch(self.table.iloc[chosen], self.first[chosen], self.windows[chosen])
-
-    def coarse(self, embedder: Embedder, mfcc: npt.NDArray[np.float32], prototype: torch.Tensor, every: int) -> Floats:
-        """[utterances] smallest distance over every so-many-th window of each."""
-        rows = [np.arange(first, first + count, every) for first, count in zip(self.first, self.windows, strict=True)]
-        found = torch.cat([self_learning.distances(embedder.embed(mfcc[np.concatenate(rows[at:at + 64])]), prototype)
-                           for at in range(0, len(rows), 64)])[:, 0].numpy()
-        starts = np.concatenate([[0], np.cumsum([len(row) for row in rows])[:-1]])
-        return np.minimum.reduceat(found.astype(np.float64), starts)
-
-    def distances(self, embedder: Embedder, mfcc: npt.NDArray[np.float32], prototypes: torch.Tensor) -> torch.Tensor:
-        """[windows of all utterances in turn, prototypes] squared distances."""
-        return torch.cat([self_learning.distances(embedder.embed(mfcc[first:first + count]), prototypes)
-                          for first, count in self._blocks()])
-
-    def _blocks(self) -> Iterator[tuple[int, int]]:
-        """Runs of neighbouring windows, a few thousand at most: little memory, few calls."""
-        start = end = -1
-        for first, count in zip(self.first.tolist(), self.windows.tolist(), strict=True):
-            if first != end or end - start > 2048:
-                if end > start:
-                    yield start, end - start
-                start = first
-            end = first + count
-        if end > start:
-            yield start, end - start
-
-    def scores(self, distances: torch.Tensor, lengths: list[int]) -> Floats:
-        """[utterances, prototypes] smallest filtered distance of each utterance."""
-        starts = np.concatenate([[0], np.cumsum(self.windows)[:-1]])
-        return self_learning.utterance_scores(distances, starts, self.windows, lengths).numpy().astype(np.float64)
-
-
 def operating_points(positive: Floats, negative: Floats, hours: float, calibrated: Calibrated,
                      settings: Personalisation) -> dict[str, Any]:
     """Accuracy at the paper's operating point, on the curve, and what the calibrated threshold gives on a device."""
@@ -312,6 +156,11 @@ class Bench:
                        **self.measure(index, encoder)}
 
 
+def _word_clips(words: packing.Words, seed: int) -> WordClips:
+    found, labels = pretraining.word_features(words, seed=seed)
+    return found.numpy(), labels
+
+
 def users_of(windows: Windows, limit: int | None, parts: int, part: int) -> list[str]:
     """The users of one part: sorted, the first ``limit``, dealt out in turn."""
     users = sorted(set(windows.table.speaker[windows.table.role == "user"]))
@@ -335,7 +184,7 @@ def personalise_file(features: Path, encoder: Path, words: Path, settings: Perso
     facts = false_alarms.resolution(float(windows.facts["negative_seconds"]) / 3600, settings.evaluation.false_alarms_per_hour)
     if users:
         bench = Bench(windows, net, settings, users, seed,
-                      words=word_clips(packing.open_words(words), seed) if needs_words else None)
+                      words=_word_clips(packing.open_words(words), seed) if needs_words else None)
         screening = bench.screening(0)
         with tqdm(total=len(users), unit=" users", disable=not progress, desc="personalising") as bar:
             for index in range(len(users)):
@@ -400,7 +249,7 @@ def hessian_file(encoder: Path, words: Path, settings: OnDA, *, seed: int, threa
     net, backbone, _ = encoders.load_encoder(encoder)
     packed = packing.open_words(words)
     losses = self_learning.word_losses(
-        net, *word_clips(packed, seed), settings.calibration.recordings, settings.finetuning, settings.pruning,
+        net, *_word_clips(packed, seed), settings.calibration.recordings, settings.finetuning, settings.pruning,
         seed=derive_seed(seed, "onda hessian"))
     return {"schema": 1, "paper": "onda", "experiment": "hessian", "backbone": backbone, "seed": seed,
             "settings": settings.model_dump(mode="json", include={"hessian", "finetuning", "pruning"}),
