@@ -8,7 +8,8 @@ import pytest
 
 from edgekws.evaluation import claims, statistics
 from edgekws.neuedge import experiments, summary
-from edgekws.settings import Statistics
+from edgekws.onda import summary as onda_summary
+from edgekws.settings import OndaEvaluation, Statistics
 
 REPOSITORY = Path(__file__).parents[2]
 METHODS = {"traces_propagation": 11.0, "bptt": 12.0, "readout_only": 4.0, "from_scratch": -55.0}
@@ -204,14 +205,133 @@ def write_neuedge(folder: Path, *, seeds: int = 3, ran: bool = True, synthetic: 
         (folder / f"{name}.json").write_text(json.dumps(content))
 
 
+# ------------------------------------------------------------------------------------------------ OnDA
+PAPERS = ("none", "onda_1", "onda_2")
+CONTROLS = ("none", "oracle", "onda_1", "l1_before", "random_before", "hap_wrong_domain", "oracle_onda_1", "onda_2", "hap_after",
+            "random_after")
+CURVE = [0.0, 0.25, 0.5, 1.0, 2.0, 8.0, 32.0]
+
+
+def made_up_experiment(name: str, backbone: str, corpus: dict, *, users: int, seeds: int, schedules: tuple[str, ...] = PAPERS,
+                       ratios: tuple[float, ...] = (0.25, 0.5, 0.75), offline: tuple[float, ...] = (0.0,),
+                       whole: int = 400_000) -> dict:
+    """What ``edgekws onda summarise`` would write; the first user keeps the encoder as deployed at the first seed."""
+    rng = np.random.default_rng(len(name) + users)
+    level = rng.normal(60, 12, users)
+    rows = []
+
+    def row(user: int, seed: int, share: float, schedule: str, ratio: float, accuracy: float) -> dict:
+        kept = (1 - share) * (1 - ratio)
+        accuracy = float(np.clip(accuracy, 0, 100))
+        adapted = schedule != "pretrained" and (user, seed) != (0, 0)
+        return {"user": f"user{user}", "seed": seed, "offline": share, "schedule": schedule, "ratio": ratio, "accuracy": accuracy,
+                "curve": [float(np.clip(accuracy + 3 * (place - 2), 0, 100)) for place in range(len(CURVE))],
+                "recall": float(np.clip(accuracy - 12, 0, 100)), "false_alarms_per_hour": float(rng.gamma(2, 1)),
+                "parameters": int(whole * kept**1.9), "multiply_accumulates": int(60 * whole * kept**1.8),
+                "adapted": adapted, "why": "" if adapted or schedule == "pretrained" else "labels"}
+
+    parts = []
+    for seed in range(seeds):
+        for share in offline:
+            for user in range(users):
+                before = level[user] - 10 * share + rng.normal(0, 1)
+                rows.append(row(user, seed, share, "pretrained", 0.0, before))
+                for schedule in schedules:
+                    for ratio in (0.0,) if schedule in ("none", "oracle") else ratios:
+                        lost = 25 * ratio**3 + 12 * ratio * ("random" in schedule) + 2 * ratio * (schedule == "onda_2")
+                        rows.append(row(user, seed, share, schedule, ratio, before + 16 - lost + rng.normal(0, 1.5)))
+    parts.append({
+        "rows": rows, "screening_agrees": True, "settings": {"experiment": {"backbone": backbone}, "pruning": {"probes": 50}},
+        "provenance": {"code": "0", "corpus": corpus},
+        "operating_point": {"hours": 4.25, "false_alarms_per_hour": 0.5, "allowed": 2, "smallest_rate": 1 / 4.25, "told": True},
+        "encoder": {"backbone": backbone, "pretraining": {}, "separation": 93.0, "parameters": whole,
+                    "multiply_accumulates": 60 * whole}})
+    return onda_summary.experiment_file(name, parts, OndaEvaluation(curve=CURVE), Statistics(resamples=200))
+
+
+def made_up_cost(*, gpu: bool, energy: bool) -> dict:
+    """What ``edgekws onda cost`` would write."""
+    def interval(value: float) -> dict:
+        return {"value": value, "ci_low": 0.96 * value, "ci_high": 1.05 * value, "n": 10}
+
+    def told(kinds: tuple[str, ...]) -> dict:
+        gains = {"25": 1.2, "50": 1.6, "75": 2.6}
+        parts = {name: {"pruning": 0.02, "recalibration": 0.5, "updates": 20 / gain} for name, gain in gains.items()}
+        whole = {"onda_1": {"probes": 6.0}, "onda_2": {"first updates": 20.0}}
+        adaptation = {schedule: {name: {"total": interval(sum((first | own).values())), "parts": first | own,
+                                        "gain": interval(20 / sum((first | own).values())),
+                                        "peak_bytes": {"tensors": 40e6, "resident": 60e6}} for name, own in parts.items()}
+                      for schedule, first in whole.items()}
+        largest = {f"{schedule}_{what}": {**interval(2.6 if what == "inference" else 1.4), "ratio": 0.75}
+                   for schedule in whole for what in ("inference", "adaptation")}
+        return {
+            "unpruned": {kind: interval(2e-3) for kind in (*kinds, "probe")},
+            "pruned": {name: {**{kind: interval(2e-3 / gain) for kind in kinds}, "gain": {kind: interval(gain) for kind in kinds}}
+                       for name, gain in gains.items()},
+            "adaptation": {"updates": 200, "none": {"total": interval(20.0), "peak_bytes": {"tensors": 30e6, "resident": None}},
+                           **adaptation},
+            "break_even": {"onda_1": dict.fromkeys(gains, interval(-3000)), "onda_2": dict.fromkeys(gains, interval(9000)),
+                           "onda_1_updates": {"25": {"measured": False, "why": "an update is not cheaper"},
+                                              "50": interval(90), "75": interval(60)},
+                           "onda_2_after_onda_1": {**interval(12000), "ratio": 0.75}},
+            "energy": {"measured": False, "why": "this machine shows no energy counter"}, "largest": largest,
+            "checks": {"onda_1_pays_at_once": {"holds": True, "why": "seconds: 20 and 14"},
+                       "onda_2_breaks_even_later": {"holds": True, "why": "9,000 inferences"}}}
+
+    found = told(("inference", "embedder", "update"))
+    if energy:
+        found["energy"] = {"measured": True, "counter": "RAPL", "covers": "package", "idle_watts": 5.0,
+                           **told(("inference", "embedder", "update"))}
+        found["largest"] |= {f"{name}_energy": gain for name, gain in found["largest"].items()}
+    for name, (net, kept) in zip(("0", "25", "50", "75"), [(found["unpruned"], 1.0), *zip(
+            found["pruned"].values(), (0.57, 0.27, 0.08), strict=True)], strict=True):
+        net |= {"widths": [276], "parameters": int(413448 * kept), "bytes": int(1.7e6 * kept),
+                "multiply_accumulates": int(26.2e6 * kept), "name": name}
+    return {"schema": 1, "paper": "onda", "experiment": "cost", "backbone": "ds_cnn_l", "settings": {}, "provenance": {
+        "code": "0", "corpus": {"name": "noise on a made-up machine", "meets": []}}, "units": {"time": "s"},
+        "device": {"name": "Made-up CPU", "jetson": False, "kind": "cpu", "threads": 2}, **found,
+        "gpu": {"measured": True, "name": "Made-up GPU", **told(("inference", "update"))} if gpu
+        else {"measured": False, "why": "no GPU"}}
+
+
+def write_onda(folder: Path, *, users: int = 12, seeds: int = 3, whole: bool = True, synthetic: bool = True) -> None:
+    """Every file of ``metrics/onda``; not ``whole``: one experiment of another name, on which nothing was pruned before."""
+    corpus = {"name": "synthetic_wake_words" if synthetic else "heysnips_v2", "archive": "made-up.tar", "clips": 900,
+              "speakers": 54, "synthetic": synthetic, "negative_hours": {"train": 1.0, "dev": 2.0, "test": 2.25}}
+    contents = {"cost": made_up_cost(gpu=whole, energy=whole)}
+    if whole:
+        contents |= {
+            "ds_cnn": made_up_experiment("ds_cnn", "ds_cnn_l", corpus, users=users, seeds=seeds, offline=(0.0, 0.25, 0.5)),
+            "resnet": made_up_experiment("resnet", "resnet15", corpus, users=max(1, users // 2), seeds=1, whole=480_000),
+            "controls": made_up_experiment("controls", "ds_cnn_s", corpus, users=users, seeds=seeds, schedules=CONTROLS,
+                                           ratios=(0.25, 0.5)),
+            "stacking": made_up_experiment("stacking", "ds_cnn_s", corpus, users=users, seeds=1, ratios=(0.5,),
+                                           offline=(0.0, 0.25), whole=23_000)}
+    else:
+        contents["other"] = made_up_experiment("other", "ds_cnn_m", corpus, users=users, seeds=seeds,
+                                               schedules=("none", "onda_1"), ratios=(0.5,))
+    hessian = {"schema": 1, "paper": "onda", "experiment": "hessian", "backbone": "ds_cnn_s", "active_fraction": 0.42,
+               "settings": {"pruning": {"probes": 50}, "hessian": {"repetitions": 5}},
+               "provenance": {"code": "0", "corpus": {"name": "words", "synthetic": synthetic}},
+               "stability": [{"probes": probes, "kendall_tau": 1 - 2 / probes**0.5, "overlap": 1 - 1.5 / probes**0.5}
+                             for probes in (10, 50, 300)],
+               "convergence": {"weights": 192, "slope": -0.5,
+                               "errors": [{"probes": probes, "relative_error": 4 / probes**0.5} for probes in (10, 50, 300)]}}
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in {**contents, "hessian": hessian}.items():
+        (folder / f"{name}.json").write_text(json.dumps(content))
+
+
 @pytest.fixture
 def made_up_run(tmp_path):
     """A function that fills ``results/<run>`` with metrics, a ledger, and what Snakemake leaves; returns the folder.
 
-    ``neuedge`` is given to :func:`write_neuedge`; without it there are no metrics of that paper.
+    ``neuedge`` is given to :func:`write_neuedge`, ``onda`` to :func:`write_onda`; without it there are no metrics of that
+    paper.
     """
     def make(*, synthetic: bool = True, experiments: tuple[str, ...] = (
-            "one_user", "many_users", "many_users_per_set", "many_users_tuned"), neuedge: dict | None = None) -> Path:
+            "one_user", "many_users", "many_users_per_set", "many_users_tuned"), neuedge: dict | None = None,
+             onda: dict | None = None) -> Path:
         results = tmp_path / "results" / "made_up"
         folder = results / "metrics" / "traces_propagation"
         folder.mkdir(parents=True)
@@ -220,6 +340,8 @@ def made_up_run(tmp_path):
             (folder / f"{name}.json").write_text(json.dumps(content))
         if neuedge is not None:
             write_neuedge(results / "metrics" / "neuedge", synthetic=synthetic, **neuedge)
+        if onda is not None:
+            write_onda(results / "metrics" / "onda", **{"synthetic": synthetic, **onda})
         benchmark = results / "benchmarks" / "traces_propagation"
         benchmark.mkdir(parents=True)
         head = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"

@@ -61,6 +61,36 @@ def test_neuedges_template_draws_every_figure(made_up_run, measured):
     assert "from 3,000 to 5,700 a clip" in captions["encoder_grid"]["caption"]
 
 
+ONDA_FIGURES = {"pareto", "personalisation_gain", "detection_error", "pruning_controls", "pruning_cost", "hessian"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("measured", [{"users": 5}, {"users": 1, "seeds": 1, "whole": False}], ids=["whole", "bare"])
+def test_ondas_template_draws_every_figure(made_up_run, measured):
+    whole = measured.get("whole", True)
+    results = made_up_run(experiments=("one_user",), onda=measured, synthetic=whole)
+    captions = execute(results, paper="onda")
+    assert set(captions) == ONDA_FIGURES
+    assert all(set(about) == {"title", "caption", "alt"} for about in captions.values())
+    assert {path.name for path in (results / "figures").iterdir()} == {
+        "onda.json", *(f"{name}.{suffix}" for name in ONDA_FIGURES for suffix in ("svg", "png"))}
+    assert ("so no intervals" in captions["pareto"]["caption"]) is not whole
+    assert ("up to 3.33×, of ResNet15" in captions["pareto"]["caption"]) is whole
+    assert "up to 9.63×, of DS-CNN-L" in captions["pareto"]["caption"]
+    assert ("synthetic speech" in captions["pareto"]["caption"]) is whole
+    assert "0.5 an hour over 4.25 h of negatives allows 2 false alarms" in captions["detection_error"]["caption"]
+    assert ("OnDA-2 against HAP, after" in captions["pruning_controls"]["caption"]) is whole
+    assert ("Energy was not measured: this machine shows no energy counter" in captions["pruning_cost"]["caption"]) is not whole
+    assert "26 to 42 % of OnDA-1's time" in captions["pruning_cost"]["caption"]  # 6 s of 23.2, 19.0 and 14.2
+    assert "slope is -0.50" in captions["hessian"]["caption"]
+
+
+@pytest.mark.slow
+def test_ondas_template_names_what_is_missing(tmp_path):
+    with pytest.raises(UserError, match=r"cell \d+ failed: UserError: .* holds no metrics of an experiment"):
+        execute(tmp_path, paper="onda")
+
+
 @pytest.mark.slow
 def test_the_template_draws_every_figure_and_the_same_bytes_again(made_up_run):
     results = made_up_run()

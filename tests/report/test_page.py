@@ -6,7 +6,7 @@ import pytest
 
 from edgekws import report
 from edgekws.errors import UserError
-from edgekws.report import neuedge, page
+from edgekws.report import neuedge, onda, page
 
 VOID = {"meta", "br", "img", "rect", "path"}
 
@@ -144,6 +144,95 @@ def test_a_range_of_utilisation_leaves_out_what_does_not_fit():
                                       "c": [{"naive": None, "optimised": None}]}})
     assert found == [{"chip": "a b", "naive": (25, 50), "optimised": (100, 100)}]
     assert neuedge.widths(None) == []
+
+
+@pytest.mark.parametrize("measured", [{"users": 4}, {"users": 1, "seeds": 1, "whole": False}], ids=["whole", "bare"])
+def test_onda_has_a_section_of_its_own(made_up_run, tmp_path, measured):
+    results = made_up_run(experiments=("one_user",), onda=measured)
+    text = built(results, tmp_path)
+    checker = Checker()
+    checker.feed(text)
+    assert checker.open == []
+    assert len(checker.ids) == len(set(checker.ids))
+    section = text[text.index('<section id="onda">'):text.index('<section id="deviations"')]
+    whole = measured.get("whole", True)
+    assert section.count("Largest compression at equal accuracy") == (4 if whole else 1)
+    assert ("Controls: paired differences" in section) is whole
+    assert ("OnDA-1 against random, before" in section) is whole
+    assert section.count("Energy was not measured: this machine shows no energy counter.") == 1  # of GPU or processor
+    assert ("Energy by RAPL" in section) is whole
+    assert ("Made-up GPU" in section) is whole
+    assert "0.5 an hour over 4.25 h of negatives allows 2 false alarms" in section
+    # The paper's own compressions: parameters left and channels kept, by the closed forms.
+    for told in ("42,933", "30 % of the channels", "9.63 (DS-CNN-L: 30 %", "3.33 (ResNet15: 55 %", "1.7 (ResNet15: 77 %"):
+        assert told in section
+
+
+def test_without_onda_there_is_no_section_of_it(made_up_run, tmp_path):
+    assert onda.read(tmp_path / "nothing") is None
+    assert "OnDA in numbers" not in built(made_up_run(experiments=("one_user",)), tmp_path)
+
+
+@pytest.mark.parametrize("synthetic", [True, False])
+def test_synthetic_wake_words_are_announced_on_real_words(made_up_run, tmp_path, synthetic):
+    text = built(made_up_run(experiments=("one_user",), synthetic=False, onda={
+        "users": 1, "seeds": 1, "whole": False, "synthetic": synthetic}), tmp_path)
+    assert ("nothing of OnDA here replicates a claim" in text) is synthetic
+    assert "Synthetic speech: nothing here" not in text
+
+
+def personalised(accuracies):
+    """An experiment of (offline, schedule, ratio, accuracies of users) as far as arms are read from it."""
+    rows = [{"offline": offline, "schedule": schedule, "ratio": ratio, "user": f"u{user}", "seed": 0, "accuracy": accuracy}
+            for offline, schedule, ratio, found in accuracies for user, accuracy in enumerate(found)]
+    summary = {}
+    for offline, schedule, ratio, _ in accuracies:
+        summary.setdefault(f"{100 * offline:g}", {}).setdefault(schedule, {})[f"{100 * ratio:g}"] = {"parameters": 10}
+    return {"rows": rows, "summary": summary, "users": sorted({row["user"] for row in rows}),
+            "settings": {"statistics": {"resamples": 50}}}
+
+
+def test_gains_are_paired_within_an_offline_share():
+    rows = onda.arms(personalised([
+        (0.29, "onda_1", 0.57, [60, 70]), (0.29, "pretrained", 0, [50, 20]), (0.29, "none", 0, [70, 60]),
+        (0.0, "onda_1", 0.57, [90, 90]), (0.0, "pretrained", 0, [80, 80])]))
+    found = {(row["offline"], row["schedule"], row["ratio"]): tuple(
+        row[name] and row[name]["value"] for name in ("gain", "against")) for row in rows}
+    assert list(found.items()) == [
+        ((0, "pretrained", 0), (None, None)), ((0, "onda_1", 57), (10, None)),
+        ((29, "pretrained", 0), (None, None)), ((29, "none", 0), (30, None)), ((29, "onda_1", 57), (30, 0))]
+
+
+def test_the_pareto_front_holds_what_nothing_smaller_reaches():
+    points = [(5, 80), (3, 70), (3, 60), (4, 70), (1, 10), (7, 81), (6, 79)]
+    front = onda.pareto_front(points)
+    assert front == [(1, 10), (3, 70), (5, 80), (7, 81)]
+    assert onda.pareto_front(reversed(points)) == front
+    assert onda.pareto_front([]) == []
+
+
+@pytest.mark.parametrize(("backbone", "corpus", "said"), [
+    ("ds_cnn_s", "heysnips_v2", ("DS-CNN-L", 9.0)), ("resnet15", "synthetic_wake_words", ("ResNet15", 3.0)),
+    ("resnet15_narrow", "heysnapdragon", ("ResNet15", 2.0)), ("ds_cnn_l", "heysnapdragon", None)])
+def test_the_papers_compression_is_of_the_same_kind_of_encoder_and_corpus(backbone, corpus, said):
+    content = {"encoder": {"backbone": backbone}, "provenance": {"corpus": {"name": corpus}}}
+    assert onda.paper_compression(content, {"onda-01": 9.0, "onda-02": 3.0, "onda-03": 2.0}) == said
+    assert onda.paper_compression(content, {}) is None
+
+
+def test_what_the_papers_compressions_imply():
+    # Half of all channels of ResNet15: 9 * 32 + 117 * 32 ** 2 of 9 * 64 + 117 * 64 ** 2 parameters.
+    [row] = onda.implied({"onda-02": 479808 / 120096})
+    assert (row["left"], row["kept"], row["label"]) == (pytest.approx(120096), pytest.approx(50), "ResNet15")
+    assert onda.implied({}) == []
+
+
+def test_probing_is_a_share_of_the_time_of_onda_1():
+    parts = [{"probes": 1.0, "updates": 3.0}, {"probes": 1.0, "pruning": 0.5, "updates": 0.5}]
+    told = {"adaptation": {"onda_1": {str(place): {"parts": found} for place, found in enumerate(parts)}}}
+    assert onda.probing(told) == (25, 50)
+    assert onda.scaled({"value": 0.5, "ci_low": None, "ci_high": 1.0, "n": 3}, 1e3) == {
+        "value": 500, "ci_low": None, "ci_high": 1000, "n": 3}
 
 
 def test_bad_inputs_are_named(made_up_run, tmp_path):

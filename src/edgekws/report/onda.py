@@ -21,6 +21,8 @@ WHO = {"all": "either schedule", "onda_1": "OnDA-1", "onda_2": "OnDA-2"}
 
 _ORDER = ("ds_cnn", "resnet", "stacking", "controls")
 _UNPRUNED = ("pretrained", "none")
+_CHECKS = {"onda_1_pays_at_once": "That OnDA-1 costs less than weights only",
+           "onda_2_breaks_even_later": "That OnDA-2 pays later"}
 
 
 def read(folder: Path) -> dict[str, Any] | None:
@@ -48,7 +50,8 @@ def section(found: Mapping[str, Any], ledger: Mapping[str, Any]) -> dict[str, An
         "arms": arms(content), "compression": compressions(content, said), "stacking": stacking(content),
         "effects": effects(content) if is_controls(content) else None,
         "rate": content["operating_point"]["false_alarms_per_hour"], "slack": slack(content),
-        **{key: content[key] for key in ("calibrations", "screening", "encoder")},
+        "encoder_facts": content["encoder"], "calibrations": content["calibrations"], "screening": content["screening"],
+        "ratios": sorted({100 * row["ratio"] for row in content["rows"] if row["ratio"]}),
         "users": len(content["users"]), "seeds": len(content["seeds"])} for name, content in experiments.items()],
         "cost": costs(found["cost"]) if found["cost"] else None, "hessian": found["hessian"], "paper": implied(said),
         "threshold": thresholds(experiments)}
@@ -205,7 +208,8 @@ def costs(cost: Mapping[str, Any]) -> dict[str, Any]:
 def _device(label: str, told: Mapping[str, Any]) -> dict[str, Any]:
     return {"label": label, "nets": _nets(told), "adaptations": adaptations(told), "probing": probing(told),
             "cheaper_from": told["break_even"]["onda_1_updates"],
-            **{name: told[name] for name in ("energy", "checks", "largest")}}
+            "checks": {name: {"text": text, **told["checks"][name]} for name, text in _CHECKS.items()},
+            "energy": told["energy"], "largest": told["largest"]}
 
 
 def _by_share(cost: Mapping[str, Any]) -> list[tuple[float, Mapping[str, Any]]]:

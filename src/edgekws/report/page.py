@@ -17,7 +17,7 @@ from markupsafe import Markup
 from edgekws import files
 from edgekws.errors import UserError
 from edgekws.evaluation import claims, style
-from edgekws.report import neuedge
+from edgekws.report import neuedge, onda
 
 _EXPERIMENTS = {
     "one_user": "One user left out, per-set normalisation (the paper's protocol)",
@@ -28,7 +28,8 @@ _EXPERIMENTS = {
 _ORDER = {name: place for place, name in enumerate(_EXPERIMENTS)}
 _AXES = {("traces_propagation", "%"): "Accuracy, %", ("traces_propagation", "percentage points"): "Gain, percentage points",
          ("neuedge", "%"): "NeuEdge: utilisation, saving and accuracy, %", ("neuedge", "x"): "NeuEdge: fewer spikes, times",
-         ("neuedge", "ms"): "NeuEdge: latency, ms", ("neuedge", "GOp/s/W"): "NeuEdge: efficiency, GOp/s/W"}
+         ("neuedge", "ms"): "NeuEdge: latency, ms", ("neuedge", "GOp/s/W"): "NeuEdge: efficiency, GOp/s/W",
+         ("onda", "%"): "OnDA: accuracy at 0.5 false alarms an hour, %", ("onda", "x"): "OnDA: compression and gains, times"}
 _PRETTY_CORPUS = ("name", "archive", "archive_sha256", "speakers", "clips")
 
 
@@ -56,6 +57,8 @@ def build(results: str | Path, out: str | Path, *, deviations: str | Path | None
     corpora = [ledger["provenance"].get("corpus", {})] + [found["corpus"] for found in experiments]
     if measured:
         corpora.append(measured["ablation"]["provenance"]["corpus"])
+    personal = onda.read(results / "metrics" / "onda")
+    wake_words = [found["provenance"]["corpus"] for found in (personal or {"experiments": {}})["experiments"].values()]
     templates = Environment(loader=PackageLoader("edgekws.report"), autoescape=True, undefined=StrictUndefined,
                             trim_blocks=True, lstrip_blocks=True)
     templates.filters.update(interval=interval, signed=lambda found: interval(found, sign="+"), flipped=flipped, short=short,
@@ -66,12 +69,14 @@ def build(results: str | Path, out: str | Path, *, deviations: str | Path | None
         css=Markup(source.get_source(templates, "report.css")[0]),
         js=Markup(source.get_source(templates, "report.js")[0]),
         synthetic=any(corpus.get("synthetic") for corpus in corpora),
+        synthetic_wake_words=any(corpus.get("synthetic") for corpus in wake_words),
         corpus=claims.CorpusFacts.model_validate(corpora[0]).label,
         counts=claims.verdict_counts(ledger), labels=claims.VERDICT_LABELS,
         key=key_figures(ledger), papers=by_paper(ledger),
         figures=read_figures(results / "figures"), experiments=experiments,
         tuned=tuned_against_published(experiments), method=style.method,
         neuedge=neuedge.section(measured, ledger) if measured else None,
+        onda=onda.section(personal, ledger) if personal else None,
         deviations=None if deviations is None else markdown(files.existing(deviations, "list of deviations")),
         cost=read_cost(results / "benchmarks"),
         config=None if config is None else json.dumps(files.read_json(config), indent=2, ensure_ascii=False),
