@@ -260,7 +260,8 @@ rule onda_personalise:
         threads=THREADS,
         share=lambda wildcards: float(wildcards.share) / 100,
         settings=lambda wildcards: as_json(
-            experiment=ONDA.experiments[wildcards.experiment],
+            # A job has one seed and one offline share: which others there are does not matter to it.
+            experiment=ONDA.experiments[wildcards.experiment].model_copy(update={"seeds": None, "offline": [0.0]}),
             calibration=ONDA.calibration,
             finetuning=ONDA.finetuning,
             pruning=ONDA.pruning,
