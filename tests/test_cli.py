@@ -9,11 +9,14 @@ import wave
 import numpy as np
 import pytest
 import torch
+from tests.corpus import wake_word_trees
 from typer.testing import CliRunner
 
 from edgekws import cli, files
 from edgekws.corpus import archive, audio, index, synthetic
 from edgekws.loihi import network
+from edgekws.models import encoder
+from edgekws.onda import windows
 from edgekws.settings import Config, Network, Synthetic, Training
 from edgekws.traces_propagation import experiments
 
@@ -330,3 +333,63 @@ def test_a_network_that_does_not_fit_the_chip_is_told_by_how_much(edgekws, arms,
                            "--settings", SMALL, "--set", "network.hidden=[600]")
     assert code == 2 and "mini_chip: neuron 0 of readout" in err and "in-axons" in err and "more than" in err
     assert list(tmp_path.iterdir()) == []
+
+
+# ------------------------------------------------------------------------------------------------ OnDA
+@pytest.fixture(scope="module")
+def wake(tmp_path_factory):
+    """Windows of a wake-word corpus in HeySnips' layout, and an encoder that learnt nothing yet."""
+    folder, runner = tmp_path_factory.mktemp("wake"), CliRunner()
+    tree = wake_word_trees.heysnips(folder, synthetic=True)
+    for arguments in (("corpus", "index-wake-words", tree, folder / "i.parquet"),
+                      ("onda", "features", tree, folder / "i.parquet", folder / "w.npy", "--set", "windows.stride=8000",
+                       "--set", "corpus.minimum_positives=3")):
+        result = runner.invoke(cli.app, [str(argument) for argument in arguments], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+    encoder.save_encoder(folder / "net.safetensors", encoder.build("ds_cnn_s"), "ds_cnn_s", about={"offline": 0.25},
+                         provenance={})
+    (folder / "word.wav").write_bytes(wav_file())
+    (folder / "slow.wav").write_bytes(wav_file(rate=8000))
+    (folder / "stereo.wav").write_bytes(wav_file(channels=2))
+    return folder
+
+
+ENROL = ("onda", "enrol", "net.safetensors", "OUT")
+PERSONALISE = ("onda", "personalise", "w.npy", "net.safetensors", "words.npy", "OUT")
+
+
+@pytest.mark.parametrize("arguments, says", [
+    (("onda", "listen", "none.safetensors", "word.wav"), "no such"),
+    (("onda", "listen", "w.npy", "word.wav"), "w.npy"),
+    (("onda", "listen", "net.safetensors", "word.wav"), "`edgekws onda adapt`"),
+    (ENROL, "give --positive and --negative"),
+    ((*ENROL, "--positive", "word.wav"), "give --positive and --negative"),
+    ((*ENROL, "--positive", "slow.wav", "--negative", "word.wav"), "8000 Hz"),
+    ((*ENROL, "--positive", "word.wav", "--negative", "stereo.wav"), "2 channels"),
+    ((*ENROL, "--positive", "none.wav", "--negative", "word.wav"), "no such recording"),
+    ((*PERSONALISE, "--offline", 0.25), "holds ds_cnn_s, pruned by 0.25 before deployment; the experiment wants ds_cnn_l"),
+    ((*PERSONALISE, "--set", "experiment.backbone=ds_cnn_s"), "the experiment wants ds_cnn_s and 0"),
+    ((*PERSONALISE, "--set", "finetuning.epoch=3"), "did you mean 'epochs'?"),
+    (("onda", "personalise", "none.npy", *PERSONALISE[3:]), "none"),
+    (("onda", "pretrain", "words.npy", "OUT"), "words"),
+    (("onda", "prune-offline", "none.safetensors", "words.npy", "OUT"), "none.safetensors"),
+    (("onda", "prune-offline", "net.safetensors", "words.npy", "OUT", "--share", 1), "share"),
+    (("onda", "adapt", "w.npy", "net.safetensors", "OUT", "--schedule", "onda_3"), "onda_3"),
+    (("onda", "hessian", "net.safetensors", "words.npy", "OUT"), "words"),
+    (("onda", "summarise", "OUT", "none.json"), "none.json"),
+    (("onda", "words", "none.tar", "none.parquet", "OUT", "--set", "words=nowhere"), "nowhere"),
+    (("onda", "features", "none.tar", "i.parquet", "OUT", "--set", "corpus.minimum_positives=3"), "none.tar"),
+    (("onda", "features", "none.tar", "i.parquet", "OUT"), "set onda.corpus.minimum_positives to 3 or less")])
+def test_bad_input_to_onda_is_named(edgekws, wake, tmp_path, monkeypatch, arguments, says):
+    monkeypatch.chdir(wake)
+    before = sorted(wake.iterdir())
+    code, _, err = edgekws(*(tmp_path / "out" if argument == "OUT" else argument for argument in arguments))
+    assert code == 2 and says in err and "Traceback" not in err
+    assert list(tmp_path.iterdir()) == [] and sorted(wake.iterdir()) == before
+
+
+def test_a_user_who_is_not_there_is_asked_for_with_a_suggestion(edgekws, wake, tmp_path):
+    table = windows.open_windows(wake / "w.npy").table
+    user = table.speaker[table.role == "user"].iloc[0]
+    code, _, err = edgekws("onda", "adapt", wake / "w.npy", wake / "net.safetensors", tmp_path / "out", "--user", f"{user}x")
+    assert code == 2 and f"did you mean '{user}'?" in err and list(tmp_path.iterdir()) == []

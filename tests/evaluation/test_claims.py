@@ -3,6 +3,7 @@ import io
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +12,8 @@ from edgekws.errors import UserError
 from edgekws.evaluation import claims
 from edgekws.evaluation.claims import GSC_V2_SHA256, Claim, CorpusFacts
 from edgekws.evaluation.statistics import Interval
+from edgekws.onda import summary
+from edgekws.settings import OndaEvaluation, Statistics
 
 CLAIMS = Path(__file__).parents[2] / "claims"
 GSC = CorpusFacts(name="gsc", archive="speech_commands_v0.02.tar.gz", archive_sha256=GSC_V2_SHA256, words=["yes", "no"])
@@ -322,3 +325,131 @@ def test_the_table_escapes_what_it_is_given(run):
     page = claims.ledger_html(run())
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
+
+
+# ------------------------------------------------------------------------------------------------ OnDA
+ONDA = {found.id: found for found in claims.read_paper(CLAIMS / "onda.yaml").claims}
+ARMS = {  # accuracy and parameters of an unpruned net and of those with half of its channels
+    ("pretrained", 0.0): (80, 963), ("none", 0.0): (93, 963), ("onda_1", 0.5): (93, 100), ("onda_2", 0.5): (92, 110),
+    ("l1_before", 0.5): (85, 120), ("random_before", 0.5): (80, 120), ("hap_wrong_domain", 0.5): (84, 120)}
+NO_COUNTER = "this machine shows no energy counter"
+
+
+def wake_words(name, *meets, synthetic=False):
+    return {"name": name, "archive": f"{name}.tar", "archive_sha256": "3" * 64, "synthetic": synthetic, "speakers": 9,
+            "meets": list(meets)}
+
+
+V2 = wake_words("heysnips_v2", "mswc")
+SPOKEN = wake_words("synthetic_wake_words", synthetic=True)
+
+
+def onda_experiment(name, backbone, corpus, arms=ARMS, offline=(0.0,), spread=0.0):
+    """A metrics file as `edgekws onda summarise` writes it, of three users who are alike but for ``spread``."""
+    rows = [{"user": f"u{user}", "seed": 0, "offline": share, "schedule": schedule, "ratio": ratio, "recall": 50.0,
+             "accuracy": accuracy + spread * user - 10 * share, "false_alarms_per_hour": 1.0, "curve": [accuracy],
+             "parameters": parameters, "multiply_accumulates": 10 * parameters, "adapted": True, "why": ""}
+            for share in offline for user in range(3) for (schedule, ratio), (accuracy, parameters) in arms.items()]
+    part = {"rows": rows, "settings": {}, "provenance": {"corpus": corpus}, "operating_point": {}, "screening": None,
+            "encoder": {"backbone": backbone}}
+    return summary.experiment_file(name, [part], OndaEvaluation(), Statistics(resamples=200))
+
+
+def onda_cost(*meets):
+    """A metrics file as `edgekws onda cost` writes it on a machine without a counter of energy."""
+    from edgekws.onda import cost
+
+    def rounds(seconds):
+        return np.full(4, seconds)
+
+    told = cost.account({
+        "inference": {"0": rounds(0.02), "50": rounds(0.01)},
+        "adaptation": {"probes": rounds(3.0), "update 0": rounds(2.0), "update 50": rounds(1.0), "pruning 50": rounds(0.5),
+                       "recalibration 50": rounds(0.1)}}, cost.Plan(updates=100, scorings=10, probes=2, recalibrations=5), [0.5])
+    gains = cost.largest(told)
+    energy = {f"{what}_energy": cost.not_measured(NO_COUNTER) for what in gains}
+    return {**told, "largest": gains | energy, "provenance": {"corpus": {"name": "noise on a processor", "meets": list(meets)}}}
+
+
+@pytest.fixture
+def onda(tmp_path):
+    """A function that writes OnDA's metrics and gives the ledger's line of every claim."""
+    def lines(corpus=V2, *, ds_cnn="ds_cnn_l", meets=(), **changes):
+        files = {"ds_cnn": onda_experiment("ds_cnn", ds_cnn, corpus, **changes),
+                 "resnet": onda_experiment("resnet", "resnet15", corpus),
+                 "controls": onda_experiment("controls", "ds_cnn_s", corpus, spread=0.1),
+                 "stacking": onda_experiment("stacking", "ds_cnn_s", corpus, offline=(0.0, 0.25)), "cost": onda_cost(*meets)}
+        (tmp_path / "onda").mkdir(exist_ok=True)
+        for name, content in files.items():
+            (tmp_path / "onda" / f"{name}.json").write_text(json.dumps(content))
+        return {name: claims.entry(found, tmp_path) for name, found in ONDA.items()}
+
+    return lines
+
+
+def test_every_claim_of_onda_finds_its_number(onda):
+    lines = onda()
+    assert len(lines) == 17 and all(found.measured for found in ONDA.values())
+    assert [name for name, line in lines.items() if line["value"] is None] == [
+        "onda-03", *(f"onda-{number:02}" for number in (8, 9, 11, 13, 14))]  # another corpus; no counter
+    for name, line in lines.items():
+        if line["value"] is not None:
+            assert len(line["also"]) == len(ONDA[name].measured.also) and len(line["metrics"]) == 1
+    expected = {"onda-01": 9.63, "onda-02": 9.63, "onda-04": 93, "onda-05": 93, "onda-06": 200 / 131, "onda-07": 2,
+                "onda-15": (301 - 131) / 0.01, "onda-16": 8, "onda-17": 0}
+    assert {name: lines[name]["value"] for name in expected} == pytest.approx(expected)
+
+
+def test_onda_on_its_own_corpora_is_judged(onda):
+    lines = onda()
+    assert lines["onda-01"]["verdict"] == "replicated" and lines["onda-05"]["verdict"] == "replicated"
+    assert lines["onda-02"]["verdict"] == "direction_only", "the paper says 3.33"
+    assert lines["onda-04"]["verdict"] == "not_replicated", "93 is not 95"
+    assert "same direction" in lines["onda-02"]["why"] and "not HeySnips" not in lines["onda-01"]["why"]
+    lost = onda(arms={arm: (accuracy - 5 * (arm[1] > 0), parameters) for arm, (accuracy, parameters) in ARMS.items()})
+    assert (lost["onda-01"]["value"], lost["onda-01"]["verdict"]) == (1, "not_replicated"), "no pruned net keeps up"
+
+
+@pytest.mark.parametrize(("corpus", "backbone", "says"), [
+    (wake_words("heysnips_v2"), "ds_cnn_l", "(not MSWC)"),
+    (wake_words("heysnips_v1", "mswc"), "ds_cnn_l", "(not HeySnips v2)"),
+    (V2, "ds_cnn_s", "(another encoder than DS-CNN-L)")])
+def test_another_corpus_or_encoder_shows_the_direction_of_a_compression_only(onda, corpus, backbone, says):
+    line = onda(corpus, ds_cnn=backbone)["onda-01"]
+    assert line["verdict"] == "direction_only" and says in line["why"]
+
+
+def test_on_synthetic_wake_words_effects_are_seen_and_claims_on_another_corpus_are_not_judged(onda):
+    lines = onda(SPOKEN)
+    assert lines["onda-01"]["verdict"] == lines["onda-16"]["verdict"] == "effect_seen_on_synthetic"
+    assert lines["onda-05"]["verdict"] == "not_testable" and lines["onda-05"]["value"] == 93
+    line = lines["onda-03"]
+    assert (line["verdict"], line["value"], line["metrics"]) == ("not_testable", None, [])
+    assert line["why"] == "this run is on synthetic speech (9 speakers), the claim on HeySnapdragon (negatives from HeySnips)"
+
+
+def test_heysnapdragon_is_another_test_than_heysnips(onda):
+    lines = onda(wake_words("heysnapdragon", "mswc"))
+    assert lines["onda-03"]["value"] == pytest.approx(9.63) and lines["onda-03"]["verdict"] == "direction_only"
+    for name in ("onda-01", "onda-02", "onda-04", "onda-05"):
+        assert lines[name]["value"] is None and "the claim on HeySnips" in lines[name]["why"]
+    assert lines["onda-16"]["value"] is not None, "which is claimed of both"
+
+
+def test_what_a_machine_cannot_measure_is_told_with_its_reason(onda):
+    line = onda()["onda-08"]
+    assert (line["verdict"], line["why"]) == ("not_testable", f"not measured: {NO_COUNTER}")
+
+
+def test_a_jetson_says_itself_that_it_is_one(onda):
+    elsewhere, jetson = onda()["onda-07"], onda(meets=["jetson"])["onda-07"]
+    assert "(not a Jetson; not HeySnips v2)" in elsewhere["why"] and "(not HeySnips v2)" in jetson["why"]
+    assert elsewhere["verdict"] == jetson["verdict"] == "direction_only"
+    assert onda(meets=["jetson", "heysnips_v2"])["onda-07"]["why"].startswith("same direction, another size")
+
+
+def test_what_a_measurement_meets_counts_for_real_speech_only():
+    assert CorpusFacts.model_validate(V2).has == {"heysnips_v2", "mswc"}
+    assert CorpusFacts.model_validate(wake_words("heysnapdragon")).has == {"heysnapdragon", "heysnips_v2"}
+    assert CorpusFacts.model_validate(wake_words("heysnips_v1")).has == set()
+    assert CorpusFacts.model_validate({**V2, "synthetic": True}).has == set()

@@ -10,6 +10,8 @@ def test_dry_run_of_each_configuration_needs_no_data(project, run):
     assert planned["report"] == 1 and planned["traces_propagation_adapt"] >= 4
     assert ("synthesise_corpus" in planned) == (run == "demo")
     assert ("fetch_archive" in planned) == (run != "demo")
+    assert planned["onda_adapt"] == planned["onda_features"] == 1 and planned["onda_personalise"] >= 4
+    assert planned["onda_summarise"] == 4 and ("speak_onda_words" in planned) == (run == "gsc_subset")
 
 
 def test_the_demo_is_what_runs_by_default(project):
@@ -44,6 +46,15 @@ def test_licensed_speech_that_is_not_there_is_asked_for_by_name(project):
     done = project.run("--dry-run", "onda", "--config", "onda={corpus: {name: heysnapdragon}}", check=False)
     assert done.returncode != 0
     assert "set onda.corpus.archive and onda.corpus.positives" in done.stdout + done.stderr
+
+
+def test_licensed_speech_takes_the_place_of_synthetic(project):
+    given = {name: project.folder / name for name in ("archive", "positives")}
+    for path in given.values():
+        path.touch()
+    corpus = f"onda={{corpus: {{name: heysnapdragon, archive: {given['archive']}, positives: {given['positives']}}}}}"
+    planned = project.planned("onda", "--config", corpus)
+    assert planned["index_wake_words"] == planned["onda_features"] == 1 and "synthesise_wake_words" not in planned
 
 
 def test_an_archive_given_by_path_is_registered_first(project):
