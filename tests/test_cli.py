@@ -54,6 +54,7 @@ def threads_as_they_were():
     yield
     torch.set_num_threads(threads)
     torch.set_deterministic_debug_mode("default")
+    torch.set_flush_denormal(False)
 
 
 def test_every_command_is_listed_here():

@@ -199,7 +199,7 @@ def personalise_file(features: Path, encoder: Path, words: Path, settings: Perso
 def corpus_facts(windows: Windows, metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Facts of the wake words, and what the pre-training of the encoder adds to what they meet."""
     words = metadata["provenance"].get("corpus", {}).get("name", "")
-    return {**windows.facts["corpus"], "pretraining": words, "meets": ["mswc"] if words == "mswc" else []}
+    return {**windows.facts["corpus"], "pretraining": words, "meets": ["mswc"] if words == "mswc_en" else []}
 
 
 def _encoder_facts(about: Mapping[str, Any], net: Encoder) -> dict[str, Any]:
