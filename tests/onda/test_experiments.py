@@ -45,7 +45,6 @@ def torch_as_it_was():
     torch.set_num_threads(threads)
     torch.set_deterministic_debug_mode("default")
     torch.set_flush_denormal(False)
-    torch.set_flush_denormal(False)
 
 
 # ------------------------------------------------------------------------------------------------ corpora and commands

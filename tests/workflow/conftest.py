@@ -35,7 +35,8 @@ class Project:
 
     def run(self, *arguments: str, config: Path | str | None = TINY, check: bool = True) -> subprocess.CompletedProcess[str]:
         # As from a plain shell: the environment's programs are found without activation.
-        environment = {**os.environ, "PATH": "/usr/bin:/bin", "DVC_NO_ANALYTICS": "1"}
+        # Bytecode is written whatever this process was told: each of a run's many processes would compile all anew.
+        environment = {**os.environ, "PATH": "/usr/bin:/bin", "DVC_NO_ANALYTICS": "1", "PYTHONDONTWRITEBYTECODE": ""}
         done = subprocess.run(self.command(*arguments, config=config), cwd=self.folder, env=environment,
                               capture_output=True, text=True, check=False)
         assert not check or done.returncode == 0, done.stdout + done.stderr

@@ -342,7 +342,12 @@ rule onda_hessian:
     params:
         threads=THREADS,
         seed=SETTINGS.seed,
-        settings=as_json(hessian=ONDA.hessian, finetuning=ONDA.finetuning, pruning=ONDA.pruning),
+        settings=as_json(
+            hessian=ONDA.hessian,
+            calibration=ONDA.calibration,
+            finetuning=ONDA.finetuning,
+            pruning=ONDA.pruning,
+        ),
     message:
         "Checking the estimate of the Hessian's trace"
     shell:

@@ -145,10 +145,11 @@ class Bench:
             return plain[0]
 
         for schedule in schedules:
-            if why and not (schedule.startswith("oracle") and why == "labels"):
+            lacking = why if why == "calibration" or not schedule.startswith("oracle") else self.why_not(index, oracle)
+            if lacking:
                 # Nothing to adapt with: the user keeps the encoder as deployed, and is counted.
                 for ratio in [0.0] if schedule in ("none", "oracle") else ratios:
-                    yield {**common, "schedule": schedule, "ratio": ratio, "adapted": False, "why": why, "training": {},
+                    yield {**common, "schedule": schedule, "ratio": ratio, "adapted": False, "why": lacking, "training": {},
                            **deployed}
                 continue
             for ratio, encoder, facts in adapted(device, schedule, ratios, labels, oracle, weights_only):

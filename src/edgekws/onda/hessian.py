@@ -160,7 +160,8 @@ class _Batch:
             [(last, self._end)] = ends
             # Beyond the last convolution the net is not linear: the gradient there keeps its graph.
             [self._gradient] = torch.autograd.grad(value, [self._end], create_graph=True)
-            gradients = torch.autograd.grad(last, list(outputs.values()), self._gradient.detach())
+            # A scalar, not grad_outputs: those make torch import a package of seconds.
+            gradients = torch.autograd.grad((last * self._gradient.detach()).sum(), list(outputs.values()))
         self._gradients = dict(zip(outputs, gradients, strict=True))
 
     def probed(self, probe: dict[str, Tensor]) -> Traces:
@@ -178,7 +179,7 @@ class _Batch:
 
         with torch.enable_grad():
             last = _last_maps(self._encoder, torch.empty(0, 1, 1, 1), convolve, lambda moved: moved * next(masks))
-            [bent] = torch.autograd.grad(self._gradient, [self._end], last.detach(), retain_graph=True)
+            [bent] = torch.autograd.grad((self._gradient * last.detach()).sum(), [self._end], retain_graph=True)
             total = (bent * last).sum() + torch.cat(list(products.values())).sum()
             gradients = torch.autograd.grad(total, list(own.values()))
         traces = {}
