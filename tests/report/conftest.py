@@ -241,7 +241,8 @@ def made_up_experiment(name: str, backbone: str, corpus: dict, *, users: int, se
                         lost = 25 * ratio**3 + 12 * ratio * ("random" in schedule) + 2 * ratio * (schedule == "onda_2")
                         rows.append(row(user, seed, share, schedule, ratio, before + 16 - lost + rng.normal(0, 1.5)))
     parts.append({
-        "rows": rows, "screening": {"accuracy": True, "curve": True, "false_alarms_per_hour": False}, "settings": {"experiment": {"backbone": backbone}, "pruning": {"probes": 50}},
+        "rows": rows, "screening": {"accuracy": True, "curve": True, "false_alarms_per_hour": False},
+        "settings": {"experiment": {"backbone": backbone}, "pruning": {"probes": 50}},
         "provenance": {"code": "0", "corpus": corpus},
         "operating_point": {"hours": 4.25, "false_alarms_per_hour": 0.5, "allowed": 2, "smallest_rate": 1 / 4.25, "told": True},
         "encoder": {"backbone": backbone, "pretraining": {}, "separation": 93.0, "parameters": whole,
