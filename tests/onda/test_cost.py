@@ -190,7 +190,7 @@ def test_an_update_trains_a_copy() -> None:
 
 
 def test_too_few_pseudo_positives_for_an_update() -> None:
-    assert cost.Plan.of(OnDA()) == (200, 50, 10)
+    assert cost.Plan.of(OnDA()) == (200, 8, 7, 10)
     with pytest.raises(UserError, match="nothing would be trained"):
         cost.Plan.of(OnDA(cost=OndaCost(pseudo_positives=19)))
 

@@ -81,7 +81,8 @@ ONDA_ENCODER = "onda={pretraining: {episodes_of: {resnet15_narrow: 2}}, experime
      {"neuedge_train", "loihi_measure", "loihi_second_opinion", "neuedge_summarise", NEUEDGE_FIGURES}),
     ("neuedge={noise: {snr_db: [5.0]}}", {"neuedge_noise", "loihi_measure", "neuedge_summarise", NEUEDGE_FIGURES}),
     ("neuedge={referee: {clips: 3}}", {"loihi_referee", "loihi_second_opinion", NEUEDGE_FIGURES}),
-    ("onda={calibration: {recordings: 2}}", {"onda_personalise", "onda_adapt", "onda_cost", "onda_summarise", ONDA_FIGURES}),
+    ("onda={calibration: {recordings: 2}}",
+     {"onda_personalise", "onda_adapt", "onda_cost", "onda_hessian", "onda_summarise", ONDA_FIGURES}),
     ("onda={experiments: {controls: {schedules: [none, onda_1]}}}", {"onda_personalise", "onda_summarise", ONDA_FIGURES}),
     ("onda={cost: {steps: 3}, hessian: {repetitions: 3}}", {"onda_cost", "onda_hessian", ONDA_FIGURES}),
     (ONDA_ENCODER, {"onda_pretrain", "onda_personalise", "onda_summarise", ONDA_FIGURES})])
