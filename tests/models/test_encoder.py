@@ -3,7 +3,7 @@ import torch
 
 from edgekws import files
 from edgekws.errors import UserError
-from edgekws.models import ds_cnn, resnet15
+from edgekws.models import counts
 from edgekws.models.encoder import (
     WIDTHS,
     build,
@@ -41,14 +41,14 @@ def test_uneven_widths_are_counted_as_they_are(backbone):
 @pytest.mark.parametrize(("kept", "whole", "embedding_kept"), [
     (48, 270_000, 276_912), (36, 151_956, None), (32, 120_096, 129_312), (24, 67_608, None), (16, 30_096, 37_008)])
 def test_pruned_sizes_of_resnet15_are_the_tables(kept, whole, embedding_kept):
-    assert resnet15.parameters([kept] * 8) == whole
+    assert counts.resnet15([kept] * 8) == whole
     if embedding_kept:
-        assert resnet15.parameters([kept] * 7 + [64]) == embedding_kept
+        assert counts.resnet15([kept] * 7 + [64]) == embedding_kept
 
 
 @pytest.mark.parametrize(("kept", "count"), [(207, 238_671), (138, 111_504), (69, 31_947)])
 def test_pruned_sizes_of_ds_cnn_are_the_tables(kept, count):
-    assert ds_cnn.parameters([kept] * 6) == count
+    assert counts.ds_cnn([kept] * 6) == count
 
 
 @pytest.mark.parametrize(("backbone", "millions"), [

@@ -44,13 +44,3 @@ class DsCnn(nn.Module):
         for block in self.blocks:
             maps = block(maps)
         return functional.normalize(maps.mean((2, 3)))
-
-
-def parameters(widths: list[int]) -> int:
-    """Weights, biases and normalisation of a DS-CNN of these widths.
-
-    >>> parameters([276] * 6), parameters([172] * 5), parameters([64] * 5)
-    (413448, 136052, 22976)
-    """
-    return 43 * widths[0] + sum(12 * before + before * after + 3 * after
-                                for before, after in itertools.pairwise(widths))

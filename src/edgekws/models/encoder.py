@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -10,7 +10,7 @@ import torch
 
 from edgekws import files
 from edgekws.errors import UserError
-from edgekws.models import ds_cnn, resnet15
+from edgekws.models import counts
 from edgekws.models.ds_cnn import DsCnn
 from edgekws.models.resnet15 import ResNet15
 from edgekws.models.tensors import fill
@@ -43,8 +43,12 @@ def build(backbone: Backbone, widths: list[int] | None = None, *, seed: int = 0)
 
 def parameters(encoder: Encoder) -> int:
     """Trained numbers of an encoder, by the closed form of its widths."""
-    count = resnet15.parameters if isinstance(encoder, ResNet15) else ds_cnn.parameters
-    return count(encoder.widths)
+    return closed_form(encoder)(encoder.widths)
+
+
+def closed_form(encoder: Encoder) -> Callable[[Sequence[int]], int]:
+    """From widths to trained numbers, for nets of an encoder's kind."""
+    return counts.resnet15 if isinstance(encoder, ResNet15) else counts.ds_cnn
 
 
 def multiply_accumulates(encoder: Encoder) -> int:

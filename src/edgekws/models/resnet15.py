@@ -48,13 +48,3 @@ class ResNet15(nn.Module):
             maps = block(maps)
         maps = self.head_norm(self.head(functional.relu(maps)))
         return functional.normalize(maps.mean((2, 3)))
-
-
-def parameters(widths: list[int]) -> int:
-    """Weights of a ResNet15 of these widths.
-
-    >>> parameters([64] * 8)
-    479808
-    """
-    residual, *inner, embedding = widths
-    return 9 * residual + 18 * residual * sum(inner) + 9 * residual * embedding

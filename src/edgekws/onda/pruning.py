@@ -15,9 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from edgekws.errors import UserError
-from edgekws.models import ds_cnn, resnet15
 from edgekws.models.ds_cnn import DsCnn
-from edgekws.models.encoder import COEFFICIENTS, FRAMES, Encoder
+from edgekws.models.encoder import COEFFICIENTS, FRAMES, Encoder, closed_form
 from edgekws.models.resnet15 import ResNet15
 from edgekws.settings import Pruning
 
@@ -126,7 +125,7 @@ def selection(encoder: Encoder, scores: Sequence[Tensor], ratio: float, settings
     if not ranked.isfinite().all():
         raise UserError("the scores of the channels are not finite numbers: the encoder or its Hessian has overflowed",
                         where="pruning", remedy="use a smaller learning rate")
-    count = resnet15.parameters if isinstance(encoder, ResNet15) else ds_cnn.parameters
+    count = closed_form(encoder)
     widths = list(encoder.widths)
     least = [max(1, width - int(settings.largest_share * width)) for width in widths]
     kept = [torch.ones(width, dtype=torch.bool) for width in widths]

@@ -5,13 +5,14 @@ Nothing is measured here: the metrics are read, paired and put beside the paper'
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from edgekws import files
 from edgekws.evaluation import statistics, style
 from edgekws.evaluation.claims import CorpusFacts
+from edgekws.models import counts
 from edgekws.settings import Statistics
 
 RULES = ("strict", "slack")
@@ -251,33 +252,26 @@ def scaled(found: Mapping[str, Any], factor: float) -> dict[str, Any]:
 
 
 # ------------------------------------------------------------------------------------------------ the paper's own numbers
-def _ds_cnn_l(width: float) -> float:
-    return 43 * width + 5 * (12 * width + width * width + 3 * width)
-
-
-def _resnet15(width: float) -> float:
-    return 9 * width + 6 * 18 * width * width + 9 * width * width
-
-
 def implied(said: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What the paper's largest compressions come to: parameters left, and channels of every layer kept, percent.
 
     All layers pruned alike, the embedding too (onda.md, section 5.3).
     """
     rows = []
-    for claim, label, width, parameters in (("onda-01", "DS-CNN-L", 276, _ds_cnn_l), ("onda-02", "ResNet15", 64, _resnet15),
-                                            ("onda-03", "ResNet15", 64, _resnet15)):
+    for claim, label, widths, parameters in (("onda-01", "DS-CNN-L", [276.0] * 6, counts.ds_cnn),
+                                             ("onda-02", "ResNet15", [64.0] * 8, counts.resnet15),
+                                             ("onda-03", "ResNet15", [64.0] * 8, counts.resnet15)):
         if value := said.get(claim):
-            left = parameters(width) / value
+            left = parameters(widths) / value
             rows.append({"claim": claim, "label": label, "value": float(value), "left": left,
-                         "kept": 100 * _inverse(parameters, left, width) / width, "gone": 100 * (1 - 1 / value)})
+                         "kept": 100 * _share_kept(parameters, widths, left), "gone": 100 * (1 - 1 / value)})
     return rows
 
 
-def _inverse(rising: Callable[[float], float], value: float, most: float) -> float:
-    """Where a rising function from 0 to ``most`` has a value."""
-    low, high = 0.0, float(most)
+def _share_kept(parameters: Callable[[Sequence[float]], float], widths: Sequence[float], left: float) -> float:
+    """Share of the channels of every layer with which so many parameters are left."""
+    low, high = 0.0, 1.0
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (middle, high) if rising(middle) < value else (low, middle)
+        low, high = (middle, high) if parameters([middle * width for width in widths]) < left else (low, middle)
     return high
