@@ -45,6 +45,7 @@ for name, group in {"corpus": corpus_app, "traces-propagation": tp_app, "neuedge
                     "settings": settings_app}.items():
     app.add_typer(group, name=name)
 
+
 @app.callback(invoke_without_command=True)
 def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False) -> None:
     if version:
@@ -82,7 +83,7 @@ def corpus_register(
     if kind == "heysnips":
         typer.echo(register.register_heysnips(archive, out, progress=bar(progress)))
     else:
-        register.register(Path(archive), out or Path("data/gsc/given") / Path(archive).name)
+        register.register(Path(archive), out)
 
 
 @corpus_app.command("synthesise-wake-words")
@@ -110,10 +111,10 @@ def corpus_index_wake_words(
     progress: Progress = True,
 ) -> None:
     """List every utterance of a wake-word corpus; of its speakers only salted hashes are kept."""
-    from edgekws.corpus import wake_words
+    from edgekws.corpus import index, wake_words
 
     table, facts = wake_words.build_index(archive, positives=positives, salt=salt, progress=bar(progress))
-    wake_words.write_index(out, table, facts)
+    index.write_index(out, table, facts)
     typer.echo(f"{facts['clips']} utterances of {facts['speakers']} speakers, {facts['positives']} wake words; hours of other "
                "speech: " + ", ".join(f"{split} {hours:.2f}" for split, hours in facts["negative_hours"].items()))
 

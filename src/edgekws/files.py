@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from edgekws.errors import UserError
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
     import torch
 
@@ -63,6 +64,21 @@ def existing(path: str | Path, what: str = "file") -> Path:
     if not path.is_file():
         raise UserError(f"no such {what}", where=path, remedy="check the path, or build it with the workflow first")
     return path
+
+
+def open_array(path: str | Path, what: str, remedy: str) -> np.memmap[Any, Any]:
+    """The array of a .npy file, mapped read-only.
+
+    Raises:
+        UserError: The file is missing, is cut short, is no .npy file, or holds objects.
+    """
+    import numpy as np
+
+    path = existing(path, what)
+    try:
+        return np.lib.format.open_memmap(path, mode="r")
+    except (ValueError, OSError) as error:
+        raise UserError(f"is not a readable .npy file ({error})", where=path, remedy=remedy) from error
 
 
 def write_text(path: str | Path, text: str) -> None:

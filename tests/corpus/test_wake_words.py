@@ -10,6 +10,7 @@ from tests.corpus.wake_word_trees import V1, V2, burst, heysnapdragon, heysnips,
 from edgekws import files
 from edgekws.corpus import wake_words
 from edgekws.corpus.audio import encode_wav
+from edgekws.corpus.index import write_index
 from edgekws.errors import UserError
 
 
@@ -98,7 +99,7 @@ def test_an_unnamed_file_does_not_matter(tree, tmp_path):
 # ------------------------------------------------------------------------------------------------ what is kept of a person
 def test_the_index_hides_ids_and_names(tree, tmp_path):
     table, facts = wake_words.build_index(tree, salt=tmp_path / "salt")
-    wake_words.write_index(tmp_path / "index.parquet", table, facts)
+    write_index(tmp_path / "index.parquet", table, facts)
     written = (tmp_path / "index.parquet").read_bytes()
     for split in ("train", "dev", "test"):
         for item in json.loads((tree / f"{split}.json").read_text()):
@@ -295,7 +296,7 @@ def test_the_index_hides_heysnapdragons_speakers(tree, tmp_path):
     for speaker in sorted((dataset / "hey_snapdragon").iterdir()):
         speaker.rename(speaker.with_name(f"jane_{speaker.name}"))
     table, facts = wake_words.build_index(tree, positives=dataset, salt=tmp_path / "salt")
-    wake_words.write_index(tmp_path / "index.parquet", table, facts)
+    write_index(tmp_path / "index.parquet", table, facts)
     assert b"jane" not in (tmp_path / "index.parquet").read_bytes()
 
 

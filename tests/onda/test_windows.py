@@ -5,6 +5,7 @@ import torch
 from tests.corpus import wake_word_trees as trees
 
 from edgekws.corpus import wake_words
+from edgekws.corpus.index import write_index
 from edgekws.errors import UserError
 from edgekws.features.mfcc import mfcc
 from edgekws.onda.windows import (
@@ -114,7 +115,7 @@ def corpus(tmp_path):
     """An archive in HeySnips' layout and its index: 3, 2 and 2 speakers with 3 wake words and 2 other utterances each."""
     archive = trees.tarred(trees.heysnips(tmp_path / "tree", synthetic=True), tmp_path / "wake.tar")
     index = tmp_path / "wake_words.parquet"
-    wake_words.write_index(index, *wake_words.build_index(archive))
+    write_index(index, *wake_words.build_index(archive))
     return archive, index
 
 
@@ -161,7 +162,7 @@ def test_snapdragons_windows_come_from_both_archives(tmp_path):
     archive = trees.heysnips(tmp_path / "snips")
     positives = trees.heysnapdragon(tmp_path / "snapdragon")
     index = tmp_path / "index.parquet"
-    wake_words.write_index(index, *wake_words.build_index(archive, positives=positives, salt=tmp_path / "salt"))
+    write_index(index, *wake_words.build_index(archive, positives=positives, salt=tmp_path / "salt"))
     out = tmp_path / "onda.npy"
     extract(archive, index, out, WakeWindows(stream_share=1), CORPUS.model_copy(update={"test_speakers": 2}),
             positives=positives, seed=0)

@@ -26,14 +26,19 @@ Kept as {out}, pinned by {pointer}; neither it nor its salt is committed."""
 _V2_CITATION = ';\n      Leroy et al., "Federated learning for keyword spotting", ICASSP 2019, arXiv:1810.05512'
 
 
-def register(archive: Path, out: Path) -> None:
+def register(archive: Path, out: Path | None = None) -> None:
     """Import ``archive`` into the DVC repository as ``out``, with the pointer ``<out>.dvc`` beside it.
 
     An archive registered before must not have changed: every later run names exactly what it used.
 
+    Args:
+        archive: In the layout of Google Speech Commands.
+        out: Where the project keeps it; default ``data/gsc/given/<name>``.
+
     Raises:
         UserError: There is no such archive, it differs from the one registered under this name, or DVC fails.
     """
+    out = out or Path("data/gsc/given") / archive.name
     _check_unchanged(existing(archive, "archive"), out)
     out.parent.mkdir(parents=True, exist_ok=True)
     _dvc(["import-url", "--force", str(archive.resolve()), str(out)], archive)

@@ -135,13 +135,8 @@ def _table(items: list[Item], salt: str, facts: dict[str, Any]) -> tuple[pd.Data
                    "positives": int(table["positive"].sum()), "negative_hours": hours}
 
 
-def write_index(path: Path, table: pd.DataFrame, facts: dict[str, Any]) -> None:
-    """Write an index as parquet, the facts in its metadata."""
-    files.write_table(path, table, facts)
-
-
 def read_index(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Table and facts written by :func:`write_index`.
+    """Table and facts written by :func:`edgekws.corpus.index.write_index`.
 
     Raises:
         UserError: The file is missing, is not parquet, or is a table of something else.

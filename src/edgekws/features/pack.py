@@ -101,12 +101,8 @@ def open_features(path: Path) -> np.memmap[tuple[int, int, int], np.dtype[np.flo
     Raises:
         UserError: The file is missing, is cut short or is no .npy file, or holds something else.
     """
-    path = files.existing(path, "features file")
     remedy = "delete it and extract the features again"
-    try:
-        features = np.lib.format.open_memmap(path, mode="r")
-    except (ValueError, OSError) as error:
-        raise UserError(f"is not a readable .npy file ({error})", where=path, remedy=remedy) from error
+    features = files.open_array(path, "features file", remedy)
     if features.ndim != 3 or features.dtype != np.float32:
         raise UserError(f"holds {features.dtype} of shape {features.shape}, not float32 of (clips, frames, features)",
                         where=path, remedy=remedy)

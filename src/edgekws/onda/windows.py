@@ -227,10 +227,7 @@ def open_windows(path: Path) -> Windows:
         raise UserError("is not the table of wake-word windows", where=path.with_suffix(".parquet"), remedy=remedy)
 
     def opened(name: Path, rows: int) -> npt.NDArray[np.float32]:
-        try:
-            found = np.lib.format.open_memmap(files.existing(name, "file of windows"), mode="r")
-        except (ValueError, OSError) as error:
-            raise UserError(f"is not a readable .npy file ({error})", where=name, remedy=remedy) from error
+        found = files.open_array(name, "file of windows", remedy)
         if found.dtype != np.float32 or found.shape != (rows, FRAMES, COEFFICIENTS):
             raise UserError(f"holds {found.dtype} of shape {found.shape}, not the {rows} windows of its table", where=name,
                             remedy=remedy)

@@ -94,11 +94,8 @@ def open_words(path: Path) -> Words:
         UserError: A file is missing or damaged, or the two do not belong together.
     """
     table, facts = files.read_table(path.with_suffix(".parquet"))
-    path, remedy = files.existing(path, "file of packed words"), "delete both files and pack the words again"
-    try:
-        samples = np.lib.format.open_memmap(path, mode="r")
-    except (ValueError, OSError) as error:
-        raise UserError(f"is not a readable .npy file ({error})", where=path, remedy=remedy) from error
+    remedy = "delete both files and pack the words again"
+    samples = files.open_array(path, "file of packed words", remedy)
     if samples.dtype != np.int16 or samples.shape != (len(table), CLIP_SAMPLES) or list(table.columns) != _COLUMNS:
         raise UserError(f"holds {samples.dtype} of shape {samples.shape}, not the {len(table)} clips of its table",
                         where=path, remedy=remedy)
@@ -109,12 +106,10 @@ def read_sound(path: Path) -> npt.NDArray[np.float32]:
     """A sound file (WAV, Ogg Opus, ...) as float32 [n] of full scale 1, at 16 kHz; of several channels the mean.
 
     Raises:
-        UserError: It is no readable sound file, or the package for reading it is missing.
+        UserError: It is no readable sound file.
     """
-    try:
-        import soundfile
-    except ImportError as error:
-        raise UserError("the package 'soundfile' is needed to read it", where=path, remedy="pip install soundfile") from error
+    import soundfile
+
     try:
         samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
     except soundfile.SoundFileError as error:
