@@ -297,4 +297,4 @@ def test_word_features_are_of_training_clips_by_word():
     found, labels = word_features(words, seed=0, classes=2, clips=4)
     assert found.shape == (8, 47, 10) and sorted(np.unique(labels, return_counts=True)[1]) == [4, 4]
     training = features_of(words)[np.array(words.table["split"] == "train")]
-    assert all((training - one).abs().amax((1, 2)).min() < 1e-3 for one in found)
+    assert all((training - torch.from_numpy(one)).abs().amax((1, 2)).min() < 1e-3 for one in found)

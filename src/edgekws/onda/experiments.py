@@ -62,7 +62,7 @@ class Bench:
 
     def __init__(self, windows: Windows, encoder: Encoder, settings: Personalisation, users: list[str], seed: int, *,
                  words: WordClips | None) -> None:
-        self.windows, self.settings, self.users, self.seed = windows, settings, users, seed
+        self.windows, self.settings, self.seed = windows, settings, seed
         table = windows.table
         draws = [self_learning.draw(table, user, settings.calibration, seed) for user in users]
         self.devices = [Device(encoder, windows, draw, settings, seed, words) for draw in draws]
@@ -80,14 +80,19 @@ class Bench:
 
     def measure(self, index: int, encoder: Encoder, deployed: bool = False) -> dict[str, Any]:
         """Operating points of an encoder for one user, calibrated anew with its weights."""
-        if deployed:
-            return self._points(index, encoder, self.calibrated[index], self.deployed_scores[:, index])
         embedder = Embedder(encoder)
-        found = self_learning.calibrate(embedder, self.windows, self.devices[index].draw, self.settings.calibration)
-        return self._points(index, encoder, found, self._negative_scores(embedder, found))
+        if deployed:
+            return self._points(index, encoder, embedder, self.calibrated[index], self.deployed_scores[:, index])
+        found = self.calibrate(index, embedder)
+        return self._points(index, encoder, embedder, found, self._negative_scores(embedder, found))
 
-    def _points(self, index: int, encoder: Encoder, calibrated: Calibrated, negative: Floats) -> dict[str, Any]:
-        drawn, embedder = self.devices[index].draw, Embedder(encoder)
+    def calibrate(self, index: int, embedder: Embedder) -> Calibrated:
+        """A user's prototype, filter and thresholds with the weights of an encoder."""
+        return self_learning.calibrate(embedder, self.windows, self.devices[index].draw, self.settings.calibration)
+
+    def _points(self, index: int, encoder: Encoder, embedder: Embedder, calibrated: Calibrated,
+                negative: Floats) -> dict[str, Any]:
+        drawn = self.devices[index].draw
         queries = Stretch.of(self.windows, drawn.queries)
         positive = queries.scores(queries.distances(embedder, self.windows.mfcc, calibrated.prototype[None]),
                                   [calibrated.filter])[:, 0]
@@ -115,9 +120,10 @@ class Bench:
         """Which figures of the encoder as deployed screening leaves as they are; None if that was not looked at."""
         if self.settings.evaluation.screen_every == 1 or not self.settings.experiment.screening_check:
             return None
-        device, found = self.devices[index], self.calibrated[index]
-        screened = self._points(index, device.encoder, found, self._negative_scores(Embedder(device.encoder), found))
-        whole = self.measure(index, device.encoder, deployed=True)
+        encoder, found = self.devices[index].encoder, self.calibrated[index]
+        embedder = Embedder(encoder)
+        screened = self._points(index, encoder, embedder, found, self._negative_scores(embedder, found))
+        whole = self.measure(index, encoder, deployed=True)
         return {name: screened[name] == whole[name] for name in ("accuracy", "curve", "false_alarms_per_hour")}
 
     def why_not(self, index: int, labels: PseudoLabels) -> str:
@@ -157,11 +163,6 @@ class Bench:
                        **self.measure(index, encoder)}
 
 
-def _word_clips(words: packing.Words, seed: int) -> WordClips:
-    found, labels = pretraining.word_features(words, seed=seed)
-    return found.numpy(), labels
-
-
 def users_of(windows: Windows, limit: int | None, parts: int, part: int) -> list[str]:
     """The users of one part: sorted, the first ``limit``, dealt out in turn."""
     users = sorted(set(windows.table.speaker[windows.table.role == "user"]))
@@ -185,7 +186,7 @@ def personalise_file(features: Path, encoder: Path, words: Path, settings: Perso
     facts = false_alarms.resolution(float(windows.facts["negative_seconds"]) / 3600, settings.evaluation.false_alarms_per_hour)
     if users:
         bench = Bench(windows, net, settings, users, seed,
-                      words=_word_clips(packing.open_words(words), seed) if needs_words else None)
+                      words=pretraining.word_features(packing.open_words(words), seed=seed) if needs_words else None)
         screening = bench.screening(0)
         with tqdm(total=len(users), unit=" users", disable=not progress, desc="personalising") as bar:
             for index in range(len(users)):
@@ -226,15 +227,15 @@ def adapt_user(features: Path, encoder: Path, out: Path, settings: Personalisati
     labels = self_learning.pseudo_label(bench.stream.table, bench.stream_distances[:, 0], bench.calibrated[0],
                                         seed=device.random("pseudo-labels"))
     if bench.why_not(0, labels):
-        found, facts = device.encoder, {"steps": 0}
+        found, facts, after = net, {"steps": 0}, before
     else:
         _, found, facts = next(adapted(device, schedule, [ratio], labels, labels, lambda: device.fine_tuned(
-            net, labels, "fine-tuning")))
-    after = bench.measure(0, found)
-    calibrated = self_learning.calibrate(Embedder(found), windows, device.draw, settings.calibration)
+            net, labels, "fine-tuning", progress=progress)))
+        after = bench.measure(0, found)
+    calibrated = bench.calibrate(0, Embedder(found))
     about = provenance(corpus=corpus_facts(windows, metadata), threads=threads)
     encoders.save_encoder(out, found, backbone, provenance=about, about={
-        "wake_word": self_learning.as_settings(calibrated, int(windows.facts["settings"]["windows"]["stride"])),
+        "wake_word": self_learning.as_settings(calibrated, windows.stride),
         "personalised": {"user": user, "schedule": schedule, "ratio": ratio, "seed": seed, **facts,
                          "labels": labels.facts},
         "offline": metadata["settings"].get("offline", 0.0), **settings.model_dump(mode="json", exclude={"experiment"})})
@@ -250,10 +251,10 @@ def hessian_file(encoder: Path, words: Path, settings: OnDA, *, seed: int, threa
     net, backbone, _ = encoders.load_encoder(encoder)
     packed = packing.open_words(words)
     losses = self_learning.word_losses(
-        net, *_word_clips(packed, seed), settings.calibration.recordings, settings.finetuning, settings.pruning,
-        seed=derive_seed(seed, "onda hessian"))
+        net, *pretraining.word_features(packed, seed=seed), settings.calibration.recordings, settings.finetuning,
+        settings.pruning, seed=derive_seed(seed, "onda hessian"))
     return {"schema": 1, "paper": "onda", "experiment": "hessian", "backbone": backbone, "seed": seed,
-            "settings": settings.model_dump(mode="json", include={"hessian", "finetuning", "pruning"}),
+            "settings": settings.model_dump(mode="json", include={"hessian", "calibration", "finetuning", "pruning"}),
             "provenance": provenance(corpus=packed.facts, threads=threads), "active_fraction": losses.active_fraction,
             "stability": hessian.ranking_stability(net, losses, settings.hessian, settings.pruning, seed=seed,
                                                    progress=progress),

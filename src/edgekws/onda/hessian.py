@@ -88,9 +88,6 @@ def _layers(encoder: Encoder) -> dict[str, _Layer]:
     for (name, layer), (_, norm) in itertools.pairwise([*named, ("", None)]):
         if not isinstance(layer, nn.Conv2d):
             continue
-        # The convolution pads its map itself, which is faster; where it halves the map, the zeros on the far side are
-        # beyond its last step.
-        padding = 1 if layer.kernel_size == (3, 3) else layer.padding
         weight, bias, factor = layer.weight, layer.bias, layer.weight.new_ones(layer.out_channels)
         if isinstance(norm, nn.BatchNorm2d):
             assert norm.running_mean is not None and norm.running_var is not None
@@ -99,7 +96,7 @@ def _layers(encoder: Encoder) -> dict[str, _Layer]:
                                                 norm.weight, norm.bias)
         layers[name] = _Layer(weight.detach().contiguous(memory_format=torch.channels_last),
                               None if bias is None else bias.detach(), factor.detach()[:, None, None, None],
-                              {"stride": layer.stride, "padding": padding, "groups": layer.groups})
+                              {"stride": layer.stride, "padding": layer.padding, "groups": layer.groups})
     return layers
 
 

@@ -200,12 +200,12 @@ def separation(encoder: Encoder, words: Words, *, seed: int) -> dict[str, Any]:
             "held_out_clips": len(labels)}
 
 
-def word_features(words: Words, *, seed: int, classes: int = 80, clips: int = 30) -> tuple[Tensor, npt.NDArray[np.int64]]:
+def word_features(words: Words, *, seed: int, classes: int = 80, clips: int = 30) -> tuple[Floats, npt.NDArray[np.int64]]:
     """MFCC [n, 47, 10] of some training clips of some words, as they are, and the number of each one's word, [n]."""
     generator = np.random.default_rng(derive_seed(seed, "onda word features"))
     by_word = _at_least_two(words.rows_by_word("train", least=2), "training")
     rows, labels = draw_episode(by_word, Pretraining(classes=classes, clips=clips), generator)
-    return mfcc(torch.from_numpy(words.waves(rows))), labels
+    return mfcc(torch.from_numpy(words.waves(rows))).numpy(), labels
 
 
 def _at_least_two(by_word: list[npt.NDArray[np.int64]], kind: str) -> list[npt.NDArray[np.int64]]:

@@ -20,6 +20,13 @@ from edgekws.settings import Personalisation, Schedule
 WordClips = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
 """MFCC [clips, 47, 10] of words, and the number of each one's word."""
 
+CRITERIA: dict[Schedule, str] = {
+    "onda_1": "hap", "oracle_onda_1": "hap", "hap_wrong_domain": "hap_of_words", "l1_before": "l1", "random_before": "random",
+    "onda_2": "l1", "hap_after": "hap", "random_after": "random"}
+"""What each schedule that prunes scores channels by: HAP on the user's triplets or on those of pre-training words (data of
+the wrong domain), global L1, or nothing."""
+
+_AFTER: set[Schedule] = {"onda_2", "hap_after", "random_after"}  # these prune what was fine-tuned, and fine-tune again
 _STATISTICS_WINDOWS = 512  # enough for running statistics
 
 
@@ -47,10 +54,11 @@ class Device:
         """A seed for one use of randomness, this user's own."""
         return derive_seed(self.seed, f"onda {self.draw.user} {use}")
 
-    def fine_tuned(self, encoder: Encoder, labels: PseudoLabels, use: str) -> tuple[Encoder, dict[str, Any]]:
+    def fine_tuned(self, encoder: Encoder, labels: PseudoLabels, use: str, *,
+                   progress: bool = False) -> tuple[Encoder, dict[str, Any]]:
         """The encoder after fine-tuning on pseudo-labels, and how that went."""
         return self_learning.fine_tune(encoder, self.windows, self.draw, labels, self.settings.finetuning,
-                                       seed=self.random(use))
+                                       seed=self.random(use), progress=progress)
 
     def pruned(self, encoder: Encoder, scores: list[torch.Tensor], ratio: float, labels: PseudoLabels) -> Encoder:
         """A smaller encoder, its running statistics taken anew over the labelled windows (gap 9)."""
@@ -61,27 +69,23 @@ class Device:
         some = rows[::max(1, len(rows) // _STATISTICS_WINDOWS)]
         return pruning.recalibrate(smaller, torch.from_numpy(self.windows.mfcc[some]))
 
-    def hap(self, encoder: Encoder, labels: PseudoLabels) -> list[torch.Tensor]:
-        """HAP scores from the triplets of the user's recordings and the pseudo-labelled stream."""
-        return self._hap(encoder, self_learning.hessian_losses(
-            encoder, self.windows.mfcc, self_learning.crops_of(self.windows, self.draw), labels, self.settings.finetuning,
-            self.settings.pruning, seed=self.random("hessian")))
-
-    def hap_of_words(self, encoder: Encoder) -> list[torch.Tensor]:
-        """HAP scores from triplets of pre-training words: data of the wrong domain."""
-        assert self.words is not None
-        return self._hap(encoder, self_learning.word_losses(
-            encoder, *self.words, self.settings.calibration.recordings, self.settings.finetuning, self.settings.pruning,
-            seed=self.random("hessian")))
-
-    def _hap(self, encoder: Encoder, losses: self_learning.HessianLosses) -> list[torch.Tensor]:
-        traces = hessian.hap_traces(encoder, losses, self.settings.pruning,
-                                    torch.Generator().manual_seed(self.random("probes")))
-        return pruning.hap_scores(encoder, traces, self.settings.pruning)
-
-    def at_random(self, encoder: Encoder) -> list[torch.Tensor]:
-        """Scores without meaning: the control that any criterion must beat."""
-        return pruning.random_scores(encoder, torch.Generator().manual_seed(self.random("channels")))
+    def scores(self, criterion: str, encoder: Encoder, labels: PseudoLabels) -> list[torch.Tensor]:
+        """Scores of an encoder's channels, [channels] for each group, by a criterion of :data:`CRITERIA`."""
+        settings = self.settings.pruning
+        if criterion == "l1":
+            return pruning.l1_scores(encoder, settings)
+        if criterion == "random":  # without meaning: the control that any criterion must beat
+            return pruning.random_scores(encoder, torch.Generator().manual_seed(self.random("channels")))
+        if criterion == "hap":
+            losses = self_learning.hessian_losses(
+                encoder, self.windows.mfcc, self_learning.crops_of(self.windows, self.draw), labels,
+                self.settings.finetuning, settings, seed=self.random("hessian"))
+        else:
+            assert self.words is not None
+            losses = self_learning.word_losses(encoder, *self.words, self.settings.calibration.recordings,
+                                               self.settings.finetuning, settings, seed=self.random("hessian"))
+        traces = hessian.hap_traces(encoder, losses, settings, torch.Generator().manual_seed(self.random("probes")))
+        return pruning.hap_scores(encoder, traces, settings)
 
 
 def adapted(device: Device, schedule: Schedule, ratios: list[float], labels: PseudoLabels, oracle: PseudoLabels,
@@ -100,19 +104,13 @@ def adapted(device: Device, schedule: Schedule, ratios: list[float], labels: Pse
     if schedule == "oracle":
         yield 0.0, *device.fine_tuned(start, oracle, "fine-tuning")
         return
-    settings = device.settings.pruning
-    if schedule in ("onda_2", "hap_after", "random_after"):
-        tuned, before = plain()
-        scores = {"onda_2": lambda: pruning.l1_scores(tuned, settings), "hap_after": lambda: device.hap(tuned, labels),
-                  "random_after": lambda: device.at_random(tuned)}[schedule]()
-        for ratio in ratios:
-            net, facts = device.fine_tuned(device.pruned(tuned, scores, ratio, labels), labels, "second fine-tuning")
-            yield ratio, net, {**facts, "steps": before["steps"] + facts["steps"]}
-        return
     used = oracle if schedule == "oracle_onda_1" else labels
-    scores = {"onda_1": lambda: device.hap(start, used), "oracle_onda_1": lambda: device.hap(start, used),
-              "hap_wrong_domain": lambda: device.hap_of_words(start),
-              "l1_before": lambda: pruning.l1_scores(start, settings),
-              "random_before": lambda: device.at_random(start)}[schedule]()
+    if schedule in _AFTER:
+        start, before = plain()
+        use, steps = "second fine-tuning", before["steps"]
+    else:
+        use, steps = "fine-tuning", 0
+    scores = device.scores(CRITERIA[schedule], start, used)
     for ratio in ratios:
-        yield ratio, *device.fine_tuned(device.pruned(start, scores, ratio, used), used, "fine-tuning")
+        net, facts = device.fine_tuned(device.pruned(start, scores, ratio, used), used, use)
+        yield ratio, net, {**facts, "steps": steps + facts["steps"]}
