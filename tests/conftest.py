@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from edgekws.corpus import audio
 
@@ -34,6 +35,25 @@ def pytest_terminal_summary(terminalreporter):
     skipped = [report for report in terminalreporter.stats.get("skipped", []) if HOW in str(report.longrepr)]
     if skipped:
         terminalreporter.write_line(f"{len(skipped)} tests skipped: {HOW}", yellow=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def torch_as_it_was():
+    """The commands pin torch's threads and determinism for their whole process; here that is the tests' process."""
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+    torch.set_deterministic_debug_mode("default")
+    torch.set_flush_denormal(False)
+
+
+@pytest.fixture
+def one_thread():
+    """For networks that are too small for more."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

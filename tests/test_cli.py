@@ -47,16 +47,6 @@ def edgekws(monkeypatch, capsys):
     return run
 
 
-@pytest.fixture(autouse=True)
-def threads_as_they_were():
-    """The verbs pin torch's threads and determinism for their whole process; here that is the tests' process."""
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
-    torch.set_deterministic_debug_mode("default")
-    torch.set_flush_denormal(False)
-
-
 def test_every_command_is_listed_here():
     """A command that is added must be added to the list above, so that its help is tested."""
     found = {(group.name, command.name) for group in cli.app.registered_groups

@@ -17,13 +17,7 @@ WORDS = ["no", "up", "yes"]
 ENCODER = settings.Encoder(base_threshold=1.5)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """These networks are too small for more."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")  # these networks are too small for more
 
 
 @pytest.fixture(scope="module")

@@ -19,13 +19,7 @@ from edgekws.settings import Conventional, Hardware, LifNetwork, SpikingTraining
 WORDS, BANDS, STEPS = 3, 6, 12
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """These networks are too small for more."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")  # these networks are too small for more
 
 
 def clips(number=48, seed=0):

@@ -37,16 +37,6 @@ NOTHING = 0.001  # of 256 channels: none
 EVERY = list(get_args(Schedule))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def torch_as_it_was():
-    """The commands pin torch's threads and determinism for their whole process; here that is the tests' process."""
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
-    torch.set_deterministic_debug_mode("default")
-    torch.set_flush_denormal(False)
-
-
 # ------------------------------------------------------------------------------------------------ corpora and commands
 def edgekws(*arguments: object) -> str:
     result = CliRunner().invoke(cli.app, [str(argument) for argument in arguments], catch_exceptions=False)

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from tests.onda.nets import generator, lively
 from torch import nn
 from torch.nn import functional
 
@@ -13,28 +14,7 @@ from edgekws.models.resnet15 import ResNet15
 from edgekws.onda import hessian, pruning
 from edgekws.settings import HessianCheck, Pruning
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """These networks are too small for more."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def lively(encoder, seed=0):
-    """The encoder in float64 with every tensor at random: a new net's statistics and offsets are 0 and 1."""
-    encoder, random = encoder.double(), generator(seed)
-    with torch.no_grad():
-        for tensor in encoders.tensors_of(encoder).values():
-            tensor.copy_(torch.rand(tensor.shape, generator=random) * 0.8 + 0.2 if tensor.ndim == 1
-                         else torch.randn(tensor.shape, generator=random) * tensor[0].numel() ** -0.5)
-    return encoder.eval()
+pytestmark = pytest.mark.usefixtures("one_thread")  # these networks are too small for more
 
 
 def triplets(seed=0, *, hinge=False, number=4):

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from tests.onda.nets import generator, lively
 from torch import nn
 
 from edgekws.errors import UserError
@@ -14,29 +15,7 @@ from edgekws.onda import pruning
 from edgekws.onda.pruning import Group
 from edgekws.settings import Pruning
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """These networks are too small for more."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def lively(encoder, seed=0):
-    """The encoder in float64 with every tensor at random: a new net's statistics and offsets are 0 and 1."""
-    encoder = encoder.double()
-    random = generator(seed)
-    with torch.no_grad():
-        for tensor in encoders.tensors_of(encoder).values():
-            tensor.copy_(torch.rand(tensor.shape, generator=random) * 0.8 + 0.2 if tensor.ndim == 1
-                         else torch.randn(tensor.shape, generator=random) * tensor[0].numel() ** -0.5)
-    return encoder.eval()
+pytestmark = pytest.mark.usefixtures("one_thread")  # these networks are too small for more
 
 
 NETS = {"ds_cnn_s": lambda: encoders.build("ds_cnn_s"), "resnet15_narrow": lambda: encoders.build("resnet15_narrow"),
