@@ -1,0 +1,37 @@
+"""Progress of long work: a bar on a terminal, a line now and then in a log."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import tqdm as _tqdm
+
+SECONDS = 30
+"""Between two lines of a log; work that is over sooner writes none."""
+
+
+class tqdm(_tqdm.tqdm):  # type: ignore[type-arg]
+    """tqdm's bar; where stderr is no terminal, its text in lines of their own, every :data:`SECONDS`."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        if not sys.stderr.isatty():
+            options = {"mininterval": SECONDS, "miniters": 1, "delay": SECONDS, "ncols": 100, **options}
+        super().__init__(*args, **options)
+
+    @staticmethod
+    def status_printer(file: Any) -> Callable[[str], None]:
+        """What shows a text: anew in its place on a terminal, in a line of its own elsewhere."""
+        if file.isatty():
+            return _tqdm.tqdm.status_printer(file)
+        separator = ""
+
+        def line(text: str) -> None:
+            nonlocal separator
+            if text.strip():
+                file.write(separator + text.strip())
+                file.flush()
+                separator = "\n"  # the last line is ended when the bar is closed
+
+        return line
