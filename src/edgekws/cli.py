@@ -628,6 +628,19 @@ def claims_ledger(
     typer.echo(", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
 
 
+@claims_app.command("explain")
+def claims_explain(
+    claim: Annotated[str, typer.Argument(help="Id of a claim, for example tp-02.")],
+    run: Annotated[str, typer.Option(help="Name of the run: results/<run> is looked at.")] = "demo",
+    claims: Annotated[Path | None, typer.Option(help="A ledger (claims.json) in place of the run's.")] = None,
+    papers: Annotated[Path, typer.Option(help="Folder of the papers' claims (*.yaml).")] = Path("claims"),
+) -> None:
+    """Tell the way back from a claim: verdict, rule, number, file, how it is made, settings, seeds, corpus, code."""
+    from edgekws.evaluation import explain
+
+    typer.echo(explain.explain(claim, papers, results=Path("results") / run, ledger=claims), nl=False)
+
+
 @report_app.command("notebook", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def report_notebook(
     notebook: Annotated[Path, typer.Argument(help="Template (.ipynb) with a cell tagged `parameters`.")],
