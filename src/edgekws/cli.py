@@ -615,6 +615,7 @@ def claims_ledger(
     results: Annotated[Path, typer.Argument(help="Folder of the run's results.")],
     index: Annotated[Path, typer.Argument(help="Index of the run's corpus (.parquet).")],
     out: Annotated[Path, typer.Argument(help="Ledger to write (.json; .csv and .html beside it).")],
+    paper: Annotated[str | None, typer.Option(help="The claims of this paper alone.")] = None,
 ) -> None:
     """Hold every claim against what this run measured, and state the verdict and why."""
     from edgekws.corpus import index as corpus_index_
@@ -622,7 +623,7 @@ def claims_ledger(
     from edgekws.provenance import provenance
 
     _, facts = corpus_index_.read_index(index)
-    made = ledger.build_ledger(run, claims, results, provenance(corpus=facts))
+    made = ledger.build_ledger(run, claims, results, provenance(corpus=facts), paper=paper)
     ledger.write_ledger(out, made)
     counts = ledger.verdict_counts(made)
     typer.echo(", ".join(f"{count} {verdict}" for verdict, count in counts.items()))

@@ -18,7 +18,7 @@ from markupsafe import Markup
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from edgekws import files
-from edgekws.errors import UserError
+from edgekws.errors import UserError, did_you_mean
 from edgekws.evaluation.statistics import Interval, t_half_width
 
 GSC_V2_SHA256 = "af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58"
@@ -379,7 +379,7 @@ def overlaps(ours: Interval, paper: tuple[float, float]) -> bool:
     return ours.ci_low is not None and ours.ci_high is not None and ours.ci_low <= paper[1] and paper[0] <= ours.ci_high
 
 
-def judge(claim: Claim, ours: Interval, corpus: CorpusFacts, differences: Iterable[str] = ()) -> Judgement:
+def judge(claim: Claim, ours: Interval, corpus: CorpusFacts, differences: Sequence[str] = ()) -> Judgement:
     """The verdict on a claim with a number, measured.
 
     Args:
@@ -394,7 +394,7 @@ def judge(claim: Claim, ours: Interval, corpus: CorpusFacts, differences: Iterab
     seen = equivalence.holds(ours) if equivalence else direction is not None and effect(ours, direction, neutral)
     if ours.ci_low is None:
         return Judgement("one-repetition", f"one repetition gives no interval: {told}")
-    if corpus.synthetic or (differing := _differing(claim, corpus, differences)):
+    if corpus.synthetic or _differing(claim, corpus, differences):
         where = _where(claim, corpus, differences)
         place = "synthetic" if corpus.synthetic else "elsewhere"
         if seen:
@@ -427,7 +427,7 @@ def judge(claim: Claim, ours: Interval, corpus: CorpusFacts, differences: Iterab
 
 
 def judge_checks(claim: Claim, checks: Mapping[str, Mapping[str, Any]], corpus: CorpusFacts,
-                 differences: Iterable[str] = ()) -> Judgement:
+                 differences: Sequence[str] = ()) -> Judgement:
     """The verdict on a claim that is bound to checks (``{"holds", "why"}``).
 
     An analytic claim is about the running code and decided on any corpus; other checks are judged as numbers are, so that
@@ -442,12 +442,12 @@ def judge_checks(claim: Claim, checks: Mapping[str, Mapping[str, Any]], corpus: 
     return Judgement(place if failed else f"{place}-effect", f"{_where(claim, corpus, differences)}: {why}")
 
 
-def _differing(claim: Claim, corpus: CorpusFacts, differences: Iterable[str]) -> list[str]:
+def _differing(claim: Claim, corpus: CorpusFacts, differences: Sequence[str]) -> list[str]:
     """In what a test differs from the paper's own."""
     return [*(f"not {name}" for name in _lacking(claim, corpus)), *differences]
 
 
-def _where(claim: Claim, corpus: CorpusFacts, differences: Iterable[str]) -> str:
+def _where(claim: Claim, corpus: CorpusFacts, differences: Sequence[str]) -> str:
     """On what it was measured, what the claim would need, and what else differs."""
     if corpus.synthetic:
         lacking = _lacking(claim, corpus)
@@ -513,7 +513,8 @@ def _unit(unit: str | None) -> str:
 
 
 # ------------------------------------------------------------------------------------------------ the ledger
-def build_ledger(run: str, claims: str | Path, results: str | Path, provenance: Mapping[str, Any]) -> dict[str, Any]:
+def build_ledger(run: str, claims: str | Path, results: str | Path, provenance: Mapping[str, Any], *,
+                 paper: str | None = None) -> dict[str, Any]:
     """The content of ``results/<run>/claims.json``: every claim with our number, the verdict and why.
 
     Args:
@@ -521,18 +522,23 @@ def build_ledger(run: str, claims: str | Path, results: str | Path, provenance: 
         claims: Folder of the papers' claims.
         results: Folder of the run's results; metrics are in ``metrics/<paper>/<experiment>.json`` below it.
         provenance: Of the ledger itself.
+        paper: The claims of this paper alone.
 
     Returns:
         ``{"schema": 2, "run", "provenance", "papers", "claims"}``, ready for :func:`write_ledger`.
 
     Raises:
-        UserError: A file of claims or of metrics is malformed.
+        UserError: A file of claims or of metrics is malformed, or there is no such paper.
     """
     papers = read_papers(claims)
+    if paper is not None:
+        if paper not in (known := [each.paper for each in papers]):
+            raise UserError(f"holds no paper '{paper}'", where=claims, remedy=did_you_mean(paper, known))
+        papers = [each for each in papers if each.paper == paper]
     return {
         "schema": SCHEMA, "run": run, "provenance": dict(provenance),
-        "papers": {paper.paper: paper.model_dump(exclude={"paper", "made_by", "claims"}) for paper in papers},
-        "claims": [entry(claim, Path(results) / "metrics") for paper in papers for claim in paper.claims],
+        "papers": {each.paper: each.model_dump(exclude={"paper", "made_by", "claims"}) for each in papers},
+        "claims": [entry(claim, Path(results) / "metrics") for each in papers for claim in each.claims],
     }
 
 
@@ -585,8 +591,8 @@ def entry(claim: Claim, metrics: Path) -> dict[str, Any]:
             return judged("another-claims-corpus", f"this run is on {corpus.label}, the claim on {claim.dataset}")
     except KeyError as error:
         return judged("not-in-this-run", f"'{path.stem}' of this run holds no {error.args[0]}")
-    return judged(*judge(claim, ours, corpus, differences), **ours.as_dict(), corpus=corpus.label,
-                  metrics=[f"{path.as_posix()}#{pointer}"])
+    rule, why = judge(claim, ours, corpus, differences)
+    return judged(rule, why, **ours.as_dict(), corpus=corpus.label, metrics=[f"{path.as_posix()}#{pointer}"])
 
 
 def _not_measured(metrics: Any, pointer: str) -> str | None:
