@@ -19,9 +19,11 @@ include: "workflow/rules/neuedge.smk"
 include: "workflow/rules/loihi.smk"
 include: "workflow/rules/onda.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/targets.smk"
 
 
 rule all:
+    """The whole run: every paper, the ledger of claims and the report (default)."""
     default_target: True
     input:
         f"{RUN}/report.html",

@@ -616,6 +616,7 @@ def claims_ledger(
     results: Annotated[Path, typer.Argument(help="Folder of the run's results.")],
     index: Annotated[Path, typer.Argument(help="Index of the run's corpus (.parquet).")],
     out: Annotated[Path, typer.Argument(help="Ledger to write (.json; .csv and .html beside it).")],
+    paper: Annotated[str | None, typer.Option(help="The claims of this paper alone.")] = None,
 ) -> None:
     """Hold every claim against what this run measured, and state the verdict and why."""
     from edgekws.corpus import index as corpus_index_
@@ -623,10 +624,23 @@ def claims_ledger(
     from edgekws.provenance import provenance
 
     _, facts = corpus_index_.read_index(index)
-    made = ledger.build_ledger(run, claims, results, provenance(corpus=facts))
+    made = ledger.build_ledger(run, claims, results, provenance(corpus=facts), paper=paper)
     ledger.write_ledger(out, made)
     counts = ledger.verdict_counts(made)
     typer.echo(", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
+
+
+@claims_app.command("explain")
+def claims_explain(
+    claim: Annotated[str, typer.Argument(help="Id of a claim, for example tp-02.")],
+    run: Annotated[str, typer.Option(help="Name of the run: results/<run> is looked at.")] = "demo",
+    claims: Annotated[Path | None, typer.Option(help="A ledger (claims.json) in place of the run's.")] = None,
+    papers: Annotated[Path, typer.Option(help="Folder of the papers' claims (*.yaml).")] = Path("claims"),
+) -> None:
+    """Tell the way back from a claim: verdict, rule, number, file, how it is made, settings, seeds, corpus, code."""
+    from edgekws.evaluation import explain
+
+    typer.echo(explain.explain(claim, papers, results=Path("results") / run, ledger=claims), nl=False)
 
 
 @report_app.command("notebook", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -22,18 +23,101 @@ SYNTHETIC = CorpusFacts(name="synthetic", archive="s.tar", archive_sha256="2" * 
 
 
 def claim(*, direction="higher", neutral=0, value=10.0, std=None, n=None, population=False, requires=("gsc_v2", "gpu"),
-          unit="%"):
+          unit="%", equivalence=None):
     return Claim.model_validate({
         "id": "xx-01", "paper": "x", "statement": "It helps.", "value": value, "unit": unit, "dataset": "GSC",
         "uncertainty": {"std": std, "n": n, "population": population}, "requires": list(requires), "evidence": "none",
-        "measured": {"experiment": "one", "path": "/summary/gain", "direction": direction, "neutral": neutral}})
+        "measured": {"experiment": "one", "path": "/summary/gain", "direction": direction, "neutral": neutral,
+                     "equivalence": equivalence}})
+
+
 
 
 # ------------------------------------------------------------------------------------------------ each rule
+GAIN = {"direction": "higher"}
+KEPT = {"equivalence": {"margin": 1, "sides": "below"}}
+YES, NO = {"holds": True, "why": "yes"}, {"holds": False, "why": "no"}
+CASES = {  # rule: changes of the claim, what is measured at the pointer, the corpus
+    "out-of-reach": ({"requires": ["shd"], "measured": None}, None, GSC),
+    "no-test": ({"requires": ["gsc_v2"], "measured": None}, None, GSC),
+    "not-in-this-run": ({"measured": GAIN | {"experiment": "two", "path": "/x"}}, (9.5, 8, 11), GSC),
+    "could-not-measure": ({}, {"measured": False, "why": "no counter"}, GSC),
+    "another-claims-corpus": ({"measured": GAIN | {"corpus": ["heysnips_v2"]}}, (9.5, 8, 11), GSC),
+    "checks-hold": ({"dataset": "none (analytic)", "measured": {"checks": ["/x"]}}, YES, SYNTHETIC),
+    "checks-fail": ({"measured": {"checks": ["/x"]}}, NO, GSC),
+    "one-repetition": ({}, (9.5, None, None), GSC),
+    "synthetic-effect": ({}, (9.5, 8, 11), SYNTHETIC),
+    "synthetic": ({"measured": KEPT}, (-3, -4, -2), SYNTHETIC),
+    "elsewhere-effect": ({"measured": KEPT}, (0, -0.5, 0.5), SUBSET),
+    "elsewhere": ({}, (-3, -4, -2), SUBSET),
+    "equivalent": ({"value": None, "measured": KEPT}, (0, -0.5, 0.5), GSC),
+    "beyond-the-margin": ({"value": None, "measured": KEPT}, (-3, -4, -2), GSC),
+    "margin-undecided": ({"value": None, "measured": KEPT}, (0, -2, 2), GSC),
+    "other-way": ({}, (-3, -4, -2), GSC),
+    "direction-claimed": ({"value": None}, (9.5, 8, 11), GSC),
+    "no-number": ({"value": None}, (0, -2, 2), GSC),
+    "overlap": ({}, (9.5, 8, 11), GSC),
+    "too-wide": ({}, (5, -20, 30), GSC),
+    "another-size": ({}, (5, 4, 6), GSC),
+    "apart": ({}, (0, -1, 1), GSC),
+}
+
+
+@pytest.mark.parametrize("rule", claims.RULES)
+def test_each_rule_of_the_table_has_a_case_in_which_it_decides(rule, tmp_path):
+    changes, found, corpus = CASES[rule]
+    if isinstance(found, tuple):
+        found = dict(zip(("value", "ci_low", "ci_high"), found, strict=True)) | {"n": 5}
+    measured = changes.get("measured", GAIN)
+    if measured is not None:
+        measured = {"experiment": "one"} | ({} if "checks" in measured else {"path": "/x"}) | measured
+    said = Claim.model_validate({
+        "id": "xx-01", "paper": "x", "statement": "It helps.", "value": 10.0, "unit": "%", "dataset": "GSC", "evidence": "none",
+        "requires": ["gsc_v2"]} | changes | {"measured": measured})
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "one.json").write_text(json.dumps({"x": found, "provenance": {"corpus": corpus.model_dump()}}))
+    line = claims.entry(said, tmp_path)
+    assert (line["rule"], line["verdict"]) == (rule, claims.RULES[rule].verdict) and line["why"]
+
+
+def test_the_table_in_the_docs_is_the_one_in_the_code():
+    text = (CLAIMS.parent / "docs" / "verdicts.md").read_text()
+    rows = re.findall(r"^\| `([a-z-]+)` \| (.+) \| `(\w+)` \|$", text, re.MULTILINE)
+    assert rows == [(name, rule.when, rule.verdict) for name, rule in claims.RULES.items()]
+    assert {verdict for verdict, _ in re.findall(r"^\| `(\w+)` \| ([A-Z].+) \|$", text, re.MULTILINE)} == set(claims.VERDICTS)
+    assert set(CASES) == set(claims.RULES)
+
+
+@pytest.mark.parametrize(("interval", "below", "both"), [
+    ((0, -0.9, 0.9), (True, False), (True, False)), ((5, 4, 6), (True, False), (False, True)),
+    ((-2, -3, -1.1), (False, True), (False, True)), ((0, -1, 0.5), (False, False), (False, False)),
+    ((0, -9, 9), (False, False), (False, False)), ((0, None, None), (False, False), (False, False))])
+def test_a_gain_is_no_loss_but_it_is_a_difference(interval, below, both):
+    for sides, expected in (("below", below), ("both", both)):
+        margin = claims.Equivalence(margin=1, sides=sides)
+        assert (margin.holds(Interval(*interval, n=9)), margin.fails(Interval(*interval, n=9))) == expected
+
+
+@given(st.lists(st.floats(-200, 200), min_size=3, max_size=3), st.floats(0.01, 50),
+       st.sampled_from(["both", "below", "above"]), st.floats(-5, 5))
+def test_nothing_is_kept_and_lost_at_once(numbers, margin, sides, of):
+    low, middle, high = sorted(numbers)
+    said = claims.Equivalence(margin=margin, of=of, sides=sides)
+    assert not (said.holds(Interval(middle, low, high, 5)) and said.fails(Interval(middle, low, high, 5)))
+
+
+@given(st.lists(st.floats(-200, 200), min_size=3, max_size=3))
+def test_no_interval_replicates_and_contradicts_the_same_claim(numbers):
+    low, middle, high = sorted(numbers)
+    up, down = (claims.judge(claim(direction=direction, value=None), Interval(middle, low, high, 5), GSC).verdict
+                for direction in ("higher", "lower"))
+    assert (up == "replicated") == (down == "contradicted")
+
+
 @pytest.mark.parametrize(("ours", "corpus", "verdict"), [
     ((9.5, 8.0, 11.0), GSC, "replicated"),
     ((5.0, 4.0, 6.0), GSC, "direction_only"),
-    ((-5.0, -6.0, -4.0), GSC, "not_replicated"),
+    ((-5.0, -6.0, -4.0), GSC, "contradicted"),
     ((0.0, -1.0, 1.0), GSC, "not_replicated"),
     ((5.0, -20.0, 30.0), GSC, "not_testable"),
     ((9.5, None, None), GSC, "not_testable"),
@@ -66,7 +150,7 @@ def test_lower_is_the_other_side_of_zero():
     worse = claim(direction="lower", value=-4.0)
     assert claims.judge(worse, Interval(-3.0, -4.5, -1.5, 9), GSC).verdict == "replicated"
     assert claims.judge(worse, Interval(-1.0, -1.5, -0.5, 9), GSC).verdict == "direction_only"
-    assert claims.judge(worse, Interval(3.0, 1.5, 4.5, 9), GSC).verdict == "not_replicated"
+    assert claims.judge(worse, Interval(3.0, 1.5, 4.5, 9), GSC).verdict == "contradicted"
 
 
 def test_another_protocol_on_the_right_corpus_is_not_the_papers_test():
@@ -88,8 +172,8 @@ def test_a_gpu_is_not_required_once_measured_but_other_things_are():
     assert claims.judge(claim(requires=["gsc_v2", "loihi2"]), ours, GSC).verdict == "direction_only"
 
 
-def test_a_claim_without_a_number_cannot_be_compared():
-    assert claims.judge(claim(value=None), Interval(9.5, 8.0, 11.0, 30), GSC).verdict == "not_testable"
+def test_a_claim_without_number_or_direction_cannot_be_compared():
+    assert claims.judge(claim(value=None, direction=None), Interval(9.5, 8.0, 11.0, 30), GSC).verdict == "not_testable"
 
 
 @given(st.lists(st.floats(-200, 200), min_size=3, max_size=3), st.sampled_from(["higher", "lower", None]),
@@ -113,9 +197,25 @@ def test_another_real_corpus_never_replicates_nor_refutes(numbers, direction):
 
 def test_checks_replicate_only_together():
     good, bad = {"holds": True, "why": "it is so"}, {"holds": False, "why": "it is not"}
-    assert claims.judge_checks({"/a": good, "/b": good}) == ("replicated", "holds: it is so; holds: it is so")
-    assert claims.judge_checks({"/a": good, "/b": bad}) == (
-        "not_replicated", "does not hold: it is not; holds: it is so")
+    both = claims.judge_checks(claim(), {"/a": good, "/b": good}, GSC)
+    assert (both.verdict, both.why) == ("replicated", "holds: it is so; holds: it is so")
+    one = claims.judge_checks(claim(), {"/a": good, "/b": bad}, GSC)
+    assert (one.verdict, one.why) == ("not_replicated", "does not hold: it is not; holds: it is so")
+
+
+@pytest.mark.parametrize(("corpus", "verdicts"), [
+    (GSC, ("replicated", "not_replicated")), (SUBSET, ("direction_only", "not_testable")),
+    (SYNTHETIC, ("effect_seen_on_synthetic", "not_testable"))])
+def test_checks_on_speech_are_worth_what_the_speech_is(corpus, verdicts):
+    found = [claims.judge_checks(claim(), {"/a": {"holds": holds, "why": "so"}}, corpus).verdict for holds in (True, False)]
+    assert tuple(found) == verdicts
+
+
+@pytest.mark.parametrize("corpus", [SYNTHETIC, SUBSET])
+def test_what_is_missing_is_named(corpus):
+    for ours in (Interval(9.5, 8.0, 11.0, 3), Interval(0.0, -1.0, 1.0, 3)):
+        why = claims.judge(claim(requires=["gsc_v2", "loihi2"]), ours, corpus).why
+        assert "Google Speech Commands v0.02" in why and "a Loihi 2" in why
 
 
 # ------------------------------------------------------------------------------------------------ intervals, pointers
@@ -176,6 +276,9 @@ def paper_file(folder, name="x", **changes):
 @pytest.mark.parametrize(("changes", "message"), [
     ({"requires": ["a_time_machine"]}, "xx-01: requires.0"),
     ({"measured": {"experiment": "one"}}, "xx-01: measured: .*either a path or checks"),
+    ({"measured": {"experiment": "one", "path": "/a", "direction": "higher", "equivalence": {"margin": 1}}},
+     "xx-01: measured: .*equivalence is for a number without a direction"),
+    ({"measured": {"experiment": "one", "path": "/a", "equivalence": {"margin": 0}}}, "xx-01: measured.equivalence.margin"),
     ({"valeu": 3}, "xx-01: valeu"),
     ({"id": "no number"}, "no number: id"),
 ])
@@ -226,7 +329,7 @@ def test_ledger_line(run, tmp_path):
     (run.metrics / "wide.json").write_text(json.dumps({"gain": {"value": 7.0, "n": 40}}))
     ledger = run()
     assert {name: ledger[name] for name in ("schema", "run", "provenance")} == {
-        "schema": 1, "run": "r", "provenance": {"code": "1"}}
+        "schema": 2, "run": "r", "provenance": {"code": "1"}}
     line, = ledger["claims"]
     contract = {"id": "xx-01", "paper": "x", "statement": "It helps.", "unit": "%", "paper_value": 10.0, "value": 9.5,
                 "ci_low": 8.0, "ci_high": 11.0, "n": 3, "corpus": "GSC v0.02 (2 words)", "verdict": "replicated",
@@ -262,7 +365,8 @@ def test_what_was_not_measured_is_not_run(run):
 def test_what_needs_a_corpus_or_chip_that_is_not_here_is_not_testable(run):
     paper_file(run.folder, measured=None, requires=["shd", "gpu"])
     line, = claims.build_ledger("r", run.folder, run.metrics.parents[1], {})["claims"]
-    assert (line["verdict"], line["why"]) == ("not_testable", "not testable here: it needs SHD")
+    assert (line["verdict"], line["why"]) == ("not_testable", "it needs SHD, which no run of this version can have")
+    assert line["missing"] == ["shd"]
 
 
 def test_where_the_papers_test_cannot_be_run_many_users_stand_for_its_one(run):
@@ -298,7 +402,8 @@ def test_a_ratio_shows_an_effect_where_it_is_not_one():
 
 
 def test_analytic_claims_need_no_corpus(run):
-    paper_file(run.folder, value=None, measured={"experiment": "one", "checks": ["/checks/a", "/checks/b"]})
+    paper_file(run.folder, value=None, dataset="none (analytic)",
+               measured={"experiment": "one", "checks": ["/checks/a", "/checks/b"]})
     good, bad = {"holds": True, "why": "yes"}, {"holds": False, "why": "no"}
     line, = run({"checks": {"a": good, "b": good}})["claims"]
     assert (line["verdict"], line["corpus"]) == ("replicated", "none (analytic)")

@@ -1,4 +1,6 @@
+import ast
 import json
+import re
 from pathlib import Path
 
 import nbformat
@@ -71,7 +73,7 @@ def test_ondas_template_draws_every_figure(made_up_run, measured):
     results = made_up_run(experiments=("one_user",), onda=measured, synthetic=whole)
     captions = execute(results, paper="onda")
     assert set(captions) == ONDA_FIGURES
-    assert all(set(about) == {"title", "caption", "alt"} for about in captions.values())
+    assert all(set(about) == {"title", "see", "caption", "alt"} for about in captions.values())
     assert {path.name for path in (results / "figures").iterdir()} == {
         "onda.json", *(f"{name}.{suffix}" for name in ONDA_FIGURES for suffix in ("svg", "png"))}
     assert ("so no intervals" in captions["pareto"]["caption"]) is not whole
@@ -96,7 +98,7 @@ def test_the_template_draws_every_figure_and_the_same_bytes_again(made_up_run):
     results = made_up_run()
     captions = execute(results)
     assert set(captions) == {"few_shot", "gain_per_user", "forgetting"}
-    assert all(set(about) == {"title", "caption", "alt"} for about in captions.values())
+    assert all(set(about) == {"title", "see", "caption", "alt"} for about in captions.values())
     assert "81.6 % before" in captions["few_shot"]["caption"]
     assert "synthetic speech" in captions["gain_per_user"]["caption"]
     pictures = {path.name: path.read_bytes() for path in sorted((results / "figures").iterdir())}
@@ -124,3 +126,14 @@ def test_a_failing_cell_is_told_and_leaves_nothing(tmp_path):
     with pytest.raises(UserError, match=r"cell \d+ failed: UserError: .* holds no metrics of an experiment"):
         execute(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("paper", ["traces_propagation", "neuedge", "onda"])
+def test_every_figure_says_what_to_see_here_and_in_snakemakes_report_alike(paper):
+    cells = json.loads((REPOSITORY / "notebooks" / f"{paper}.ipynb").read_text())["cells"]
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    found = re.findall(r'captions\["(\w+)"\] = \{\n    "title": .*?\n    "see": (".*?"),\n    "caption"', code, re.DOTALL)
+    assert len(found) == code.count('captions["') and len(found) >= 3
+    for name, text in found:
+        there = (REPOSITORY / "workflow" / "report" / f"{name}.rst").read_text().split()
+        assert ast.literal_eval(f"({text})").split() == there, name

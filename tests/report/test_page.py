@@ -3,12 +3,28 @@ import re
 from html.parser import HTMLParser
 
 import pytest
+import torch
 
-from edgekws import report
+from edgekws import files, report
 from edgekws.errors import UserError
+from edgekws.evaluation import claims
 from edgekws.report import neuedge, onda, page
 
 VOID = {"meta", "br", "img", "rect", "path"}
+DEVIATIONS = """# Deviations
+
+How to read it.
+
+## Traces Propagation
+
+| a | b |
+|---|---|
+| 1 | <i>2</i> |
+
+## Padding
+
+None.
+"""
 
 
 class Checker(HTMLParser):
@@ -46,7 +62,7 @@ def add_figures(results):
 
 
 def built(results, tmp_path):
-    (tmp_path / "deviations.md").write_text("# Deviations\n\n## Padding\n\n| a | b |\n|---|---|\n| 1 | <i>2</i> |\n")
+    (tmp_path / "deviations.md").write_text(DEVIATIONS)
     (tmp_path / "config.json").write_text('{"run": "made_up"}')
     (results / "notebooks").mkdir()
     (results / "notebooks" / "traces_propagation.ipynb").write_text("{}")
@@ -68,9 +84,26 @@ def test_the_page_is_whole_and_needs_nothing_beside_it(made_up_run, tmp_path):
     assert len(checker.ids) == len(set(checker.ids))
     assert {anchor[1:] for anchor in checker.anchors if anchor.startswith("#")} <= set(checker.ids)
     assert "notebooks/traces_propagation.ipynb" in checker.anchors
-    sections = ["summary", "key", "claims", "figures", "tables", "deviations", "cost", "provenance", "workflow"]
+    of_paper = [f"traces_propagation-{part}" for part in ("claims", "figures", "numbers", "deviations")]
+    sections = ["summary", "traces_propagation", *of_paper, "neuedge", "neuedge-claims", "onda", "onda-claims", "deviations",
+                "cost", "provenance", "workflow"]
     assert [name for name in checker.ids if name in sections] == sections
     assert "&lt;i&gt;2&lt;/i&gt;" in text
+    own, common = (text.index(f'id="{name}"') for name in ("traces_propagation-deviations", "deviations"))
+    assert own < text.index("&lt;i&gt;") < common < text.index("How to read it.") < text.index("Padding")
+
+
+def test_the_summary_shows_every_claim_as_a_cell_that_leads_to_it(made_up_run, tmp_path):
+    results = made_up_run()
+    text = built(results, tmp_path)
+    summary = text[text.index('id="summary"'):text.index('id="traces_propagation"')]
+    ledger = json.loads((results / "claims.json").read_text())
+    for claim in ledger["claims"]:
+        cell = re.search(rf'<a href="#{claim["id"]}"[^>]*><rect class="{claim["verdict"]}"([^>]*)/>', summary)
+        assert cell, claim["id"]
+        assert ("fill-opacity" in cell[1]) is not claims.is_decided(claim)
+    assert 'aria-label="Traces Propagation, 22 claims: ' in summary
+    assert "N-MNIST (3)" in summary, "what is missing, and for how many claims"
 
 
 def test_every_claim_is_on_the_page_once(made_up_run, tmp_path):
@@ -96,7 +129,7 @@ def test_a_bare_run_has_a_report(made_up_run):
     (results / "claims.json").write_text(json.dumps(ledger))
     report.build(results, results / "report.html")
     text = (results / "report.html").read_text()
-    assert 'id="key"' not in text
+    assert "Paper against ours" not in text
     assert 'id="deviations"' not in text
     assert "<b>58</b> not run" in text
 
@@ -109,7 +142,7 @@ def test_neuedge_has_a_section_of_its_own(made_up_run, tmp_path, neuedge):
     checker.feed(text)
     assert checker.open == []
     assert len(checker.ids) == len(set(checker.ids))
-    section = text[text.index('<section id="neuedge">'):text.index('<section id="deviations"')]
+    section = text[text.index('<section id="neuedge-numbers">'):text.index('<section id="onda"')]
     assert section.count("<tr><td>rate code</td>") == 2  # accuracy, energy
     assert ("Lava agrees: 45,000 of 45,000" in section) is neuedge["ran"]
     assert ("NeuroBench was not run: the packages of envs/lava.txt could not be installed here." in section) is not neuedge["ran"]
@@ -117,7 +150,7 @@ def test_neuedge_has_a_section_of_its_own(made_up_run, tmp_path, neuedge):
     # Of the paper's own numbers: steps of power, and what follows from them.
     for told in ("-17.9", "-5.8", "-31.6", "-7.0", "50.8 %", "86 mW", "294 mW", "1.18 pJ", "20 times"):
         assert told in section
-    tables = text[text.index('<section id="tables">'):text.index('<section id="neuedge">')]
+    tables = text[text.index('<section id="traces_propagation-numbers">'):text.index('<section id="neuedge"')]
     assert "ablation" not in tables
 
 
@@ -154,7 +187,7 @@ def test_onda_has_a_section_of_its_own(made_up_run, tmp_path, measured):
     checker.feed(text)
     assert checker.open == []
     assert len(checker.ids) == len(set(checker.ids))
-    section = text[text.index('<section id="onda">'):text.index('<section id="deviations"')]
+    section = text[text.index('<section id="onda-numbers">'):text.index('<section id="deviations"')]
     whole = measured.get("whole", True)
     assert section.count("Largest compression at equal accuracy") == (4 if whole else 1)
     assert ("Controls: paired differences" in section) is whole
@@ -170,7 +203,7 @@ def test_onda_has_a_section_of_its_own(made_up_run, tmp_path, measured):
 
 def test_without_onda_there_is_no_section_of_it(made_up_run, tmp_path):
     assert onda.read(tmp_path / "nothing") is None
-    assert "OnDA in numbers" not in built(made_up_run(experiments=("one_user",)), tmp_path)
+    assert "onda-numbers" not in built(made_up_run(experiments=("one_user",)), tmp_path)
 
 
 @pytest.mark.parametrize("synthetic", [True, False])
@@ -243,23 +276,37 @@ def test_bad_inputs_are_named(made_up_run, tmp_path):
     (folder / "few_shot.svg").unlink()
     with pytest.raises(UserError, match="caption for 'few_shot'"):
         report.build(results, results / "report.html")
-    (results / "claims.json").write_text('{"schema": 2}')
-    with pytest.raises(UserError, match="schema 1"):
+    (results / "claims.json").write_text('{"schema": 1}')
+    with pytest.raises(UserError, match="schema 2"):
         report.build(results, results / "report.html")
     assert not (results / "report.html").exists()
 
 
-def test_cost_sums_seeds_and_bears_what_was_not_measured(made_up_run):
-    cost = page.read_cost(made_up_run(experiments=("one_user",)) / "benchmarks")
+def test_cost_sums_seeds_and_parts_and_bears_what_was_not_measured(made_up_run):
+    results = made_up_run(experiments=("one_user",))
+    bench = results / "benchmarks" / "traces_propagation"
+    (bench / "one_user.tsv").write_bytes((bench / "base_seed0.tsv").read_bytes())
+    for part in (0, 1):
+        (bench / f"many_seed0_part{part}.tsv").write_bytes((bench / "base_seed0.tsv").read_bytes())
+    metrics = results / "metrics" / "traces_propagation" / "one_user.json"
+    told = json.loads(metrics.read_text())
+    told["provenance"]["device"] = "a made-up GPU"
+    metrics.write_text(json.dumps(told))
+    network = torch.nn.Linear(1, 1).state_dict()
+    files.write_model(results / "models" / "traces_propagation" / "base_seed1.safetensors", network,
+                      architecture="none", settings={}, provenance={"device": "another"})
+    cost = page.read_cost(results, "cpu")
     assert cost["rows"] == [
-        {"name": "claims", "jobs": 1, "wall": 0.4, "memory": 0.0},
-        {"name": "traces_propagation/base", "jobs": 2, "wall": 90.0, "memory": 700.0}]
-    assert (cost["wall"], cost["jobs"], cost["memory"]) == (90.4, 3, 700.0)
+        {"name": "claims", "jobs": 1, "wall": 0.4, "memory": 0.0, "devices": ["cpu"]},
+        {"name": "traces_propagation/base", "jobs": 2, "wall": 90.0, "memory": 700.0, "devices": ["another", "cpu"]},
+        {"name": "traces_propagation/many", "jobs": 2, "wall": 120.0, "memory": 500.5, "devices": ["cpu"]},
+        {"name": "traces_propagation/one_user", "jobs": 1, "wall": 60.0, "memory": 500.5, "devices": ["a made-up GPU"]}]
+    assert (cost["wall"], cost["jobs"], cost["memory"]) == (270.4, 6, 700.0)
 
 
 def test_key_figures_share_an_axis_that_holds_every_number(made_up_run):
     ledger = json.loads((made_up_run() / "claims.json").read_text())
-    accuracy, gain = page.key_figures(ledger)
+    accuracy, gain = page.key_figures(ledger["claims"])
     assert [row["claim"]["id"] for row in accuracy["rows"]] == ["tp-01", "tp-02", "tp-03", "tp-04"]
     assert (accuracy["title"], gain["title"]) == ("Accuracy, %", "Gain, percentage points")
     assert [row["claim"]["id"] for row in gain["rows"]] == ["tp-05", "tp-06", "tp-07"]

@@ -1,7 +1,11 @@
 """What the workflow would do: dry runs, without any data."""
 
+import re
+
 import pytest
 from tests.workflow.conftest import ROOT
+
+from edgekws.evaluation import claims
 
 
 @pytest.mark.parametrize("run", ["demo", "gsc_subset", "paper"])
@@ -27,6 +31,11 @@ def test_the_demo_is_what_runs_by_default(project):
     ("figure_mapping", {"neuedge_figures"}, {"report", "claims"}),
     ("onda", {"onda_pretrain", "onda_personalise", "onda_cost", "onda_figures"}, {"traces_propagation_base", "report"}),
     ("figure_pareto", {"onda_figures"}, {"report", "claims"}),
+    ("claim_tp_02", {"traces_propagation_summarise"}, {"claims", "traces_propagation_complexity", "neuedge_features"}),
+    ("claim_tp_17", {"traces_propagation_complexity"}, {"traces_propagation_adapt", "claims"}),
+    ("claim_neuedge_19", {"neuedge_encode"}, {"neuedge_train", "claims"}),
+    ("claim_onda_06", {"onda_cost"}, {"onda_personalise", "claims"}),
+    ("table_neuedge", {"claims_table", "neuedge_summarise"}, {"claims", "traces_propagation_base", "onda_pretrain"}),
     ("results/tiny/corpus/index.parquet", {"synthesise_corpus", "index_corpus"}, {"traces_propagation_features"}),
     ("results/tiny/models/traces_propagation/base_frozen_seed7.safetensors", {"traces_propagation_base"},
      {"traces_propagation_adapt"})])
@@ -62,3 +71,22 @@ def test_an_archive_given_by_path_is_registered_first(project):
     archive.touch()
     planned = project.planned("--config", f"archive={archive}", config=ROOT / "config" / "gsc_subset.yaml")
     assert planned["register_archive"] == 1 and "fetch_archive" not in planned
+
+
+def test_the_menu_has_one_line_of_help_for_everything_that_can_be_asked_for(project):
+    lines = project.run("--list-target-rules").stdout.splitlines()
+    menu = {found[1]: found[2] for line in lines if (found := re.fullmatch(r"(\w+) \((.+)\)", line))}
+    assert len(menu) == len([line for line in lines if line]), "a line without help, or of two lines"
+    papers = claims.read_papers(ROOT / "claims")
+    assert {f"claim_{claim.id.replace('-', '_')}" for paper in papers for claim in paper.claims} <= set(menu)
+    assert {f"table_{paper.paper}" for paper in papers} | {paper.paper for paper in papers} <= set(menu)
+    assert {f"figure_{path.stem}" for path in (ROOT / "workflow" / "report").glob("*.rst")} - set(menu) == {
+        "figure_workflow", "figure_claims", "figure_report"}
+    assert not any("{" in text for text in menu.values()), "what a job fills in is not known to a menu"
+    assert menu["claim_tp_02"].endswith("Paper: 91.62 ± 2.08 %.") and "needs N-MNIST" in menu["claim_tp_08"]
+
+
+def test_a_claim_that_nothing_measures_says_so_and_makes_nothing(project):
+    done = project.run("claim_tp_08", "--cores", "1")
+    assert "Not measured, it needs N-MNIST" in done.stdout + done.stderr
+    assert not project.results().exists()

@@ -7,13 +7,14 @@ import subprocess
 import time
 
 import pytest
-from tests.workflow.conftest import Project
+from tests.workflow.conftest import ROOT, Project
 
 from edgekws.settings import Config
 
 # One worker makes the finished run that most of these share.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("finished run")]
-VERDICTS = {"replicated", "direction_only", "not_replicated", "effect_seen_on_synthetic", "not_testable", "not_run"}
+VERDICTS = {"replicated", "direction_only", "not_replicated", "contradicted", "effect_seen_on_synthetic", "not_testable",
+            "not_run"}
 
 
 def metrics_of(project):
@@ -24,12 +25,12 @@ def metrics_of(project):
 def test_a_run_ends_in_a_report_and_a_whole_ledger(finished):
     results = finished.results()
     ledger = json.loads((results / "claims.json").read_text())
-    assert ledger["schema"] == 1 and ledger["run"] == "tiny"
+    assert ledger["schema"] == 2 and ledger["run"] == "tiny"
     assert len(ledger["claims"]) == 58
     assert {claim["verdict"] for claim in ledger["claims"]} <= VERDICTS
     measured = [claim for claim in ledger["claims"] if claim["value"] is not None]
     timed = [claim for claim in measured if claim["corpus"].startswith("noise on ")]
-    assert not {"replicated", "direction_only", "not_replicated"} & {
+    assert not {"replicated", "direction_only", "not_replicated", "contradicted"} & {
         claim["verdict"] for claim in measured if claim not in timed}, "this speech is synthetic"
     assert timed and {claim["verdict"] for claim in timed} <= {"direction_only", "not_testable"}, "on another machine"
     report = (results / "report.html").read_text()
@@ -131,3 +132,19 @@ def test_the_effective_configuration_is_kept(finished):
     kept = Config.model_validate(json.loads((finished.results() / "config.json").read_text()))
     assert kept.run == "tiny" and kept.traces_propagation.network.hidden == [16]
     assert kept.traces_propagation.network.membrane_leak == 0.77, "defaults are written down too"
+
+
+def test_snakemakes_own_report_builds_with_every_figure_and_its_caption(finished, tmp_path):
+    finished.run("--report", str(tmp_path / "snakemake.html"))
+    page = (tmp_path / "snakemake.html").read_text()
+    for caption in (ROOT / "workflow" / "report").glob("*.rst"):
+        if caption.stem not in ("workflow", "claims", "report"):
+            assert f"{caption.stem}.svg" in page
+    assert "How far does the width of the layers alone move utilisation?" in page
+
+
+def test_the_table_of_one_paper_says_what_the_ledger_says(finished):
+    finished.run("--cores", "1", "--quiet=rules", "table_onda")
+    table = json.loads((finished.results() / "tables" / "onda.json").read_text())
+    ledger = json.loads((finished.results() / "claims.json").read_text())
+    assert table["claims"] == [claim for claim in ledger["claims"] if claim["paper"] == "onda"]

@@ -54,3 +54,13 @@ def as_json(*sections, **named):
 def more_memory(megabytes):
     """Memory for a first try, doubled with every retry."""
     return lambda wildcards, attempt: megabytes * 2 ** (attempt - 1)
+
+
+def figures_of(paper, figures):
+    """The figures of a notebook as outputs, each with its caption and place in Snakemake's own report."""
+    marked = []
+    for figure, about in figures.items():
+        place = {"category": "Figures", "subcategory": paper, "labels": {"figure": about}}
+        svg = report(f"{RUN}/figures/{figure}.svg", caption=f"../report/{figure}.rst", **place)
+        marked += [svg, f"{RUN}/figures/{figure}.png"]
+    return marked

@@ -84,6 +84,7 @@ rule fetch_archive:
 
 
 rule index_corpus:
+    """Step. Listing the clips of the archive."""
     input:
         archive_of_run,
     output:

@@ -7,6 +7,7 @@ An environment that cannot be built does not stop the run: its figures are then 
 
 
 rule loihi:
+    """The trained nets in Loihi's integers and as NIR graphs, checked by Lava."""
     input:
         expand(
             f"{RUN}/models/loihi/{{arm}}_seed{SETTINGS.seeds[0]}.{{format}}",
@@ -14,7 +15,6 @@ rule loihi:
             format=["safetensors", "nir"],
         ),
         f"{NEUEDGE_METRICS}/referee.json",
-    # The trained nets in Loihi's integers and as NIR graphs, checked by Lava.
     localrule: True
 
 

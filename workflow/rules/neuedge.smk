@@ -13,6 +13,16 @@ NEUEDGE_RESULTS = expand(
     f"{NEUEDGE_METRICS}/{{experiment}}.json",
     experiment=["encoding", "utilisation", "ablation", "referee", "second_opinion"],
 )
+NEUEDGE_FIGURES = {
+    "encoder_grid": "what base threshold and alpha do to spikes, bits and accuracy",
+    "ablation": "from the rate code to the full system",
+    "adaptive_threshold": "accuracy and energy against the gain of the adaptive threshold",
+    "noise": "fixed and adaptive thresholds under background noise",
+    "mapping": "the chip before and after its mapping is optimised",
+    "utilisation": "utilisation against layer sizes, on every chip",
+    "energy": "every term of the energy, by price set",
+    "loihi": "Lava's check of the integer simulator; accuracy in float and integers",
+}
 
 
 def neuedge_training_of(wildcards):
@@ -33,10 +43,10 @@ def neuedge_training_of(wildcards):
 
 
 rule neuedge:
+    """Everything of the paper but the report: metrics and figures of every experiment, Loihi included."""
     input:
         NEUEDGE_RESULTS,
         f"{RUN}/notebooks/neuedge.ipynb",
-    # Everything of the paper but the report: metrics and figures of every experiment, Loihi included.
     localrule: True
 
 
@@ -194,20 +204,7 @@ rule neuedge_figures:
     output:
         notebook=f"{RUN}/notebooks/neuedge.ipynb",
         captions=f"{RUN}/figures/neuedge.json",
-        figures=expand(
-            f"{RUN}/figures/{{figure}}.{{format}}",
-            figure=[
-                "encoder_grid",
-                "ablation",
-                "adaptive_threshold",
-                "noise",
-                "mapping",
-                "utilisation",
-                "energy",
-                "loihi",
-            ],
-            format=["svg", "png"],
-        ),
+        figures=figures_of("NeuEdge", NEUEDGE_FIGURES),
     log:
         f"{LOGS}/neuedge/figures.log",
     benchmark:

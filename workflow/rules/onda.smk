@@ -8,6 +8,14 @@ ONDA = SETTINGS.onda
 ONDA_METRICS = f"{RUN}/metrics/onda"
 ONDA_MODELS = f"{RUN}/models/onda"
 ONDA_RESULTS = expand(f"{ONDA_METRICS}/{{experiment}}.json", experiment=[*ONDA.experiments, "hessian", "cost"])
+ONDA_FIGURES = {
+    "pareto": "accuracy at 0.5 false alarms per hour against size, by schedule and encoder",
+    "personalisation_gain": "what adapting and pruning gives every user",
+    "detection_error": "misses against false alarms per hour, and the threshold a device would use",
+    "pruning_controls": "which channels go, scored how and when: HAP, L1, at random, on other words",
+    "pruning_cost": "size, time and memory of adaptation and inference on this machine",
+    "hessian": "how good and how stable the estimate of the Hessian's trace is",
+}
 
 
 wildcard_constraints:
@@ -66,11 +74,11 @@ def pretraining_of(wildcards):
 
 
 rule onda:
+    """Everything of the paper but the report: metrics and figures of every experiment."""
     input:
         ONDA_RESULTS,
         f"{RUN}/notebooks/onda.ipynb",
         f"{ONDA_MODELS}/adapted.safetensors",
-    # Everything of the paper but the report: metrics and figures of every experiment.
     localrule: True
 
 
@@ -96,6 +104,7 @@ rule synthesise_wake_words:
 
 
 rule index_wake_words:
+    """Step. Listing the utterances of the wake-word corpus."""
     input:
         unpack(wake_words_of_run),
     output:
@@ -388,18 +397,7 @@ rule onda_figures:
     output:
         notebook=f"{RUN}/notebooks/onda.ipynb",
         captions=f"{RUN}/figures/onda.json",
-        figures=expand(
-            f"{RUN}/figures/{{figure}}.{{format}}",
-            figure=[
-                "pareto",
-                "personalisation_gain",
-                "detection_error",
-                "pruning_controls",
-                "pruning_cost",
-                "hessian",
-            ],
-            format=["svg", "png"],
-        ),
+        figures=figures_of("OnDA", ONDA_FIGURES),
     log:
         f"{LOGS}/onda/figures.log",
     benchmark:

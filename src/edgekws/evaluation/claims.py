@@ -1,7 +1,7 @@
 """The claims ledger: what the papers say, held against what a run measured. The rules are told in docs/verdicts.md.
 
 Claims are data (``claims/<paper>.yaml``); a verdict is a pure function of the claim, our number with its interval and
-facts about the corpus it was measured on.
+facts about the corpus it was measured on. Each verdict names the one rule of :data:`RULES` that gave it.
 """
 
 from __future__ import annotations
@@ -18,19 +18,58 @@ from markupsafe import Markup
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from edgekws import files
-from edgekws.errors import UserError
+from edgekws.errors import UserError, did_you_mean
 from edgekws.evaluation.statistics import Interval, t_half_width
 
 GSC_V2_SHA256 = "af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58"
 """The upstream archive speech_commands_v0.02.tar.gz."""
 
-Verdict = Literal["replicated", "direction_only", "not_replicated", "effect_seen_on_synthetic", "not_testable",
-                  "not_run"]
+SCHEMA = 2
+"""Of ``claims.json``. 2 added the verdict ``contradicted`` and the fields ``rule`` and ``missing``."""
+
+Verdict = Literal["replicated", "direction_only", "not_replicated", "contradicted", "effect_seen_on_synthetic",
+                  "not_testable", "not_run"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 VERDICT_LABELS: dict[Verdict, str] = {
     "replicated": "replicated", "direction_only": "direction only", "not_replicated": "not replicated",
-    "effect_seen_on_synthetic": "effect seen on synthetic speech", "not_testable": "not testable", "not_run": "not run"}
+    "contradicted": "contradicted", "effect_seen_on_synthetic": "effect seen on synthetic speech",
+    "not_testable": "not testable", "not_run": "not run"}
+
+
+class Rule(NamedTuple):
+    """A row of the table of docs/verdicts.md."""
+
+    when: str
+    verdict: Verdict
+
+
+RULES: dict[str, Rule] = {
+    "out-of-reach": Rule("nothing measures the claim, and it needs a corpus or a device that this version cannot use",
+                         "not_testable"),
+    "no-test": Rule("nothing measures the claim in this version", "not_run"),
+    "not-in-this-run": Rule("this run has no such metrics file, or nothing at that place in it", "not_run"),
+    "could-not-measure": Rule("the metrics file says that this machine could not measure it", "not_testable"),
+    "another-claims-corpus": Rule("the claim lists its corpora, and this run's is none of them", "not_testable"),
+    "checks-hold": Rule("an analytic claim, or the paper's own test: every check holds", "replicated"),
+    "checks-fail": Rule("an analytic claim, or the paper's own test: a check fails", "not_replicated"),
+    "one-repetition": Rule("one repetition only, so no interval", "not_testable"),
+    "synthetic-effect": Rule("synthetic speech, and an effect", "effect_seen_on_synthetic"),
+    "synthetic": Rule("synthetic speech, and no effect", "not_testable"),
+    "elsewhere-effect": Rule("not the paper's own test, and an effect", "direction_only"),
+    "elsewhere": Rule("not the paper's own test, and no effect", "not_testable"),
+    "equivalent": Rule("equivalence is claimed, and our interval lies wholly within the margin", "replicated"),
+    "beyond-the-margin": Rule("equivalence is claimed, and our interval lies wholly beyond the margin", "contradicted"),
+    "margin-undecided": Rule("equivalence is claimed, and our interval reaches over the margin", "not_testable"),
+    "other-way": Rule("our interval lies wholly on the other side of no effect", "contradicted"),
+    "direction-claimed": Rule("the paper gives a direction and no number, and there is an effect", "replicated"),
+    "no-number": Rule("the paper gives no number, and there is no effect to be judged without one", "not_testable"),
+    "overlap": Rule("the intervals overlap, and the claim has no direction or there is an effect", "replicated"),
+    "too-wide": Rule("the intervals overlap, and ours holds no effect too", "not_testable"),
+    "another-size": Rule("the intervals do not overlap, and there is an effect", "direction_only"),
+    "apart": Rule("otherwise: the intervals do not overlap", "not_replicated"),
+}
+"""How a verdict follows, in this order: the first rule that applies gives it. docs/verdicts.md shows the same table."""
 
 _WAKE_WORDS = {"heysnips_v2": ["heysnips_v2"], "heysnapdragon": ["heysnapdragon", "heysnips_v2"]}
 
@@ -77,14 +116,46 @@ class Number(_Strict):
     path: str
 
 
+class Equivalence(_Strict):
+    """For claims that something is kept or equal: what difference from ``of`` still counts as none, in the claim's unit.
+
+    For something kept (an accuracy), only the side of the loss counts: ``sides: below``.
+    """
+
+    margin: float = Field(gt=0)
+    of: float = 0.0
+    sides: Literal["both", "below", "above"] = "both"
+
+    def holds(self, ours: Interval) -> bool:
+        """Our interval lies wholly within the margin."""
+        return (ours.ci_low is not None and ours.ci_high is not None
+                and (self.sides == "above" or ours.ci_low > self.of - self.margin)
+                and (self.sides == "below" or ours.ci_high < self.of + self.margin))
+
+    def fails(self, ours: Interval) -> bool:
+        """Our interval lies wholly beyond the margin."""
+        return (ours.ci_low is not None and ours.ci_high is not None
+                and ((self.sides != "above" and ours.ci_high < self.of - self.margin)
+                     or (self.sides != "below" and ours.ci_low > self.of + self.margin)))
+
+    @property
+    def spoken(self) -> str:
+        """
+        >>> Equivalence(margin=1, sides="below").spoken, Equivalence(margin=0.1, of=1).spoken
+        ('no more than 1 below zero', 'within 0.1 of 1')
+        """
+        of = _spoken_neutral(self.of)
+        return f"within {self.margin:g} of {of}" if self.sides == "both" else f"no more than {self.margin:g} {self.sides} {of}"
+
+
 class Binding(_Strict):
     """Where our number is: a JSON pointer into ``metrics/<paper>/<experiment>.json``.
 
     ``path`` leads to ``{"value", "ci_low", "ci_high", "n"}``; ``checks`` instead lead to ``{"holds", "why"}``.
-    ``direction`` says which side of ``neutral`` the claimed effect is on, for claims that are effects: 0, or 1 for a ratio,
-    or for "keeps its accuracy" the loss that is let pass. ``corpus`` lists the corpora that may stand for the claim's own,
-    where the same experiment may run on others. Where the test cannot be the paper's own (another corpus),
-    ``elsewhere`` names the number that stands for it: many users tell more than one.
+    ``direction`` says which side of ``neutral`` the claimed effect is on, for claims that are effects: 0, or 1 for a ratio.
+    ``equivalence`` takes its place where the claim is that there is none. ``corpus`` lists the corpora that may stand for
+    the claim's own, where the same experiment may run on others. Where the test cannot be the paper's own (another
+    corpus), ``elsewhere`` names the number that stands for it: many users tell more than one.
     """
 
     experiment: str
@@ -92,6 +163,7 @@ class Binding(_Strict):
     checks: list[str] = []
     direction: Literal["higher", "lower"] | None = None
     neutral: float = 0.0
+    equivalence: Equivalence | None = None
     corpus: list[str] = []
     expects: list[Fact] = []
     elsewhere: Number | None = None
@@ -101,7 +173,14 @@ class Binding(_Strict):
     def _one_of_them(self) -> Binding:
         if (self.path is None) == (not self.checks):
             raise ValueError("give either a path or checks")
+        if self.equivalence is not None and (self.direction is not None or self.checks):
+            raise ValueError("equivalence is for a number without a direction")
         return self
+
+    @property
+    def experiments(self) -> list[str]:
+        """The experiments whose metrics a verdict can rest on."""
+        return [self.experiment] if self.elsewhere is None else [self.experiment, self.elsewhere.experiment]
 
 
 class Claim(_Strict):
@@ -117,16 +196,34 @@ class Claim(_Strict):
     doubt: str = ""
     measured: Binding | None = None
 
+    @property
+    def analytic(self) -> bool:
+        """About a rule or a formula, not about speech: decided on any corpus."""
+        return self.dataset.startswith("none")
+
+    @property
+    def needs(self) -> list[str]:
+        """What the claim needs that no run of this version can have, by name."""
+        return [REQUIREMENT_NAMES[name] for name in self.requires if name not in WITHIN_REACH]
+
 
 class Paper(_Strict):
-    """One file of claims."""
+    """One file of claims.
+
+    ``made_by`` names the rule of the workflow that makes an experiment's metrics, and under ``"*"`` that of all others.
+    """
 
     paper: str
     title: str
     authors: str
     year: int
     url: str
+    made_by: dict[str, str] = {}
     claims: list[Claim]
+
+    def rule_of(self, experiment: str) -> str | None:
+        """The workflow's rule that makes ``metrics/<paper>/<experiment>.json``, as far as the file of claims says."""
+        return self.made_by.get(experiment, self.made_by.get("*"))
 
 
 def read_papers(folder: str | Path) -> list[Paper]:
@@ -244,8 +341,14 @@ def unmet_facts(facts: Iterable[Fact], metrics: Any) -> list[str]:
 
 # ------------------------------------------------------------------------------------------------ verdicts
 class Judgement(NamedTuple):
-    verdict: Verdict
+    """Which of :data:`RULES` applies, and why, with the numbers."""
+
+    rule: str
     why: str
+
+    @property
+    def verdict(self) -> Verdict:
+        return RULES[self.rule].verdict
 
 
 def paper_interval(claim: Claim, confidence: float = 0.95) -> tuple[float, float] | None:
@@ -276,7 +379,7 @@ def overlaps(ours: Interval, paper: tuple[float, float]) -> bool:
     return ours.ci_low is not None and ours.ci_high is not None and ours.ci_low <= paper[1] and paper[0] <= ours.ci_high
 
 
-def judge(claim: Claim, ours: Interval, corpus: CorpusFacts, differences: Iterable[str] = ()) -> Judgement:
+def judge(claim: Claim, ours: Interval, corpus: CorpusFacts, differences: Sequence[str] = ()) -> Judgement:
     """The verdict on a claim with a number, measured.
 
     Args:
@@ -286,50 +389,95 @@ def judge(claim: Claim, ours: Interval, corpus: CorpusFacts, differences: Iterab
         differences: In what else the test differs from the paper's own.
     """
     assert claim.measured is not None
-    direction, neutral = claim.measured.direction, claim.measured.neutral
+    direction, neutral, equivalence = claim.measured.direction, claim.measured.neutral, claim.measured.equivalence
     told = f"ours {spoken(ours, claim.unit)}; paper {spoken_paper(claim.value, claim.uncertainty.std, claim.unit)}"
-    seen = direction is not None and effect(ours, direction, neutral)
+    seen = equivalence.holds(ours) if equivalence else direction is not None and effect(ours, direction, neutral)
     if ours.ci_low is None:
-        return Judgement("not_testable", f"one repetition gives no interval: {told}")
-    if corpus.synthetic:
-        where = f"synthetic speech{''.join(f'; {difference}' for difference in differences)}"
+        return Judgement("one-repetition", f"one repetition gives no interval: {told}")
+    if corpus.synthetic or _differing(claim, corpus, differences):
+        where = _where(claim, corpus, differences)
+        place = "synthetic" if corpus.synthetic else "elsewhere"
         if seen:
-            return Judgement("effect_seen_on_synthetic", f"{where}: the effect only, not its size: {told}")
-        return Judgement("not_testable", f"{where}{_no_effect(direction, ours, neutral)}: {told}")
-    differing = [*(f"not {name}" for name in _lacking(claim, corpus)), *differences]
-    if differing:
-        where = f"measured on {corpus.label} ({'; '.join(differing)})"
+            only = "the effect only, not its size" if corpus.synthetic else "so the direction only"
+            return Judgement(f"{place}-effect", f"{where}, {only}: {told}")
+        return Judgement(place, f"{where}{_no_effect(claim.measured, ours)}: {told}")
+    if equivalence is not None:
         if seen:
-            return Judgement("direction_only", f"{where}, so the direction only: {told}")
-        return Judgement("not_testable", f"{where}{_no_effect(direction, ours, neutral)}: {told}")
+            return Judgement("equivalent", f"our interval lies {equivalence.spoken}: {told}")
+        if equivalence.fails(ours):
+            return Judgement("beyond-the-margin", f"our interval lies wholly beyond the margin ({equivalence.spoken}): {told}")
+        return Judgement("margin-undecided", f"our interval reaches over the margin ({equivalence.spoken}), too wide to tell: "
+                         f"{told}")
+    if direction is not None and effect(ours, _opposite(direction), neutral):
+        return Judgement("other-way", f"the effect goes the other way: {told}")
     paper = paper_interval(claim)
     if paper is None:
-        return Judgement("not_testable", f"the paper gives no number to compare with: {told}")
+        if seen:
+            return Judgement("direction-claimed", f"the paper claims a direction without a number, and it is there: {told}")
+        return Judgement("no-number", f"the paper gives no number to compare with"
+                         f"{_no_effect(claim.measured, ours)}: {told}")
     if overlaps(ours, paper):
         if direction is None or seen:
-            return Judgement("replicated", f"the intervals overlap: {told}")
-        return Judgement("not_testable", f"our interval holds the paper's value and {_spoken_neutral(neutral)}, "
+            return Judgement("overlap", f"the intervals overlap: {told}")
+        return Judgement("too-wide", f"our interval holds the paper's value and {_spoken_neutral(neutral)}, "
                          f"too wide to tell: {told}")
     if seen:
-        return Judgement("direction_only", f"same direction, another size: {told}")
-    return Judgement("not_replicated", f"the intervals do not overlap: {told}")
+        return Judgement("another-size", f"same direction, another size: {told}")
+    return Judgement("apart", f"the intervals do not overlap: {told}")
 
 
-def judge_checks(checks: Mapping[str, Mapping[str, Any]]) -> Judgement:
-    """The verdict on an analytic claim: replicated if every check of the implementation holds."""
+def judge_checks(claim: Claim, checks: Mapping[str, Mapping[str, Any]], corpus: CorpusFacts,
+                 differences: Sequence[str] = ()) -> Judgement:
+    """The verdict on a claim that is bound to checks (``{"holds", "why"}``).
+
+    An analytic claim is about the running code and decided on any corpus; other checks are judged as numbers are, so that
+    nothing measured on synthetic speech replicates or refutes anything.
+    """
     failed = [check["why"] for check in checks.values() if not check["holds"]]
     passed = [check["why"] for check in checks.values() if check["holds"]]
-    why = [*(f"does not hold: {reason}" for reason in failed), *(f"holds: {reason}" for reason in passed)]
-    return Judgement("not_replicated" if failed else "replicated", "; ".join(why))
+    why = "; ".join([*(f"does not hold: {reason}" for reason in failed), *(f"holds: {reason}" for reason in passed)])
+    if claim.analytic or not (corpus.synthetic or _differing(claim, corpus, differences)):
+        return Judgement("checks-fail" if failed else "checks-hold", why)
+    place = "synthetic" if corpus.synthetic else "elsewhere"
+    return Judgement(place if failed else f"{place}-effect", f"{_where(claim, corpus, differences)}: {why}")
 
 
-def _no_effect(direction: Literal["higher", "lower"] | None, ours: Interval, neutral: float) -> str:
-    if direction is None:
+def _differing(claim: Claim, corpus: CorpusFacts, differences: Sequence[str]) -> list[str]:
+    """In what a test differs from the paper's own."""
+    return [*(f"not {name}" for name in _lacking(claim, corpus)), *differences]
+
+
+def _where(claim: Claim, corpus: CorpusFacts, differences: Sequence[str]) -> str:
+    """On what it was measured, what the claim would need, and what else differs."""
+    if corpus.synthetic:
+        lacking = _lacking(claim, corpus)
+        instead = f" in place of {_listed(lacking)}" if lacking else ""
+        return f"synthetic speech{instead}{''.join(f'; {difference}' for difference in differences)}"
+    return f"measured on {corpus.label} ({'; '.join(_differing(claim, corpus, differences))})"
+
+
+def _listed(names: Sequence[str]) -> str:
+    """
+    >>> _listed(["A"]), _listed(["A", "B", "C"])
+    ('A', 'A, B and C')
+    """
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _opposite(direction: Literal["higher", "lower"]) -> Literal["higher", "lower"]:
+    return "lower" if direction == "higher" else "higher"
+
+
+def _no_effect(binding: Binding, ours: Interval) -> str:
+    """What our interval shows instead of the effect that is claimed."""
+    if binding.equivalence is not None:
+        beyond = "lies beyond" if binding.equivalence.fails(ours) else "reaches over"
+        return f", where our interval {beyond} the margin ({binding.equivalence.spoken})"
+    if binding.direction is None:
         return ""
-    opposite: Literal["higher", "lower"] = "lower" if direction == "higher" else "higher"
-    if effect(ours, opposite, neutral):
+    if effect(ours, _opposite(binding.direction), binding.neutral):
         return ", where the effect goes the other way"
-    return f", where our interval holds {_spoken_neutral(neutral)}"
+    return f", where our interval holds {_spoken_neutral(binding.neutral)}"
 
 
 def _spoken_neutral(neutral: float) -> str:
@@ -365,7 +513,8 @@ def _unit(unit: str | None) -> str:
 
 
 # ------------------------------------------------------------------------------------------------ the ledger
-def build_ledger(run: str, claims: str | Path, results: str | Path, provenance: Mapping[str, Any]) -> dict[str, Any]:
+def build_ledger(run: str, claims: str | Path, results: str | Path, provenance: Mapping[str, Any], *,
+                 paper: str | None = None) -> dict[str, Any]:
     """The content of ``results/<run>/claims.json``: every claim with our number, the verdict and why.
 
     Args:
@@ -373,18 +522,23 @@ def build_ledger(run: str, claims: str | Path, results: str | Path, provenance: 
         claims: Folder of the papers' claims.
         results: Folder of the run's results; metrics are in ``metrics/<paper>/<experiment>.json`` below it.
         provenance: Of the ledger itself.
+        paper: The claims of this paper alone.
 
     Returns:
-        ``{"schema": 1, "run", "provenance", "papers", "claims"}``, ready for :func:`write_ledger`.
+        ``{"schema": 2, "run", "provenance", "papers", "claims"}``, ready for :func:`write_ledger`.
 
     Raises:
-        UserError: A file of claims or of metrics is malformed.
+        UserError: A file of claims or of metrics is malformed, or there is no such paper.
     """
     papers = read_papers(claims)
+    if paper is not None:
+        if paper not in (known := [each.paper for each in papers]):
+            raise UserError(f"holds no paper '{paper}'", where=claims, remedy=did_you_mean(paper, known))
+        papers = [each for each in papers if each.paper == paper]
     return {
-        "schema": 1, "run": run, "provenance": dict(provenance),
-        "papers": {paper.paper: paper.model_dump(exclude={"paper", "claims"}) for paper in papers},
-        "claims": [entry(claim, Path(results) / "metrics") for paper in papers for claim in paper.claims],
+        "schema": SCHEMA, "run": run, "provenance": dict(provenance),
+        "papers": {each.paper: each.model_dump(exclude={"paper", "made_by", "claims"}) for each in papers},
+        "claims": [entry(claim, Path(results) / "metrics") for each in papers for claim in each.claims],
     }
 
 
@@ -396,44 +550,49 @@ def entry(claim: Claim, metrics: Path) -> dict[str, Any]:
         "paper_value": list(claim.value) if isinstance(claim.value, tuple) else claim.value,
         "paper_std": claim.uncertainty.std, "paper_ci_low": paper and paper[0], "paper_ci_high": paper and paper[1],
         "value": None, "ci_low": None, "ci_high": None, "n": None, "corpus": None,
-        "verdict": "not_run", "why": "", "metrics": [], "also": [],
+        "verdict": None, "rule": None, "why": "", "missing": [], "metrics": [], "also": [],
         "dataset": claim.dataset, "requires": list(claim.requires), "evidence": claim.evidence, "doubt": claim.doubt}
+
+    def judged(rule: str, why: str, **more: Any) -> dict[str, Any]:
+        return {**line, "verdict": RULES[rule].verdict, "rule": rule, "why": why, **more}
+
     binding = claim.measured
     if binding is None:
-        needs = [REQUIREMENT_NAMES[name] for name in claim.requires if name not in WITHIN_REACH]
-        if needs:
-            return {**line, "verdict": "not_testable", "why": f"not testable here: it needs {', '.join(needs)}"}
-        return {**line, "why": "this version of the workflow does not measure it"}
+        if claim.needs:
+            return judged("out-of-reach", f"it needs {_listed(claim.needs)}, which no run of this version can have",
+                          missing=[name for name in claim.requires if name not in WITHIN_REACH])
+        return judged("no-test", "this version of the workflow does not measure it")
     path = metrics / claim.paper / f"{binding.experiment}.json"
     if not path.is_file():
-        return {**line, "why": f"'{binding.experiment}' was not measured in this run"}
+        return judged("not-in-this-run", f"'{binding.experiment}' was not measured in this run")
     found = files.read_json(path)
     corpus = CorpusFacts.model_validate(found.get("provenance", {}).get("corpus", {}))
     line["also"] = [shown for number in binding.also if (shown := _also(number, metrics / claim.paper))]
+    line["missing"] = [] if claim.analytic else _missing(claim, corpus)
     try:
+        differences = unmet_facts(binding.expects, found)
         if binding.checks:
             checks = {pointer: at_pointer(found, pointer) for pointer in binding.checks}
-            verdict, why = judge_checks(checks)
-            return {**line, "corpus": "none (analytic)", "verdict": verdict, "why": why,
-                    "metrics": [f"{path.as_posix()}#{pointer}" for pointer in checks]}
+            judgement = judge_checks(claim, checks, corpus, differences)
+            return judged(*judgement, corpus="none (analytic)" if claim.analytic else corpus.label,
+                          metrics=[f"{path.as_posix()}#{pointer}" for pointer in checks])
         assert binding.path is not None
-        pointer, differences = binding.path, unmet_facts(binding.expects, found)
-        if (differences or _lacking(claim, corpus)) and binding.elsewhere is not None:
+        pointer = binding.path
+        if (differences or line["missing"]) and binding.elsewhere is not None:
             instead = metrics / claim.paper / f"{binding.elsewhere.experiment}.json"
             if instead.is_file():
                 path, pointer, found = instead, binding.elsewhere.path, files.read_json(instead)
                 differences = [f"{binding.elsewhere.name} instead of the paper's one"]
         reason = _not_measured(found, pointer)
         if reason is not None:
-            return {**line, "verdict": "not_testable", "why": reason}
+            return judged("could-not-measure", reason)
         ours = interval_at(found, pointer)
         if binding.corpus and corpus.name not in binding.corpus:
-            return {**line, "verdict": "not_testable", "why": f"this run is on {corpus.label}, the claim on {claim.dataset}"}
+            return judged("another-claims-corpus", f"this run is on {corpus.label}, the claim on {claim.dataset}")
     except KeyError as error:
-        return {**line, "why": f"'{path.stem}' of this run holds no {error.args[0]}"}
-    verdict, why = judge(claim, ours, corpus, differences)
-    return {**line, **ours.as_dict(), "corpus": corpus.label, "verdict": verdict, "why": why,
-            "metrics": [f"{path.as_posix()}#{pointer}"]}
+        return judged("not-in-this-run", f"'{path.stem}' of this run holds no {error.args[0]}")
+    rule, why = judge(claim, ours, corpus, differences)
+    return judged(rule, why, **ours.as_dict(), corpus=corpus.label, metrics=[f"{path.as_posix()}#{pointer}"])
 
 
 def _not_measured(metrics: Any, pointer: str) -> str | None:
@@ -442,9 +601,14 @@ def _not_measured(metrics: Any, pointer: str) -> str | None:
     return f"not measured: {found['why']}" if isinstance(found, Mapping) and found.get("measured") is False else None
 
 
-def _lacking(claim: Claim, corpus: CorpusFacts) -> list[str]:
+def _missing(claim: Claim, corpus: CorpusFacts) -> list[Requirement]:
     """What the claim requires and this corpus is not; a GPU no longer counts once there is a measurement."""
-    return [REQUIREMENT_NAMES[name] for name in claim.requires if name != "gpu" and name not in corpus.has]
+    return [name for name in claim.requires if name != "gpu" and name not in corpus.has]
+
+
+def _lacking(claim: Claim, corpus: CorpusFacts) -> list[str]:
+    """The same in words."""
+    return [REQUIREMENT_NAMES[name] for name in _missing(claim, corpus)]
 
 
 def _also(number: Number, metrics: Path) -> dict[str, Any] | None:
@@ -456,6 +620,15 @@ def _also(number: Number, metrics: Path) -> dict[str, Any] | None:
     except KeyError:
         return None
     return {"name": number.name, **ours.as_dict(), "metrics": f"{path.as_posix()}#{number.path}"}
+
+
+def read_ledger(path: str | Path) -> dict[str, Any]:
+    """Raises: UserError if the file is missing, or no ledger of the present schema."""
+    path = files.existing(path, "ledger of claims")
+    found = files.read_json(path)
+    if not isinstance(found, dict) or found.get("schema") != SCHEMA:
+        raise UserError(f"is no ledger of schema {SCHEMA}", where=path, remedy="build the claims again")
+    return found
 
 
 def is_decided(line: Mapping[str, Any]) -> bool:
@@ -470,7 +643,7 @@ def verdict_counts(ledger: Mapping[str, Any]) -> dict[str, int]:
 
 
 _COLUMNS = ("id", "paper", "statement", "unit", "paper_value", "paper_std", "value", "ci_low", "ci_high", "n", "corpus",
-            "verdict", "why", "dataset", "doubt")
+            "verdict", "rule", "why", "missing", "dataset", "doubt")
 
 
 def ledger_csv(ledger: Mapping[str, Any]) -> str:
@@ -480,7 +653,8 @@ def ledger_csv(ledger: Mapping[str, Any]) -> str:
     table.writeheader()
     for claim in ledger["claims"]:
         value = claim["paper_value"]
-        table.writerow({**claim, "paper_value": "..".join(map(str, value)) if isinstance(value, list) else value})
+        table.writerow({**claim, "missing": " ".join(claim["missing"]),
+                        "paper_value": "..".join(map(str, value)) if isinstance(value, list) else value})
     return text.getvalue()
 
 

@@ -7,6 +7,7 @@ import csv
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,10 @@ _EXPERIMENTS = {
 }
 _ORDER = {name: place for place, name in enumerate(_EXPERIMENTS)}
 _AXES = {("traces_propagation", "%"): "Accuracy, %", ("traces_propagation", "percentage points"): "Gain, percentage points",
-         ("neuedge", "%"): "NeuEdge: utilisation, saving and accuracy, %", ("neuedge", "x"): "NeuEdge: fewer spikes, times",
-         ("neuedge", "ms"): "NeuEdge: latency, ms", ("neuedge", "GOp/s/W"): "NeuEdge: efficiency, GOp/s/W",
-         ("onda", "%"): "OnDA: accuracy at 0.5 false alarms an hour, %", ("onda", "x"): "OnDA: compression and gains, times"}
+         ("neuedge", "%"): "Utilisation, saving and accuracy, %", ("neuedge", "x"): "Fewer spikes, times",
+         ("neuedge", "ms"): "Latency, ms", ("neuedge", "GOp/s/W"): "Efficiency, GOp/s/W",
+         ("onda", "%"): "Accuracy at 0.5 false alarms an hour, %", ("onda", "x"): "Compression and gains, times"}
+_NAMES = {"traces_propagation": "Traces Propagation", "neuedge": "NeuEdge", "onda": "OnDA"}
 _PRETTY_CORPUS = ("name", "archive", "archive_sha256", "speakers", "clips")
 
 
@@ -48,9 +50,7 @@ def build(results: str | Path, out: str | Path, *, deviations: str | Path | None
         UserError: A file is missing or malformed.
     """
     results, out = Path(results), Path(out)
-    ledger = files.read_json(results / "claims.json")
-    if ledger.get("schema") != 1:
-        raise UserError("is no ledger of schema 1", where=results / "claims.json", remedy="build the claims again")
+    ledger = claims.read_ledger(results / "claims.json")
     experiments = read_experiments(results / "metrics")
     rulegraph = results / "figures" / "rulegraph.svg"
     measured = neuedge.read(results / "metrics" / "neuedge")
@@ -64,6 +64,7 @@ def build(results: str | Path, out: str | Path, *, deviations: str | Path | None
     templates.filters.update(interval=interval, signed=lambda found: interval(found, sign="+"), flipped=flipped, short=short,
                              shot=style.shot_label)
     source = PackageLoader("edgekws.report")
+    told = {} if deviations is None else read_deviations(files.existing(deviations, "list of deviations"))
     page = templates.get_template("report.html").render(
         ledger=ledger,
         css=Markup(source.get_source(templates, "report.css")[0]),
@@ -71,14 +72,13 @@ def build(results: str | Path, out: str | Path, *, deviations: str | Path | None
         synthetic=any(corpus.get("synthetic") for corpus in corpora),
         synthetic_wake_words=any(corpus.get("synthetic") for corpus in wake_words),
         corpus=claims.CorpusFacts.model_validate(corpora[0]).label,
-        counts=claims.verdict_counts(ledger), labels=claims.VERDICT_LABELS,
-        key=key_figures(ledger), papers=by_paper(ledger),
-        figures=read_figures(results / "figures"), experiments=experiments,
-        tuned=tuned_against_published(experiments), method=style.method,
+        counts=claims.verdict_counts(ledger), labels=claims.VERDICT_LABELS, rules=claims.RULES,
+        lacking=lacking(ledger), papers=by_paper(ledger, read_figures(results / "figures"), told),
+        experiments=experiments, tuned=tuned_against_published(experiments), method=style.method,
         neuedge=neuedge.section(measured, ledger) if measured else None,
         onda=onda.section(personal, ledger) if personal else None,
-        deviations=None if deviations is None else markdown(files.existing(deviations, "list of deviations")),
-        cost=read_cost(results / "benchmarks"),
+        deviations=[found for name, found in told.items() if name not in ledger["papers"]],
+        cost=read_cost(results, ledger["provenance"].get("device", "")),
         config=None if config is None else json.dumps(files.read_json(config), indent=2, ensure_ascii=False),
         provenance=provenance_lines(ledger["provenance"]),
         notebooks=[(path.stem.replace("_", " "), Path(os.path.relpath(path, out.parent)).as_posix())
@@ -88,13 +88,13 @@ def build(results: str | Path, out: str | Path, *, deviations: str | Path | None
 
 
 # ------------------------------------------------------------------------------------------------ claims
-def key_figures(ledger: Mapping[str, Any]) -> list[dict[str, Any]]:
+def key_figures(told: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """The measured claims, in groups of one paper and unit that share an axis; places on it in percent of its width.
 
     A group has ``also``, the names of further numbers, where all its claims have the same ones.
     """
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for claim in ledger["claims"]:
+    for claim in told:
         if claim["value"] is not None and claim["paper_value"] is not None:
             groups.setdefault((claim["paper"], claim["unit"] or ""), []).append(claim)
     return [{"title": _AXES.get(which, which[1]), "also": _shared(found), **_axis(found)} for which, found in groups.items()]
@@ -134,16 +134,33 @@ def _axis(found: list[dict[str, Any]]) -> dict[str, Any]:
     return {"rows": rows, "ticks": ticks}
 
 
-def by_paper(ledger: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Each paper with its tables of claims, measured and not; papers of which nothing was measured come last."""
+def by_paper(ledger: Mapping[str, Any], figures: Mapping[str, Any], deviations: Mapping[str, Markup]) -> list[dict[str, Any]]:
+    """Each paper with all that is shown of it; papers of which nothing was measured come last.
+
+    ``cells`` are its claims in the order of their verdicts, ``tested`` and ``rest`` the tables of those with an outcome and
+    of those without.
+    """
     papers = []
     for name, about in ledger["papers"].items():
         own = [claim for claim in ledger["claims"] if claim["paper"] == name]
         tested = [claim for claim in own if claims.is_decided(claim)]
         rest = [claim for claim in own if not claims.is_decided(claim)]
-        papers.append({"name": name, **about, "tested": claims.claims_table(tested) if tested else None,
-                       "rest": claims.claims_table(rest) if rest else None, "untested": len(rest)})
-    return sorted(papers, key=lambda paper: paper["tested"] is None)
+        papers.append({**about, "id": name, "name": _NAMES.get(name, name.replace("_", " ")), "claims": len(own),
+                       "cells": [{**claim, "decided": claims.is_decided(claim)} for claim in sorted(
+                           own, key=lambda claim: (claims.VERDICTS.index(claim["verdict"]), not claims.is_decided(claim)))],
+                       "counts": claims.verdict_counts({"claims": own}), "key": key_figures(own),
+                       "tested": claims.claims_table(tested) if tested else None,
+                       "rest": claims.claims_table(rest) if rest else None, "untested": len(rest),
+                       "figures": figures.get(name, []), "deviations": deviations.get(name)})
+    order = list(_NAMES)
+    return sorted(papers, key=lambda paper: (paper["tested"] is None, order.index(paper["id"]) if paper["id"] in order
+                                             else len(order)))
+
+
+def lacking(ledger: Mapping[str, Any]) -> list[tuple[str, int]]:
+    """What claims are short of, by name, and how many; the most wanted first."""
+    counts = Counter(claims.REQUIREMENT_NAMES[name] for claim in ledger["claims"] for name in claim["missing"])
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
 # ------------------------------------------------------------------------------------------------ metrics and figures
@@ -203,9 +220,9 @@ def short(value: float) -> str:
     return f"{value:,.10g}" if abs(value) >= 1000 and value == round(value, 1) else f"{value:,.4g}"
 
 
-def read_figures(folder: Path) -> list[dict[str, Any]]:
-    """The figures that have a caption (``figures/<paper>.json``: title, caption, alt by name), as data URLs."""
-    found = []
+def read_figures(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """By paper, the figures that have a caption (``figures/<paper>.json``: title, see, caption, alt by name), as data URLs."""
+    found: dict[str, list[dict[str, Any]]] = {}
     for captions in sorted(folder.glob("*.json")):
         for name, about in files.read_json(captions).items():
             path = folder / f"{name}.svg"
@@ -213,29 +230,47 @@ def read_figures(folder: Path) -> list[dict[str, Any]]:
                 raise UserError(f"has a caption for '{name}', but there is no such figure", where=captions,
                                 remedy="build the figures again")
             data = base64.b64encode(path.read_bytes()).decode()
-            found.append({"name": name, **about, "src": f"data:image/svg+xml;base64,{data}"})
+            found.setdefault(captions.stem, []).append(
+                {"see": "", "name": name, **about, "src": f"data:image/svg+xml;base64,{data}"})
     return found
 
 
 # ------------------------------------------------------------------------------------------------ how it was made
-def markdown(path: Path) -> Markup:
-    """Markdown as HTML, its headings two levels down; HTML inside it is shown, not obeyed."""
+def read_deviations(path: Path) -> dict[str, Markup]:
+    """Markdown by its sections, under the names of papers where they are named so: ``## Traces Propagation``."""
+    parts = re.split(r"^## (.+)$", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    found = {"": markdown(parts[0])}
+    for heading, text in zip(parts[1::2], parts[2::2], strict=True):
+        name = heading.strip().lower().replace(" ", "_")
+        found[name] = markdown(text if name in _NAMES else f"## {heading}\n{text}")
+    return {name: html for name, html in found.items() if html.strip()}
+
+
+def markdown(text: str) -> Markup:
+    """Markdown as HTML without its title, headings a level down; HTML inside it is shown, not obeyed."""
     import mistune
 
-    page = str(mistune.create_markdown(escape=True, plugins=["table"])(path.read_text(encoding="utf-8")))
+    page = str(mistune.create_markdown(escape=True, plugins=["table"])(text))
     page = re.sub(r"<h1>.*?</h1>", "", page, count=1, flags=re.DOTALL)
+    page = page.replace("<table>", '<div class="scroll" tabindex="0"><table>').replace("</table>", "</table></div>")
     return Markup(re.sub(r"(</?h)(\d)", lambda found: f"{found[1]}{min(6, int(found[2]) + 1)}", page))
 
 
-def read_cost(folder: Path) -> dict[str, Any] | None:
-    """Wall time and peak memory by step, from Snakemake's benchmark files; seeds of a step are summed.
+def read_cost(results: Path, device: str = "") -> dict[str, Any] | None:
+    """Wall time, peak memory and device by step, from Snakemake's benchmark files; seeds and parts of a step are summed.
 
     Their CPU time is left out: it is sampled, and stops at the last sample before a job's end.
+
+    Args:
+        results: Folder of the run.
+        device: What ran the steps whose results do not say it themselves.
     """
     steps: dict[str, dict[str, Any]] = {}
-    for path in sorted(folder.rglob("*.tsv")):
-        name = re.sub(r"_seed-?\d+$", "", path.relative_to(folder).with_suffix("").as_posix())
-        step = steps.setdefault(name, {"name": name, "jobs": 0, "wall": 0.0, "memory": 0.0})
+    for path in sorted((results / "benchmarks").rglob("*.tsv")):
+        job = path.relative_to(results / "benchmarks").with_suffix("")
+        name = re.sub(r"_seed-?\d+(_part\d+)?$", "", job.as_posix())
+        step = steps.setdefault(name, {"name": name, "jobs": 0, "wall": 0.0, "memory": 0.0, "devices": set()})
+        step["devices"].add(_device(results, job) or device)
         with path.open(encoding="utf-8", newline="") as handle:
             for row in csv.DictReader(handle, delimiter="\t"):
                 step["jobs"] += 1
@@ -243,9 +278,23 @@ def read_cost(folder: Path) -> dict[str, Any] | None:
                 step["memory"] = max(step["memory"], _measured(row.get("max_rss")))
     if not steps:
         return None
-    rows = list(steps.values())
+    rows = [{**step, "devices": sorted(step["devices"] - {""})} for step in steps.values()]
     return {"rows": rows, "wall": sum(row["wall"] for row in rows),
             "jobs": sum(row["jobs"] for row in rows), "memory": max(row["memory"] for row in rows)}
+
+
+def _device(results: Path, job: Path) -> str | None:
+    """The device in the result that bears the name of a job, as far as there is one."""
+    metrics, model = results / "metrics" / f"{job}.json", results / "models" / f"{job}.safetensors"
+    if metrics.is_file():
+        return str(files.read_json(metrics).get("provenance", {}).get("device", "")) or None
+    if model.is_file():
+        from safetensors import safe_open
+
+        with safe_open(model, framework="numpy") as opened:  # type: ignore[no-untyped-call]
+            about = json.loads((opened.metadata() or {}).get("provenance", "{}"))
+        return str(about.get("device", "")) or None
+    return None
 
 
 def _measured(text: str | None) -> float:

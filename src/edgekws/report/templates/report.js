@@ -18,3 +18,22 @@ for (const table of document.querySelectorAll("table.sortable")) {
     });
   });
 }
+
+// A link to a claim opens what it lies in.
+const show = () => {
+  const aim = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  for (let box = aim?.closest("details:not([open])"); box; box = box.parentElement.closest("details:not([open])")) box.open = true;
+  aim?.scrollIntoView();
+};
+addEventListener("hashchange", show);
+if (location.hash) show();
+
+// What is folded away is printed too, and folded again afterwards.
+const folded = [];
+addEventListener("beforeprint", () => {
+  for (const box of document.querySelectorAll("details:not([open])")) folded.push(box);
+  for (const box of folded) box.open = true;
+});
+addEventListener("afterprint", () => {
+  for (const box of folded.splice(0)) box.open = false;
+});

@@ -1,0 +1,72 @@
+"""What can be asked for by name: every figure, every claim, every paper's table of claims.
+
+`snakemake --list-target-rules` is the menu: a rule is listed with its docstring or, where it has none, its message.
+"""
+
+from edgekws.evaluation import claims as edgekws_claims
+
+try:
+    PAPERS = edgekws_claims.read_papers("claims")
+except UserError as error:
+    raise WorkflowError(str(error)) from None
+
+
+def metrics_of_claim(claim):
+    """What the verdict on a claim can rest on, as far as this run makes it."""
+    experiments = claim.measured.experiments if claim.measured else []
+    paths = [f"{RUN}/metrics/{claim.paper}/{experiment}.json" for experiment in experiments]
+    return [path for path in paths if path in RESULTS[claim.paper]]
+
+
+def about_claim(claim):
+    """What is claimed, and why nothing is made for it where that is so."""
+    if metrics_of_claim(claim):
+        if claim.value is None:
+            return claim.statement
+        return (
+            f"{claim.statement} Paper: {edgekws_claims.spoken_paper(claim.value, claim.uncertainty.std, claim.unit)}."
+        )
+    if claim.measured:
+        return f"Not in this run, which has no experiment '{claim.measured.experiment}': {claim.statement}"
+    needs = f", it needs {' and '.join(claim.needs)}" if claim.needs else ""
+    return f"Not measured{needs}: {claim.statement}"
+
+
+for paper, figures in {"Traces Propagation": TP_FIGURES, "NeuEdge": NEUEDGE_FIGURES, "OnDA": ONDA_FIGURES}.items():
+    for figure, about in figures.items():
+
+        rule:
+            name:
+                f"figure_{figure}"
+            input:
+                f"{RUN}/figures/{figure}.svg",
+            localrule: True
+            message:
+                f"{paper}: {about}."
+
+
+for paper in PAPERS:
+
+    rule:
+        name:
+            f"table_{paper.paper}"
+        input:
+            f"{RUN}/tables/{paper.paper}.html",
+        localrule: True
+        message:
+            f"Claims and verdicts of this paper alone: {RUN}/tables/{paper.paper}.html, .csv and .json."
+
+    for claim in paper.claims:
+
+        rule:
+            name:
+                f"claim_{claim.id.replace('-', '_')}"
+            input:
+                metrics_of_claim(claim),
+            localrule: True
+            message:
+                about_claim(claim)
+
+
+for each in workflow.rules:
+    each.docstring = each.docstring or (f"Step. {each.message}." if each.output else each.message)
