@@ -27,6 +27,9 @@ LOGS = f"{RUN}/logs"
 BENCHMARKS = f"{RUN}/benchmarks"
 # Not Snakemake's {threads}, which shrinks with --cores: the same run must give the same bytes on any machine.
 THREADS = f"--threads {SETTINGS.threads}"
+# Papers in the order of the Snakefile's includes: each one's rules file enters its metrics here, and the ledger and the
+# report take what is entered (docs/add_a_method.md).
+PAPERS = {}
 
 
 wildcard_constraints:

@@ -13,6 +13,7 @@ NEUEDGE_RESULTS = expand(
     f"{NEUEDGE_METRICS}/{{experiment}}.json",
     experiment=["encoding", "utilisation", "ablation", "referee", "second_opinion"],
 )
+PAPERS["neuedge"] = NEUEDGE_RESULTS
 
 
 def neuedge_training_of(wildcards):

@@ -8,6 +8,7 @@ ONDA = SETTINGS.onda
 ONDA_METRICS = f"{RUN}/metrics/onda"
 ONDA_MODELS = f"{RUN}/models/onda"
 ONDA_RESULTS = expand(f"{ONDA_METRICS}/{{experiment}}.json", experiment=[*ONDA.experiments, "hessian", "cost"])
+PAPERS["onda"] = ONDA_RESULTS
 
 
 wildcard_constraints:

@@ -128,12 +128,9 @@ rule figure_hessian:
 
 rule claims:
     input:
-        claims=expand("claims/{paper}.yaml", paper=["traces_propagation", "neuedge", "onda"]),
+        claims=expand("claims/{paper}.yaml", paper=PAPERS),
         index=f"{RUN}/corpus/index.parquet",
-        metrics=expand(f"{TP_METRICS}/{{experiment}}.json", experiment=TP.experiments),
-        complexity=f"{TP_METRICS}/complexity.json",
-        neuedge=NEUEDGE_RESULTS,
-        onda=ONDA_RESULTS,
+        metrics=list(PAPERS.values()),
     output:
         json=f"{RUN}/claims.json",
         csv=f"{RUN}/claims.csv",
@@ -196,8 +193,8 @@ rule report:
         claims=f"{RUN}/claims.json",
         config=f"{RUN}/config.json",
         rulegraph=f"{RUN}/figures/rulegraph.svg",
-        notebooks=expand(f"{RUN}/notebooks/{{paper}}.ipynb", paper=["traces_propagation", "neuedge", "onda"]),
-        metrics=expand(f"{TP_METRICS}/{{experiment}}.json", experiment=TP.experiments) + NEUEDGE_RESULTS + ONDA_RESULTS,
+        notebooks=expand(f"{RUN}/notebooks/{{paper}}.ipynb", paper=PAPERS),
+        metrics=list(PAPERS.values()),
         deviations="docs/deviations.md",
     output:
         f"{RUN}/report.html",

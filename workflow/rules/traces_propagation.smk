@@ -8,6 +8,7 @@ Each job of `traces_propagation_adapt` does all users, folds and shots of one me
 TP = SETTINGS.traces_propagation
 TP_METRICS = f"{RUN}/metrics/traces_propagation"
 TP_MODELS = f"{RUN}/models/traces_propagation"
+PAPERS["traces_propagation"] = expand(f"{TP_METRICS}/{{experiment}}.json", experiment=[*TP.experiments, "complexity"])
 
 
 def tp_experiment(wildcards):

@@ -12,6 +12,8 @@ from typing import Any
 from edgekws import files
 from edgekws.evaluation import style
 
+TITLE = "NeuEdge in numbers"
+
 PRICES = {"davies2018": "Loihi 1, before silicon", "sanafe": "Loihi 1, calibrated", "arithmetic45": "additions, 45 nm"}
 """The price sets in the order of the tables."""
 

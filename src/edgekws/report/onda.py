@@ -14,6 +14,8 @@ from edgekws.evaluation import statistics, style
 from edgekws.evaluation.claims import CorpusFacts
 from edgekws.settings import Statistics
 
+TITLE = "OnDA in numbers"
+
 RULES = ("strict", "slack")
 """Readings of equal accuracy: none lost, or a little (``settings.evaluation.slack``)."""
 
