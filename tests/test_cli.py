@@ -27,7 +27,7 @@ COMMANDS = [*(("corpus", verb) for verb in ("synthesise", "register", "index", "
             *(("loihi", verb) for verb in ("export", "measure", "referee", "second-opinion")),
             *(("onda", verb) for verb in ("words", "features", "pretrain", "prune-offline", "personalise", "summarise",
                                           "hessian", "cost", "adapt", "enrol", "listen")),
-            ("claims", "ledger"), ("report", "notebook"), ("report", "rulegraph"), ("report", "build"),
+            ("claims", "ledger"), ("claims", "readme"), ("report", "notebook"), ("report", "rulegraph"), ("report", "build"),
             ("settings", "write"), ("settings", "check")]
 
 

@@ -631,6 +631,21 @@ def claims_ledger(
     typer.echo(", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
 
 
+@claims_app.command("readme")
+def claims_readme(
+    ledger: Annotated[Path, typer.Argument(help="Ledger of a run on real recordings (claims.json).")],
+    readme: Annotated[Path, typer.Argument(help="Markdown file with the two markers to write between.")],
+    claim: Annotated[list[str] | None, typer.Option(help="A claim to show; may be repeated. Default: the headlines.")] = None,
+    command: Annotated[str | None, typer.Option(
+        help="What gives a number: {run}, {id}, {target} and {metrics} are filled in.")] = None,
+) -> None:
+    """Write the table of headline claims into a README: paper's number, ours, verdict, command."""
+    from edgekws import files
+    from edgekws.evaluation import readme as page
+
+    page.write(readme, files.read_json(ledger), claim or page.HEADLINES, command or page.COMMAND)
+
+
 @report_app.command("notebook", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def report_notebook(
     notebook: Annotated[Path, typer.Argument(help="Template (.ipynb) with a cell tagged `parameters`.")],
