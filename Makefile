@@ -1,6 +1,7 @@
 # Two commands do all their own set-up: `make` (the demo replication) and `make test`.
 
-RUN := .venv/bin/snakemake --quiet rules
+# Not --quiet rules: it would hide the log of a step that fails.
+RUN := .venv/bin/snakemake --quiet host reason
 ARCHIVE ?=
 
 .PHONY: demo test lint gsc_subset paper help clean

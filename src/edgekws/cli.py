@@ -5,6 +5,7 @@ Heavy libraries are imported inside the verbs, so that ``--help`` answers at onc
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -13,7 +14,6 @@ import typer
 
 import edgekws
 from edgekws.errors import UserError
-from edgekws.onda.cli import app as onda_app
 from edgekws.options import (
     FeaturesPath,
     IndexPath,
@@ -40,9 +40,11 @@ loihi_app = typer.Typer(no_args_is_help=True, help="Loihi: integers, simulation,
 claims_app = typer.Typer(no_args_is_help=True, help="The claims of the papers and their verdicts.")
 report_app = typer.Typer(no_args_is_help=True, help="Notebooks, figures and the report.")
 settings_app = typer.Typer(no_args_is_help=True, help="The settings: check them, write their defaults.")
-for name, group in {"corpus": corpus_app, "traces-propagation": tp_app, "neuedge": neuedge_app,
-                    "loihi": loihi_app, "onda": onda_app, "claims": claims_app, "report": report_app,
-                    "settings": settings_app}.items():
+# A method brings its verbs along: `app` of src/edgekws/<method>/cli.py.
+METHODS = {path.parent.name.replace("_", "-"): importlib.import_module(f"edgekws.{path.parent.name}.cli").app
+           for path in sorted(Path(__file__).parent.glob("*/cli.py"))}
+for name, group in {"corpus": corpus_app, "traces-propagation": tp_app, "neuedge": neuedge_app, "loihi": loihi_app,
+                    **METHODS, "claims": claims_app, "report": report_app, "settings": settings_app}.items():
     app.add_typer(group, name=name)
 
 
@@ -641,6 +643,21 @@ def claims_explain(
     from edgekws.evaluation import explain
 
     typer.echo(explain.explain(claim, papers, results=Path("results") / run, ledger=claims), nl=False)
+
+
+@claims_app.command("readme")
+def claims_readme(
+    ledger: Annotated[Path, typer.Argument(help="Ledger of a run on real recordings (claims.json).")],
+    readme: Annotated[Path, typer.Argument(help="Markdown file with the two markers to write between.")],
+    claim: Annotated[list[str] | None, typer.Option(help="A claim to show; may be repeated. Default: the headlines.")] = None,
+    command: Annotated[str | None, typer.Option(
+        help="What gives a number: {run}, {id}, {target} and {metrics} are filled in.")] = None,
+) -> None:
+    """Write the table of headline claims into a README: paper's number, ours, verdict, command."""
+    from edgekws import files
+    from edgekws.evaluation import readme as page
+
+    page.write(readme, files.read_json(ledger), claim or page.HEADLINES, command or page.COMMAND)
 
 
 @report_app.command("notebook", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

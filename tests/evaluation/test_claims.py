@@ -250,7 +250,9 @@ def test_json_pointers():
 # ------------------------------------------------------------------------------------------------ the files
 def test_every_claim_of_the_papers_is_there():
     papers = {paper.paper: paper.claims for paper in claims.read_papers(CLAIMS)}
-    assert {name: len(found) for name, found in papers.items()} == {"neuedge": 19, "onda": 17, "traces_propagation": 22}
+    # Not of what is added to them (docs/add_a_method.md).
+    assert {name: len(papers[name]) for name in ("neuedge", "onda", "traces_propagation")} == {
+        "neuedge": 19, "onda": 17, "traces_propagation": 22}
     bound = [found.id for found in papers["traces_propagation"] if found.measured]
     assert bound == ["tp-01", "tp-02", "tp-03", "tp-04", "tp-05", "tp-06", "tp-07", "tp-17", "tp-18"]
     assert [found.id[-2:] for found in papers["neuedge"] if found.measured] == [

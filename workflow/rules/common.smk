@@ -8,7 +8,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import get_args
+from typing import NamedTuple, get_args
 
 from edgekws import settings as edgekws_settings
 from edgekws.errors import UserError
@@ -27,6 +27,21 @@ LOGS = f"{RUN}/logs"
 BENCHMARKS = f"{RUN}/benchmarks"
 # Not Snakemake's {threads}, which shrinks with --cores: the same run must give the same bytes on any machine.
 THREADS = f"--threads {SETTINGS.threads}"
+
+
+class Paper(NamedTuple):
+    """What a paper's rules file tells the ledger, the report and the menu of targets.
+
+    Its title, the metrics that its claims rest on, and its figures by name, each with what it shows.
+    """
+
+    title: str
+    metrics: list
+    figures: dict
+
+
+# In the order of the Snakefile's includes: each rules file enters its own (docs/add_a_method.md).
+PAPERS = {}
 
 
 wildcard_constraints:
@@ -56,11 +71,12 @@ def more_memory(megabytes):
     return lambda wildcards, attempt: megabytes * 2 ** (attempt - 1)
 
 
-def figures_of(paper, figures):
-    """The figures of a notebook as outputs, each with its caption and place in Snakemake's own report."""
+def figures_of(paper):
+    """A paper's figures as outputs, each with its caption and place in Snakemake's own report."""
     marked = []
-    for figure, about in figures.items():
-        place = {"category": "Figures", "subcategory": paper, "labels": {"figure": about}}
-        svg = report(f"{RUN}/figures/{figure}.svg", caption=f"../report/{figure}.rst", **place)
+    for figure, about in paper.figures.items():
+        told = Path(workflow.basedir) / "workflow" / "report" / f"{figure}.rst"
+        place = {"category": "Figures", "subcategory": paper.title, "labels": {"figure": about}}
+        svg = report(f"{RUN}/figures/{figure}.svg", caption=told if told.exists() else None, **place)
         marked += [svg, f"{RUN}/figures/{figure}.png"]
     return marked

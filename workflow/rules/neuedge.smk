@@ -9,20 +9,23 @@ NEUEDGE = SETTINGS.neuedge
 NEUEDGE_METRICS = f"{RUN}/metrics/neuedge"
 NEUEDGE_MODELS = f"{RUN}/models/neuedge"
 NEUEDGE_ARMS = list(get_args(edgekws_settings.NeuEdgeArm))
-NEUEDGE_RESULTS = expand(
-    f"{NEUEDGE_METRICS}/{{experiment}}.json",
-    experiment=["encoding", "utilisation", "ablation", "referee", "second_opinion"],
+PAPERS["neuedge"] = Paper(
+    title="NeuEdge",
+    metrics=expand(
+        f"{NEUEDGE_METRICS}/{{experiment}}.json",
+        experiment=["encoding", "utilisation", "ablation", "referee", "second_opinion"],
+    ),
+    figures={
+        "encoder_grid": "what base threshold and alpha do to spikes, bits and accuracy",
+        "ablation": "from the rate code to the full system",
+        "adaptive_threshold": "accuracy and energy against the gain of the adaptive threshold",
+        "noise": "fixed and adaptive thresholds under background noise",
+        "mapping": "the chip before and after its mapping is optimised",
+        "utilisation": "utilisation against layer sizes, on every chip",
+        "energy": "every term of the energy, by price set",
+        "loihi": "Lava's check of the integer simulator; accuracy in float and integers",
+    },
 )
-NEUEDGE_FIGURES = {
-    "encoder_grid": "what base threshold and alpha do to spikes, bits and accuracy",
-    "ablation": "from the rate code to the full system",
-    "adaptive_threshold": "accuracy and energy against the gain of the adaptive threshold",
-    "noise": "fixed and adaptive thresholds under background noise",
-    "mapping": "the chip before and after its mapping is optimised",
-    "utilisation": "utilisation against layer sizes, on every chip",
-    "energy": "every term of the energy, by price set",
-    "loihi": "Lava's check of the integer simulator; accuracy in float and integers",
-}
 
 
 def neuedge_training_of(wildcards):
@@ -45,7 +48,7 @@ def neuedge_training_of(wildcards):
 rule neuedge:
     """Everything of the paper but the report: metrics and figures of every experiment, Loihi included."""
     input:
-        NEUEDGE_RESULTS,
+        PAPERS["neuedge"].metrics,
         f"{RUN}/notebooks/neuedge.ipynb",
     localrule: True
 
@@ -200,11 +203,11 @@ rule neuedge_figures:
     input:
         notebook="notebooks/neuedge.ipynb",
         claims="claims/neuedge.yaml",
-        metrics=NEUEDGE_RESULTS,
+        metrics=PAPERS["neuedge"].metrics,
     output:
         notebook=f"{RUN}/notebooks/neuedge.ipynb",
         captions=f"{RUN}/figures/neuedge.json",
-        figures=figures_of("NeuEdge", NEUEDGE_FIGURES),
+        figures=figures_of(PAPERS["neuedge"]),
     log:
         f"{LOGS}/neuedge/figures.log",
     benchmark:

@@ -7,15 +7,18 @@ Outputs: results/<run>/metrics/onda/{<experiment>,hessian,cost}.json, results/<r
 ONDA = SETTINGS.onda
 ONDA_METRICS = f"{RUN}/metrics/onda"
 ONDA_MODELS = f"{RUN}/models/onda"
-ONDA_RESULTS = expand(f"{ONDA_METRICS}/{{experiment}}.json", experiment=[*ONDA.experiments, "hessian", "cost"])
-ONDA_FIGURES = {
-    "pareto": "accuracy at 0.5 false alarms per hour against size, by schedule and encoder",
-    "personalisation_gain": "what adapting and pruning gives every user",
-    "detection_error": "misses against false alarms per hour, and the threshold a device would use",
-    "pruning_controls": "which channels go, scored how and when: HAP, L1, at random, on other words",
-    "pruning_cost": "size, time and memory of adaptation and inference on this machine",
-    "hessian": "how good and how stable the estimate of the Hessian's trace is",
-}
+PAPERS["onda"] = Paper(
+    title="OnDA",
+    metrics=expand(f"{ONDA_METRICS}/{{experiment}}.json", experiment=[*ONDA.experiments, "hessian", "cost"]),
+    figures={
+        "pareto": "accuracy at 0.5 false alarms per hour against size, by schedule and encoder",
+        "personalisation_gain": "what adapting and pruning gives every user",
+        "detection_error": "misses against false alarms per hour, and the threshold a device would use",
+        "pruning_controls": "which channels go, scored how and when: HAP, L1, at random, on other words",
+        "pruning_cost": "size, time and memory of adaptation and inference on this machine",
+        "hessian": "how good and how stable the estimate of the Hessian's trace is",
+    },
+)
 
 
 wildcard_constraints:
@@ -76,7 +79,7 @@ def pretraining_of(wildcards):
 rule onda:
     """Everything of the paper but the report: metrics and figures of every experiment."""
     input:
-        ONDA_RESULTS,
+        PAPERS["onda"].metrics,
         f"{RUN}/notebooks/onda.ipynb",
         f"{ONDA_MODELS}/adapted.safetensors",
     localrule: True
@@ -393,11 +396,11 @@ rule onda_figures:
     input:
         notebook="notebooks/onda.ipynb",
         claims="claims/onda.yaml",
-        metrics=ONDA_RESULTS,
+        metrics=PAPERS["onda"].metrics,
     output:
         notebook=f"{RUN}/notebooks/onda.ipynb",
         captions=f"{RUN}/figures/onda.json",
-        figures=figures_of("OnDA", ONDA_FIGURES),
+        figures=figures_of(PAPERS["onda"]),
     log:
         f"{LOGS}/onda/figures.log",
     benchmark:

@@ -4,8 +4,6 @@ Inputs: the metrics, figures and notebooks of every paper.
 Outputs: results/<run>/claims.json (.csv, .html), results/<run>/tables/<paper>.json (.csv, .html), results/<run>/report.html.
 """
 
-RESULTS = {"traces_propagation": TP_RESULTS, "neuedge": NEUEDGE_RESULTS, "onda": ONDA_RESULTS}
-
 
 report: "../report/workflow.rst"
 
@@ -13,9 +11,9 @@ report: "../report/workflow.rst"
 rule claims:
     """The ledger: every claim with our number, its verdict and why."""
     input:
-        claims=expand("claims/{paper}.yaml", paper=RESULTS),
+        claims=expand("claims/{paper}.yaml", paper=PAPERS),
         index=f"{RUN}/corpus/index.parquet",
-        metrics=[path for paths in RESULTS.values() for path in paths],
+        metrics=[path for paper in PAPERS.values() for path in paper.metrics],
     output:
         json=f"{RUN}/claims.json",
         csv=f"{RUN}/claims.csv",
@@ -43,7 +41,7 @@ rule claims_table:
     input:
         claims="claims/{paper}.yaml",
         index=f"{RUN}/corpus/index.parquet",
-        metrics=lambda wildcards: RESULTS[wildcards.paper],
+        metrics=lambda wildcards: PAPERS[wildcards.paper].metrics,
     output:
         json=f"{RUN}/tables/{{paper}}.json",
         csv=f"{RUN}/tables/{{paper}}.csv",
@@ -53,7 +51,7 @@ rule claims_table:
     benchmark:
         f"{BENCHMARKS}/claims_table/{{paper}}.tsv"
     wildcard_constraints:
-        paper="|".join(RESULTS),
+        paper="|".join(PAPERS),
     threads: 1
     resources:
         mem_mb=more_memory(1000),
@@ -110,8 +108,8 @@ rule report:
         claims=f"{RUN}/claims.json",
         config=f"{RUN}/config.json",
         rulegraph=f"{RUN}/figures/rulegraph.svg",
-        notebooks=expand(f"{RUN}/notebooks/{{paper}}.ipynb", paper=RESULTS),
-        metrics=[path for paths in RESULTS.values() for path in paths],
+        notebooks=expand(f"{RUN}/notebooks/{{paper}}.ipynb", paper=PAPERS),
+        metrics=[path for paper in PAPERS.values() for path in paper.metrics],
         deviations="docs/deviations.md",
     output:
         page=report(

@@ -6,7 +6,7 @@
 from edgekws.evaluation import claims as edgekws_claims
 
 try:
-    PAPERS = edgekws_claims.read_papers("claims")
+    CLAIMS = edgekws_claims.read_papers("claims")
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
@@ -15,7 +15,7 @@ def metrics_of_claim(claim):
     """What the verdict on a claim can rest on, as far as this run makes it."""
     experiments = claim.measured.experiments if claim.measured else []
     paths = [f"{RUN}/metrics/{claim.paper}/{experiment}.json" for experiment in experiments]
-    return [path for path in paths if path in RESULTS[claim.paper]]
+    return [path for path in paths if path in PAPERS[claim.paper].metrics]
 
 
 def about_claim(claim):
@@ -32,8 +32,8 @@ def about_claim(claim):
     return f"Not measured{needs}: {claim.statement}"
 
 
-for paper, figures in {"Traces Propagation": TP_FIGURES, "NeuEdge": NEUEDGE_FIGURES, "OnDA": ONDA_FIGURES}.items():
-    for figure, about in figures.items():
+for paper in PAPERS.values():
+    for figure, about in paper.figures.items():
 
         rule:
             name:
@@ -42,10 +42,10 @@ for paper, figures in {"Traces Propagation": TP_FIGURES, "NeuEdge": NEUEDGE_FIGU
                 f"{RUN}/figures/{figure}.svg",
             localrule: True
             message:
-                f"{paper}: {about}."
+                f"{paper.title}: {about}."
 
 
-for paper in PAPERS:
+for paper in CLAIMS:
 
     rule:
         name:

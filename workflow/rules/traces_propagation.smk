@@ -8,12 +8,15 @@ Each job of `traces_propagation_adapt` does all users, folds and shots of one me
 TP = SETTINGS.traces_propagation
 TP_METRICS = f"{RUN}/metrics/traces_propagation"
 TP_MODELS = f"{RUN}/models/traces_propagation"
-TP_RESULTS = expand(f"{TP_METRICS}/{{experiment}}.json", experiment=[*TP.experiments, "complexity"])
-TP_FIGURES = {
-    "few_shot": "accuracy before and after adapting, paper beside ours (the paper's Fig. 1b)",
-    "gain_per_user": "gain of every user, by shots and method",
-    "forgetting": "what adapting to one user costs the others",
-}
+PAPERS["traces_propagation"] = Paper(
+    title="Traces Propagation",
+    metrics=expand(f"{TP_METRICS}/{{experiment}}.json", experiment=[*TP.experiments, "complexity"]),
+    figures={
+        "few_shot": "accuracy before and after adapting, paper beside ours (the paper's Fig. 1b)",
+        "gain_per_user": "gain of every user, by shots and method",
+        "forgetting": "what adapting to one user costs the others",
+    },
+)
 
 
 def tp_experiment(wildcards):
@@ -48,7 +51,7 @@ def tp_parts_of(wildcards):
 rule traces_propagation:
     """Everything of the paper but the report: metrics and figures of every experiment."""
     input:
-        TP_RESULTS,
+        PAPERS["traces_propagation"].metrics,
         f"{RUN}/notebooks/traces_propagation.ipynb",
     localrule: True
 
@@ -241,7 +244,7 @@ rule traces_propagation_figures:
     output:
         notebook=f"{RUN}/notebooks/traces_propagation.ipynb",
         captions=f"{RUN}/figures/traces_propagation.json",
-        figures=figures_of("Traces Propagation", TP_FIGURES),
+        figures=figures_of(PAPERS["traces_propagation"]),
     log:
         f"{LOGS}/traces_propagation/figures.log",
     benchmark:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import importlib
 import json
 import os
 import re
@@ -18,7 +19,6 @@ from markupsafe import Markup
 from edgekws import files
 from edgekws.errors import UserError
 from edgekws.evaluation import claims, style
-from edgekws.report import neuedge, onda
 
 _EXPERIMENTS = {
     "one_user": "One user left out, per-set normalisation (the paper's protocol)",
@@ -53,12 +53,13 @@ def build(results: str | Path, out: str | Path, *, deviations: str | Path | None
     ledger = claims.read_ledger(results / "claims.json")
     experiments = read_experiments(results / "metrics")
     rulegraph = results / "figures" / "rulegraph.svg"
-    measured = neuedge.read(results / "metrics" / "neuedge")
+    measured = {paper: found for paper in section_names(ledger["papers"])
+                if (found := _section_module(paper).read(results / "metrics" / paper))}
     corpora = [ledger["provenance"].get("corpus", {})] + [found["corpus"] for found in experiments]
-    if measured:
-        corpora.append(measured["ablation"]["provenance"]["corpus"])
-    personal = onda.read(results / "metrics" / "onda")
-    wake_words = [found["provenance"]["corpus"] for found in (personal or {"experiments": {}})["experiments"].values()]
+    if "neuedge" in measured:
+        corpora.append(measured["neuedge"]["ablation"]["provenance"]["corpus"])
+    wake_words = [found["provenance"]["corpus"]
+                  for found in measured.get("onda", {"experiments": {}})["experiments"].values()]
     templates = Environment(loader=PackageLoader("edgekws.report"), autoescape=True, undefined=StrictUndefined,
                             trim_blocks=True, lstrip_blocks=True)
     templates.filters.update(interval=interval, signed=lambda found: interval(found, sign="+"), flipped=flipped, short=short,
@@ -75,8 +76,8 @@ def build(results: str | Path, out: str | Path, *, deviations: str | Path | None
         counts=claims.verdict_counts(ledger), labels=claims.VERDICT_LABELS, rules=claims.RULES,
         lacking=lacking(ledger), papers=by_paper(ledger, read_figures(results / "figures"), told),
         experiments=experiments, tuned=tuned_against_published(experiments), method=style.method,
-        neuedge=neuedge.section(measured, ledger) if measured else None,
-        onda=onda.section(personal, ledger) if personal else None,
+        sections=list(measured),
+        **{paper: _section_module(paper).section(found, ledger) for paper, found in measured.items()},
         deviations=[found for name, found in told.items() if name not in ledger["papers"]],
         cost=read_cost(results, ledger["provenance"].get("device", "")),
         config=None if config is None else json.dumps(files.read_json(config), indent=2, ensure_ascii=False),
@@ -85,6 +86,20 @@ def build(results: str | Path, out: str | Path, *, deviations: str | Path | None
                    for path in sorted((results / "notebooks").glob("*.ipynb"))],
         rulegraph=Markup(rulegraph.read_text(encoding="utf-8")) if rulegraph.is_file() else None)
     files.write_text(out, page + "\n")
+
+
+# ------------------------------------------------------------------------------------------------ sections by name
+def section_names(papers: Iterable[str]) -> list[str]:
+    """The papers that have a section of their own: a template ``<paper>.html`` beside this page's.
+
+    To the template belongs the module ``edgekws.report.<paper>`` with ``read(folder)``, which gives the paper's metrics or
+    ``None``, and ``section(found, ledger)``, which gives what the template shows under its name.
+    """
+    return [paper for paper in papers if (Path(__file__).parent / "templates" / f"{paper}.html").is_file()]
+
+
+def _section_module(paper: str) -> Any:
+    return importlib.import_module(f"edgekws.report.{paper}")
 
 
 # ------------------------------------------------------------------------------------------------ claims

@@ -1,0 +1,70 @@
+"""A short table of claims inside a Markdown file, written from a ledger: no number in it is typed by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgekws import files
+from edgekws.errors import UserError, did_you_mean
+from edgekws.evaluation.claims import VERDICT_LABELS, spoken, spoken_paper
+from edgekws.evaluation.statistics import Interval
+
+BEGIN, END = "<!-- claims: written by `edgekws claims readme` -->", "<!-- claims: end -->"
+
+HEADLINES = ("tp-05", "tp-06", "tp-07", "tp-17", "neuedge-01", "neuedge-02", "neuedge-04", "onda-01", "onda-02")
+"""The claims that the papers' abstracts lead with."""
+
+COMMAND = ".venv/bin/snakemake {metrics} --configfile config/{run}.yaml"
+
+
+def table(ledger: Mapping[str, Any], ids: Sequence[str] = HEADLINES, command: str = COMMAND) -> str:
+    """The claims as a Markdown table: what is claimed, the paper's number, ours, on what, the verdict and the command.
+
+    Args:
+        ledger: Content of ``claims.json``.
+        ids: Claims to show, in this order.
+        command: What gives our number; ``{run}``, ``{id}``, ``{target}`` (the id with ``_`` for ``-``) and
+            ``{metrics}`` (the file it is in) are filled in.
+
+    Raises:
+        UserError: The ledger is of a run on synthetic speech, or lacks a claim.
+    """
+    if ledger["provenance"].get("corpus", {}).get("synthetic"):
+        raise UserError("is of a run on synthetic speech, which replicates no claim", where=f"ledger of run '{ledger['run']}'",
+                        remedy="give the ledger of a run on real recordings, results/gsc_subset/claims.json")
+    known = {claim["id"]: claim for claim in ledger["claims"]}
+    for name in ids:
+        if name not in known:
+            raise UserError(f"no such claim: '{name}'", where=f"ledger of run '{ledger['run']}'",
+                            remedy=did_you_mean(name, known))
+    lines = ["| claim | paper | ours | measured on | verdict | command |", "|---|---|---|---|---|---|"]
+    for claim in (known[name] for name in ids):
+        found = claim["metrics"][0].partition("#")[0] if claim["metrics"] else None
+        told = "–" if found is None else "`" + command.format(
+            run=ledger["run"], id=claim["id"], target=claim["id"].replace("-", "_"), metrics=found) + "`"
+        ours = "–" if claim["value"] is None else spoken(
+            Interval(claim["value"], claim["ci_low"], claim["ci_high"], claim["n"]), claim["unit"])
+        cells = (f"{claim['id']}: {claim['statement']}", spoken_paper(claim["paper_value"], claim["paper_std"], claim["unit"]),
+                 ours, claim["corpus"] or "–", VERDICT_LABELS[claim["verdict"]], told)
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines)
+
+
+def write(path: str | Path, ledger: Mapping[str, Any], ids: Sequence[str] = HEADLINES, command: str = COMMAND) -> None:
+    """Put the table between the two markers of a Markdown file; the rest of it stays as it is.
+
+    Raises:
+        UserError: The file has not both markers once, in order; or as :func:`table`.
+    """
+    path = files.existing(path, "Markdown file")
+    text = path.read_text(encoding="utf-8")
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+        raise UserError("has no place for the table", where=path,
+                        remedy=f"add the lines '{BEGIN}' and '{END}', once each, where it shall be")
+    head, tail = text.partition(BEGIN)[0], text.partition(END)[2]
+    archive = ledger["provenance"].get("corpus", {}).get("archive", "")
+    about = (f"Run `{ledger['run']}`, code {ledger['provenance'].get('code', 'unknown')}, archive `{archive}`; "
+             "means with their confidence intervals.")
+    files.write_text(path, f"{head}{BEGIN}\n{about}\n\n{table(ledger, ids, command)}\n{END}{tail}")
