@@ -19,6 +19,7 @@ include: "workflow/rules/neuedge.smk"
 include: "workflow/rules/loihi.smk"
 include: "workflow/rules/onda.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/caching.smk"
 
 
 rule all:
