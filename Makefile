@@ -1,14 +1,18 @@
 # Two commands do all their own set-up: `make` (the demo replication) and `make test`.
 
 # Not --quiet rules: it would hide the log of a step that fails.
-RUN := .venv/bin/snakemake --quiet host reason
+SNAKEMAKE := .venv/bin/snakemake --quiet host reason
 ARCHIVE ?=
+RUN ?=
+REMOTE ?=
+# What is built from metrics alone.
+DRAWN := traces_propagation_figures neuedge_figures onda_figures claims report
 
-.PHONY: demo test lint gsc_subset paper help clean
+.PHONY: demo test lint gsc_subset paper release restore help clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/.main ## The demo replication on embedded synthetic speech, start to report (default)
-	$(RUN) --configfile config/demo.yaml
+	$(SNAKEMAKE) --configfile config/demo.yaml
 	@echo "Report: results/demo/report.html"
 
 test: .venv/.test ## All tests
@@ -21,12 +25,25 @@ lint: .venv/.test ## ruff, mypy, snakefmt
 
 gsc_subset: .venv/.main ## The same on real recordings: make gsc_subset ARCHIVE=path/to/archive.tar.gz
 	@test -n "$(ARCHIVE)" || { echo "error: name an archive in GSC's layout: make gsc_subset ARCHIVE=..." >&2; exit 2; }
-	$(RUN) --configfile config/gsc_subset.yaml --config archive="$(ARCHIVE)"
+	$(SNAKEMAKE) --configfile config/gsc_subset.yaml --config archive="$(ARCHIVE)"
 	@echo "Report: results/gsc_subset/report.html"
 
 paper: .venv/.main ## The paper's protocol on the whole of GSC v0.02 (2.4 GB by DVC, hours)
-	$(RUN) --configfile config/paper.yaml
+	$(SNAKEMAKE) --configfile config/paper.yaml
 	@echo "Report: results/paper/report.html"
+
+release: .venv/.main ## Version a finished run with DVC: make release RUN=demo REMOTE=/folder/or/address
+	@test -n "$(RUN)" && test -n "$(REMOTE)" || { echo "error: make release RUN=demo REMOTE=/folder/or/address" >&2; exit 2; }
+	@test -f "results/$(RUN)/config.json" || { echo "error: results/$(RUN): no such run" >&2; exit 2; }
+	@$(SNAKEMAKE) --dry-run --configfile "results/$(RUN)/config.json" 2>&1 | grep -q "^Nothing to be done" || { \
+	    echo "error: results/$(RUN): is not complete, or older than its settings: run it to its end first" >&2; exit 2; }
+	@.venv/bin/edgekws release push "$(RUN)" --remote "$(REMOTE)"
+
+restore: .venv/.main ## Figures, notebooks, claims and report of a release, from its metrics: make restore RUN=demo
+	@test -n "$(RUN)" || { echo "error: make restore RUN=demo [REMOTE=/folder/or/address]" >&2; exit 2; }
+	@.venv/bin/edgekws release pull "$(RUN)" $(if $(REMOTE),--remote "$(REMOTE)")
+	$(SNAKEMAKE) --configfile "results/$(RUN)/config.json" --allowed-rules all $(DRAWN) --forcerun $(DRAWN)
+	@echo "Report: results/$(RUN)/report.html"
 
 clean: ## Delete results and environments (downloads stay)
 	rm -rf results .venv .snakemake

@@ -20,6 +20,7 @@ include: "workflow/rules/loihi.smk"
 include: "workflow/rules/onda.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/targets.smk"
+include: "workflow/rules/caching.smk"
 
 
 rule all:

@@ -29,6 +29,7 @@ COMMANDS = [*(("corpus", verb) for verb in ("synthesise", "register", "index", "
                                           "hessian", "cost", "adapt", "enrol", "listen")),
             ("claims", "ledger"), ("claims", "explain"), ("claims", "readme"),
             ("report", "notebook"), ("report", "rulegraph"), ("report", "build"),
+            ("release", "push"), ("release", "pull"),
             ("settings", "write"), ("settings", "check")]
 
 

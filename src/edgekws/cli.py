@@ -26,6 +26,7 @@ from edgekws.options import (
     bar,
     pin_threads,
 )
+from edgekws.release import app as release_app
 
 if TYPE_CHECKING:
     from edgekws.neuedge import experiments
@@ -44,7 +45,8 @@ settings_app = typer.Typer(no_args_is_help=True, help="The settings: check them,
 METHODS = {path.parent.name.replace("_", "-"): importlib.import_module(f"edgekws.{path.parent.name}.cli").app
            for path in sorted(Path(__file__).parent.glob("*/cli.py"))}
 for name, group in {"corpus": corpus_app, "traces-propagation": tp_app, "neuedge": neuedge_app, "loihi": loihi_app,
-                    **METHODS, "claims": claims_app, "report": report_app, "settings": settings_app}.items():
+                    **METHODS, "claims": claims_app, "report": report_app, "release": release_app,
+                    "settings": settings_app}.items():
     app.add_typer(group, name=name)
 
 
@@ -218,20 +220,22 @@ def tp_base(
     pin_threads(threads)
     from edgekws import files
     from edgekws import settings as s
+    from edgekws.checkpoint import Checkpoint
     from edgekws.provenance import provenance
     from edgekws.traces_propagation import experiments
 
     chosen = s.read(s.TracesPropagation, settings, set_ or ())
     corpus, facts = _open_corpus(features, index)
     user = files.read_table(plan)[1]["user"]
-    base = experiments.train_base(corpus, chosen.network, chosen.base, per_set=normalisation == "per_set",
-                                  excluded=[user], seed=seed, progress=bar(progress))
-    measured = experiments.accuracy(base.net, experiments.split_clips(
-        corpus, base, "test", excluded=[user], set_size=chosen.base.set_size))
-    experiments.write_base(out, base, about={
-        "network": chosen.network.model_dump(), "base": chosen.base.model_dump(),
-        "features": chosen.features.model_dump(), "normalisation": normalisation, "seed": seed, "excluded": [user],
-        "test_accuracy": measured}, provenance=provenance(corpus=facts, threads=threads))
+    about = {"network": chosen.network.model_dump(), "base": chosen.base.model_dump(),
+             "features": chosen.features.model_dump(), "normalisation": normalisation, "seed": seed, "excluded": [user]}
+    with Checkpoint(out, inputs=[features, index, plan], threads=threads, **about) as checkpoint:
+        base = experiments.train_base(corpus, chosen.network, chosen.base, per_set=normalisation == "per_set",
+                                      excluded=[user], seed=seed, progress=bar(progress), checkpoint=checkpoint)
+        measured = experiments.accuracy(base.net, experiments.split_clips(
+            corpus, base, "test", excluded=[user], set_size=chosen.base.set_size))
+        experiments.write_base(out, base, about={**about, "test_accuracy": measured},
+                               provenance=provenance(corpus=facts, threads=threads))
     typer.echo(f"accuracy on the test split: {measured:.2f} %")
 
 
@@ -257,6 +261,7 @@ def tp_tune(
     pin_threads(threads)
     from edgekws import files
     from edgekws import settings as s
+    from edgekws.checkpoint import Checkpoint
     from edgekws.provenance import provenance
     from edgekws.traces_propagation import experiments
 
@@ -264,12 +269,14 @@ def tp_tune(
     corpus, facts = _open_corpus(features, index)
     loaded, about = experiments.read_base(base)
     table, plan_facts = files.read_table(plan)
-    budget, grid = experiments.tune(table, plan_facts, loaded, corpus, method, chosen.tuning, seed=seed,
-                                    progress=bar(progress))
-    files.write_json(out, {"schema": 1, "paper": "traces_propagation", "method": method, "seed": seed,
-                           "settings": {"tuning": chosen.tuning.model_dump(), "base": about["settings"]},
-                           "provenance": provenance(corpus=facts, threads=threads),
-                           "budget": budget.model_dump(), "grid": grid})
+    with Checkpoint(out, inputs=[features, index, plan, base], threads=threads, method=method, seed=seed,
+                    tuning=chosen.tuning.model_dump()) as checkpoint:
+        budget, grid = experiments.tune(table, plan_facts, loaded, corpus, method, chosen.tuning, seed=seed,
+                                        progress=bar(progress), checkpoint=checkpoint)
+        files.write_json(out, {"schema": 1, "paper": "traces_propagation", "method": method, "seed": seed,
+                               "settings": {"tuning": chosen.tuning.model_dump(), "base": about["settings"]},
+                               "provenance": provenance(corpus=facts, threads=threads),
+                               "budget": budget.model_dump(), "grid": grid})
     typer.echo(f"{method}: {budget}")
 
 
@@ -293,6 +300,7 @@ def tp_adapt(
     pin_threads(threads)
     from edgekws import files
     from edgekws import settings as s
+    from edgekws.checkpoint import Checkpoint
     from edgekws.provenance import provenance
     from edgekws.traces_propagation import experiments
 
@@ -305,12 +313,14 @@ def tp_adapt(
     table, plan_facts = files.read_table(plan)
     work = experiments.tasks(table, plan_facts, corpus.index.set_index("clip").word, shots=shot,
                              splits=["test"] if budget is not None else None)
-    rows = list(experiments.run_tasks(work, loaded, corpus, method, spent, seed=seed, others=chosen.others,
-                                      progress=bar(progress)))
-    files.write_json(out, {"schema": 1, "paper": "traces_propagation", "method": method, "seed": seed,
-                           "settings": {"budget": spent.model_dump(), "tuned": budget is not None,
-                                        "others": chosen.others, "plan": plan_facts, "base": about["settings"]},
-                           "provenance": provenance(corpus=facts, threads=threads), "rows": rows})
+    made_with = {"budget": spent.model_dump(), "tuned": budget is not None, "others": chosen.others}
+    with Checkpoint(out, inputs=[features, index, plan, base], threads=threads, method=method, seed=seed, shot=shot,
+                    **made_with) as checkpoint:
+        rows = list(experiments.run_tasks(work, loaded, corpus, method, spent, seed=seed, others=chosen.others,
+                                          progress=bar(progress), checkpoint=checkpoint))
+        files.write_json(out, {"schema": 1, "paper": "traces_propagation", "method": method, "seed": seed,
+                               "settings": {**made_with, "plan": plan_facts, "base": about["settings"]},
+                               "provenance": provenance(corpus=facts, threads=threads), "rows": rows})
 
 
 @tp_app.command("summarise")
@@ -430,15 +440,18 @@ def neuedge_encode(
     pin_threads(threads)
     from edgekws import files
     from edgekws import settings as s
+    from edgekws.checkpoint import Checkpoint
     from edgekws.neuedge import experiments
     from edgekws.provenance import provenance
 
     chosen = s.read(s.NeuEdge, settings, set_ or ())
     corpus, facts = _open_neuedge(features, index)
-    rows = list(experiments.sweep_encoder(corpus, chosen, seed=seed, progress=bar(progress)))
-    files.write_json(out, {"schema": 1, "paper": "neuedge", "experiment": "encoding", "seed": seed,
-                           "settings": chosen.model_dump(mode="json", include={"encoder", "grid", "network", "training"}),
-                           "provenance": provenance(corpus=facts, threads=threads), **experiments.encoding_file(rows)})
+    made_with = chosen.model_dump(mode="json", include={"encoder", "grid", "network", "training"})
+    with Checkpoint(out, inputs=[features, index], threads=threads, seed=seed, **made_with) as checkpoint:
+        rows = list(experiments.sweep_encoder(corpus, chosen, seed=seed, progress=bar(progress), checkpoint=checkpoint))
+        files.write_json(out, {"schema": 1, "paper": "neuedge", "experiment": "encoding", "seed": seed,
+                               "settings": made_with, "provenance": provenance(corpus=facts, threads=threads),
+                               **experiments.encoding_file(rows)})
 
 
 @neuedge_app.command("train")
@@ -457,15 +470,18 @@ def neuedge_train(
     """
     pin_threads(threads)
     from edgekws import settings as s
+    from edgekws.checkpoint import Checkpoint
     from edgekws.neuedge import experiments
     from edgekws.provenance import provenance
 
     chosen = s.read(s.NeuEdge, settings, set_ or ())
     corpus, facts = _open_neuedge(features, index)
-    net, about = experiments.train_arm(corpus, arm, chosen, seed=seed, progress=bar(progress))
-    experiments.write_arm(out, net, words=corpus.words, provenance=provenance(corpus=facts, threads=threads), about={
-        "arm": arm, "seed": seed, **about,
-        **chosen.model_dump(mode="json", include={"features", "encoder", "training", "hardware", "adaptive"})})
+    with Checkpoint(out, inputs=[features, index], threads=threads, arm=arm, seed=seed,
+                    settings=chosen.model_dump(mode="json")) as checkpoint:
+        net, about = experiments.train_arm(corpus, arm, chosen, seed=seed, progress=bar(progress), checkpoint=checkpoint)
+        experiments.write_arm(out, net, words=corpus.words, provenance=provenance(corpus=facts, threads=threads), about={
+            "arm": arm, "seed": seed, **about,
+            **chosen.model_dump(mode="json", include={"features", "encoder", "training", "hardware", "adaptive"})})
     typer.echo(f"accuracy on the validation split: {about['validation_accuracy']:.2f} %")
 
 

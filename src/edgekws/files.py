@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
+_REFUSED = {errno.EACCES, errno.EROFS, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
+_AGAIN = "delete it and run again"
 
 
 @contextlib.contextmanager
@@ -30,7 +31,8 @@ def writing(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it to ``path`` if the block succeeds, else delete it.
 
     Raises:
-        UserError: The disk is full, or the folder cannot be written to.
+        UserError: The disk is full, or the folder cannot be written to. Then nothing is left of the new file, and the
+            old one, if there is one, is as it was.
     """
     path = Path(path)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -43,15 +45,26 @@ def writing(path: str | Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         part.replace(path)
     except OSError as error:
-        if error.errno in _NO_SPACE:
+        if _is_full(error):
             raise UserError("no space left on the disk; nothing was written", where=path,
                             remedy="free some space, or point the run at another disk, and start again") from error
-        if error.errno in {errno.EACCES, errno.EROFS, errno.EPERM}:
+        if error.errno in _REFUSED and _concerns(error, part):
             raise UserError(f"cannot be written ({error.strerror})", where=path,
                             remedy="check the folder's permissions, or choose another output") from error
         raise
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def _is_full(error: OSError) -> bool:
+    # numpy has no number for it: "200000 requested and 8176 written".
+    return error.errno in {errno.ENOSPC, errno.EDQUOT} or (error.errno is None and "requested and" in str(error))
+
+
+def _concerns(error: OSError, part: Path) -> bool:
+    """Whether it is the new file, or a folder on the way to it, that was refused, and not something that is read."""
+    return error.filename is None or Path(error.filename) in {part, *part.parents}
 
 
 def existing(path: str | Path, what: str = "file") -> Path:
@@ -97,7 +110,7 @@ def read_json(path: str | Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UserError(f"is not valid JSON ({error})", where=path, remedy="delete it and build it again") from error
+        raise UserError(f"is not valid JSON ({error})", where=path, remedy=_AGAIN) from error
 
 
 def write_table(path: str | Path, table: pd.DataFrame, metadata: Mapping[str, Any] | None = None) -> None:
@@ -124,10 +137,9 @@ def read_table(path: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     path = existing(path, "table")
     try:
         arrow = pq.read_table(path)
-    except pa.ArrowException as error:
-        raise UserError(f"is not a readable parquet table ({error})", where=path,
-                        remedy="delete it and build it again") from error
-    metadata = json.loads((arrow.schema.metadata or {}).get(b"edgekws", b"{}"))
+        metadata = json.loads((arrow.schema.metadata or {}).get(b"edgekws", b"{}"))
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise UserError(f"is not a readable parquet table ({error})", where=path, remedy=_AGAIN) from error
     return arrow.to_pandas(), metadata
 
 
@@ -189,7 +201,7 @@ def _opened_model(path: str | Path) -> Iterator[Any]:
             yield stored
     except SafetensorError as error:
         raise UserError(f"is not a readable safetensors model ({error})", where=path,
-                        remedy="train it again, or fetch an intact copy") from error
+                        remedy=f"{_AGAIN}, or fetch an intact copy") from error
 
 
 def sha256_of(path: str | Path) -> str:

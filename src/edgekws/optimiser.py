@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,6 +33,17 @@ class Adam:
     def steps(self) -> int:
         """Updates made so far."""
         return int(self._steps[0])
+
+    def state(self) -> dict[str, Any]:
+        """Moments and number of updates, for a checkpoint; the rate is the caller's."""
+        return {"mean": self._mean, "square": self._square, "steps": self._steps}
+
+    @torch.no_grad()
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a :meth:`state` of the same weights."""
+        for name, own in self.state().items():
+            for tensor, kept in zip(own, state[name], strict=True):
+                tensor.copy_(kept)
 
     @torch.no_grad()
     def step(self, gradients: Mapping[str, Tensor]) -> None:

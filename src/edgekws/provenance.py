@@ -30,6 +30,16 @@ def code_version() -> str:
     return f"{edgekws.__version__} ({found.stdout.strip()})" if found.returncode == 0 else edgekws.__version__
 
 
+@functools.cache
+def sources_checksum() -> str:
+    """Hex SHA-256 of the library's own files: another with any change to the code, committed or not."""
+    root, digest = Path(__file__).parent, hashlib.sha256()
+    for path in sorted(path for path in root.rglob("*") if path.is_file() and path.suffix != ".pyc"):
+        digest.update(f"{path.relative_to(root)}\n{path.stat().st_size}\n".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
 def _version(package: str) -> str | None:
     try:
         return metadata.version(package)

@@ -16,6 +16,7 @@ import torch
 from tqdm import tqdm
 
 from edgekws import settings
+from edgekws.checkpoint import NOWHERE, Checkpoint
 from edgekws.errors import UserError
 from edgekws.models import feedforward_lif, temporal_conv
 from edgekws.models.feedforward_lif import FeedForwardLIF
@@ -99,8 +100,8 @@ def encode_rows(features: Features, rows: npt.NDArray[np.int64], code: Code, enc
                            for start in range(0, len(rows), _CHUNK)])
 
 
-def train_arm(corpus: Corpus, arm: NeuEdgeArm, chosen: settings.NeuEdge, *, seed: int,
-              progress: bool = False) -> tuple[FeedForwardLIF | TemporalConv, dict[str, Any]]:
+def train_arm(corpus: Corpus, arm: NeuEdgeArm, chosen: settings.NeuEdge, *, seed: int, progress: bool = False,
+              checkpoint: Checkpoint = NOWHERE) -> tuple[FeedForwardLIF | TemporalConv, dict[str, Any]]:
     """Train one arm on the training split.
 
     * ``rate``: the Bernoulli code. ``lif``: the encoder without modulation. ``hybrid``: with it.
@@ -119,7 +120,8 @@ def train_arm(corpus: Corpus, arm: NeuEdgeArm, chosen: settings.NeuEdge, *, seed
     net: FeedForwardLIF | TemporalConv
     if arm == "ann":
         net = TemporalConv(chosen.conventional, inputs=bands, outputs=len(corpus.words), generator=generator)
-        trained = training.train_conventional(net, clips, labels, chosen.training, seed=train_seed, progress=label)
+        trained = training.train_conventional(net, clips, labels, chosen.training, seed=train_seed, progress=label,
+                                              checkpoint=checkpoint)
         return net, {"activity": [], "epochs": trained.epochs, "mapping": None,
                      "validation_accuracy": _accuracy(corpus, "validation", _conventional(net))}
     units = encoding.units_of(bands, chosen.encoder)
@@ -131,7 +133,7 @@ def train_arm(corpus: Corpus, arm: NeuEdgeArm, chosen: settings.NeuEdge, *, seed
                                 chip.chip(chosen.hardware.chip), warm_up=warm_up, ramp=warm_up)
     code = CODES[arm]
     trained = training.train_spiking(
-        net, clips, labels, chosen.training, seed=train_seed, hardware=hardware, progress=label,
+        net, clips, labels, chosen.training, seed=train_seed, hardware=hardware, progress=label, checkpoint=checkpoint,
         encode=lambda features, draws: encode(features, code, chosen.encoder, draws),
         adaptive=rule_maker(chosen.adaptive, chosen.adaptive.chosen) if arm == "full" else None)
     rule = rule_maker(chosen.adaptive, chosen.adaptive.chosen)(trained.activity) if arm == "full" else None
@@ -177,26 +179,32 @@ def grid_points(grid: settings.EncodingGrid) -> list[tuple[Code, float | None, f
     return [("rate", None, None), *(("hybrid", base, alpha) for base, alpha in swept)]
 
 
-def sweep_encoder(corpus: Corpus, chosen: settings.NeuEdge, *, seed: int, progress: bool = False) -> Iterator[dict[str, Any]]:
+def sweep_encoder(corpus: Corpus, chosen: settings.NeuEdge, *, seed: int, progress: bool = False,
+                  checkpoint: Checkpoint = NOWHERE) -> Iterator[dict[str, Any]]:
     """Spikes and accuracy at every point of the grid, on the validation split, and information on the training split.
 
     The net at each point is the plain one, trained for the grid's own number of epochs.
     """
     rows = corpus.rows("validation")
     budget = chosen.training.model_copy(update={"epochs": chosen.grid.epochs})
-    points = tqdm(grid_points(chosen.grid), desc="encoder", unit="point", disable=not progress)
-    for code, base, alpha in points:
+
+    def measure(point: tuple[Code, float | None, float | None]) -> dict[str, Any]:
+        code, base, alpha = point
         swept = {} if base is None else {"base_threshold": base, "alpha": alpha}
         here = chosen.model_copy(update={"training": budget, "encoder": chosen.encoder.model_copy(update=swept)})
         spikes = encode_rows(corpus.features, rows, code, here.encoder, seed=seed)
         found = coding(corpus, code, here.encoder, bins=chosen.grid.bins, seed=seed)
         _, about = train_arm(corpus, "rate" if code == "rate" else "hybrid", here, seed=seed)
-        yield {"code": code, "base_threshold": base, "alpha": alpha, "clips": len(rows),
-               "spikes_per_clip": float(spikes.sum(dtype=np.int64)) / len(spikes), "units": int(spikes.shape[2]),
-               "steps": int(spikes.shape[1]), "bits": found.bits, "plug_in": found.plug_in, "control": found.control,
-               "spikes_per_window": found.spikes,
-               "bits_per_spike": found.bits_per_spike if found.spikes else None,
-               "accuracy": about["validation_accuracy"], "activity": about["activity"]}
+        return {"code": code, "base_threshold": base, "alpha": alpha, "clips": len(rows),
+                "spikes_per_clip": float(spikes.sum(dtype=np.int64)) / len(spikes), "units": int(spikes.shape[2]),
+                "steps": int(spikes.shape[1]), "bits": found.bits, "plug_in": found.plug_in, "control": found.control,
+                "spikes_per_window": found.spikes,
+                "bits_per_spike": found.bits_per_spike if found.spikes else None,
+                "accuracy": about["validation_accuracy"], "activity": about["activity"]}
+
+    points = grid_points(chosen.grid)
+    yield from tqdm(checkpoint.each(points, measure, of="points"), total=len(points), desc="encoder", unit="point",
+                    disable=not progress)
 
 
 def encoding_file(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -167,6 +167,17 @@ class HardwareLoss:
         self._kept = self._keep(weights)
         return self._whole(self._kept)
 
+    def state(self) -> dict[str, Any]:
+        """What remappings and the cut have left, for a checkpoint."""
+        return {"mapping": None if self.mapping is None else self.mapping.to_json(), "seconds": self.seconds,
+                "reference": self._reference, "kept": self._kept}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a :meth:`state` of the same network and chip."""
+        if state["mapping"] is not None:
+            self._adopt(Mapping.from_json(state["mapping"]))
+        self.seconds, self._reference, self._kept = state["seconds"], state["reference"], state["kept"]
+
     def gates(self, weights: Sequence[Tensor]) -> list[Tensor]:
         """The gate of every block, [groups to, groups from] for each matrix."""
         self._check(weights)

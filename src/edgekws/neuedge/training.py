@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -14,9 +14,11 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
+from edgekws.checkpoint import NOWHERE, Checkpoint
 from edgekws.errors import UserError
 from edgekws.models.feedforward_lif import FeedForwardLIF, quantised
 from edgekws.models.temporal_conv import TemporalConv
+from edgekws.models.tensors import fill
 from edgekws.neuedge.adaptive import AdaptiveRule
 from edgekws.neuedge.hardware_loss import HardwareLoss
 from edgekws.optimiser import Adam
@@ -99,7 +101,7 @@ def followers(rule: AdaptiveRule, layers: int) -> list[Callable[[Tensor], Tensor
 def train_spiking(net: FeedForwardLIF, features: Clips, labels: npt.NDArray[np.int64], budget: SpikingTraining, *,
                   encode: Encode, seed: int, hardware: HardwareLoss | None = None,
                   adaptive: Callable[[Sequence[float]], AdaptiveRule] | None = None,
-                  progress: str | None = None) -> Trained:
+                  progress: str | None = None, checkpoint: Checkpoint = NOWHERE) -> Trained:
     """Train ``net`` in place: cross-entropy of the mean readout potential, and the hardware's loss beside it (Eq. 9).
 
     Currents are normalised over batch and time (:class:`Normalisation`) until the last epochs. Those train the network
@@ -116,6 +118,7 @@ def train_spiking(net: FeedForwardLIF, features: Clips, labels: npt.NDArray[np.i
         hardware: The chip's loss and the mapping it refers to.
         adaptive: Thresholds that follow the activity in training too, from the targets they should have.
         progress: Label of a progress bar, if one is wanted.
+        checkpoint: Where an earlier start may have left off, and where this one's state goes after each epoch.
 
     Raises:
         UserError: There is no clip.
@@ -123,26 +126,21 @@ def train_spiking(net: FeedForwardLIF, features: Clips, labels: npt.NDArray[np.i
     generator = np.random.default_rng(seed)
     layers, last_phase = len(net.hidden), budget.epochs - math.floor(budget.quantised * budget.epochs)
     cut = None if hardware is None else min(math.ceil(hardware.settings.cut * budget.epochs), last_phase - 1)
-    start = Normalisation(net)
-    norm: Normalisation | None = start
-    matrices = {name: tensor for name, tensor in net.tensors().items() if not name.startswith("bias.")}
-    weights = {**matrices, **start.tensors()}
-    optimiser = _begin(weights, budget)
-    trained, means = Trained(activity=[]), _Means()
-    counts: list[Tensor] = []
+    run, means = _Spiking(net, budget, hardware, generator), _Means()
+    trained = run.trained
+    if (found := checkpoint.found()) is not None:
+        run.restore(found)
 
-    for batch in _batches(len(labels), budget, generator, progress):
+    for batch in _batches(len(labels), budget, generator, progress, first=len(trained.epochs)):
         if hardware is not None and batch.epoch == cut and trained.masks is None:
             trained.masks = hardware.prune([matrix.detach() for matrix in net.weights])
-        if norm is not None and batch.epoch >= last_phase:
-            norm.fold(net)
-            norm, weights = None, net.tensors()
-            optimiser = _begin(weights, budget)
+        if run.norm is not None and batch.epoch >= last_phase:
+            run.fold()
         clips = augmented(np.asarray(features[batch.clips]), budget, generator)
         spikes = time_major(encode(clips, generator))
         kept = [matrix if trained.masks is None else matrix * trained.masks[i] for i, matrix in enumerate(net.weights)]
         scores, fired = net.scores(
-            spikes, weights=kept if norm else [quantised(matrix) for matrix in kept], normalise=norm,
+            spikes, weights=kept if run.norm else [quantised(matrix) for matrix in kept], normalise=run.norm,
             follow=followers(adaptive(trained.activity), layers) if adaptive and trained.activity else None,
             dropout=_dropout(net, len(batch.clips), budget.dropout, generator))
         loss = functional.cross_entropy(scores, torch.from_numpy(labels[batch.clips]))
@@ -152,20 +150,22 @@ def train_spiking(net: FeedForwardLIF, features: Clips, labels: npt.NDArray[np.i
             terms = hardware.loss(kept, per_clip)
             means.add(**{name: float(term.detach()) for name, term in terms.items()})
             loss = loss + hardware.weight * torch.stack(list(terms.values())).sum()
-        _update(optimiser, weights, loss, budget, batch.share)
+        _update(run.optimiser, run.weights, loss, budget, batch.share)
 
-        counts = _running(counts, [count.detach() for count in per_clip])
-        trained.activity = [float(count.mean()) / len(spikes) for count in counts[1:]]
+        run.counts = _running(run.counts, [count.detach() for count in per_clip])
+        trained.activity = [float(count.mean()) / len(spikes) for count in run.counts[1:]]
         if batch.last:
-            row: dict[str, Any] = {"epoch": batch.epoch, "quantised": norm is None, **means.take()}
+            row: dict[str, Any] = {"epoch": batch.epoch, "quantised": run.norm is None, **means.take()}
             if hardware is not None:
-                row["mapping"] = hardware.remap([matrix.detach() for matrix in kept], counts,
+                row["mapping"] = hardware.remap([matrix.detach() for matrix in kept], run.counts,
                                                 seed=int(generator.integers(2**31)))
             trained.epochs.append(row)
+            if checkpoint.due():
+                checkpoint.save(f"epoch {batch.epoch + 1} of {budget.epochs}", run.state())
 
     with torch.no_grad():
-        if norm is not None:
-            norm.fold(net)
+        if run.norm is not None:
+            run.norm.fold(net)
         for tensor in net.tensors().values():
             tensor.requires_grad_(False)
         for index, matrix in enumerate(net.weights):
@@ -208,6 +208,20 @@ class Normalisation:
                                      self.offsets[layer], training=True, momentum=momentum,
                                      eps=self._EPSILON).view_as(current)
 
+    def state(self) -> dict[str, Any]:
+        """What is trained and the running statistics, for a checkpoint."""
+        return {"gains": self.gains, "offsets": self.offsets, "means": self._means, "variances": self._variances,
+                "batches": self._batches}
+
+    @torch.no_grad()
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a :meth:`state` of the same layers."""
+        own = self.state()
+        self._batches = state["batches"]
+        for name in ("gains", "offsets", "means", "variances"):
+            for tensor, kept in zip(own[name], state[name], strict=True):
+                tensor.copy_(kept)
+
     @torch.no_grad()
     def fold(self, net: FeedForwardLIF) -> None:
         """Put scales and offsets, by the running statistics, into the network's weights and biases."""
@@ -217,8 +231,61 @@ class Normalisation:
             bias.copy_(self.offsets[index] - self._means[index] * scale)
 
 
+class _Spiking:
+    """What the training of a spiking network changes as it goes, and so what a checkpoint of it holds.
+
+    Attributes:
+        norm: The normalisation of the currents, None once it is folded into the network.
+        weights: What the optimiser works on, by name.
+        counts: [neurons] running means of the spikes in a clip: encoder, hidden layers.
+    """
+
+    def __init__(self, net: FeedForwardLIF, budget: SpikingTraining, hardware: HardwareLoss | None,
+                 generator: np.random.Generator) -> None:
+        self._net, self._budget, self._hardware, self._generator = net, budget, hardware, generator
+        self.trained = Trained(activity=[])
+        self.counts: list[Tensor] = []
+        self._use(Normalisation(net))
+
+    def fold(self) -> None:
+        """From here on train the network as it will be used, with a fresh optimiser."""
+        assert self.norm is not None
+        self.norm.fold(self._net)
+        self._use(None)
+
+    def _use(self, norm: Normalisation | None) -> None:
+        self.norm, self.weights = norm, self._net.tensors()
+        if norm is not None:
+            matrices = {name: tensor for name, tensor in self.weights.items() if not name.startswith("bias.")}
+            self.weights = {**matrices, **norm.tensors()}
+        self.optimiser = _begin(self.weights, self._budget)
+
+    def state(self) -> dict[str, Any]:
+        """The state after an epoch."""
+        return {"net": self._net.tensors(), "norm": None if self.norm is None else self.norm.state(),
+                "optimiser": self.optimiser.state(), "counts": self.counts, "activity": self.trained.activity,
+                "masks": self.trained.masks, "epochs": self.trained.epochs,
+                "hardware": None if self._hardware is None else self._hardware.state(),
+                "draws": self._generator.bit_generator.state}
+
+    @torch.no_grad()
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a :meth:`state` of the same training."""
+        if state["norm"] is None:
+            self._use(None)
+        elif self.norm is not None:
+            self.norm.restore(state["norm"])
+        if self._hardware is not None:
+            self._hardware.restore(state["hardware"])
+        fill(self._net.tensors(), state["net"])
+        self.optimiser.restore(state["optimiser"])
+        self.counts, self._generator.bit_generator.state = state["counts"], state["draws"]
+        self.trained.activity, self.trained.masks = state["activity"], state["masks"]
+        self.trained.epochs[:] = state["epochs"]
+
+
 def train_conventional(net: TemporalConv, features: Clips, labels: npt.NDArray[np.int64], budget: SpikingTraining, *,
-                       seed: int, progress: str | None = None) -> Trained:
+                       seed: int, progress: str | None = None, checkpoint: Checkpoint = NOWHERE) -> Trained:
     """Train the conventional net in place with the same budget, in floating point to the end.
 
     Raises:
@@ -228,13 +295,22 @@ def train_conventional(net: TemporalConv, features: Clips, labels: npt.NDArray[n
     weights = net.parameters()
     optimiser = _begin(weights, budget)
     trained, means = Trained(activity=[]), _Means()
-    for batch in _batches(len(labels), budget, generator, progress):
+    if (found := checkpoint.found()) is not None:
+        with torch.no_grad():
+            fill(weights, found["weights"])
+        optimiser.restore(found["optimiser"])
+        generator.bit_generator.state, trained.epochs = found["draws"], found["epochs"]
+    for batch in _batches(len(labels), budget, generator, progress, first=len(trained.epochs)):
         scores = net.scores(torch.from_numpy(augmented(np.asarray(features[batch.clips]), budget, generator)))
         loss = functional.cross_entropy(scores, torch.from_numpy(labels[batch.clips]))
         means.add(loss=loss.item(), accuracy=100 * float((scores.argmax(1).numpy() == labels[batch.clips]).mean()))
         _update(optimiser, weights, loss, budget, batch.share)
         if batch.last:
             trained.epochs.append({"epoch": batch.epoch, **means.take()})
+            if checkpoint.due():
+                checkpoint.save(f"epoch {batch.epoch + 1} of {budget.epochs}", {
+                    "weights": weights, "optimiser": optimiser.state(), "draws": generator.bit_generator.state,
+                    "epochs": trained.epochs})
     for tensor in weights.values():
         tensor.requires_grad_(False)
     return trained
@@ -267,13 +343,13 @@ class _Batch(NamedTuple):
 
 
 def _batches(clips: int, budget: SpikingTraining, generator: np.random.Generator,
-             progress: str | None) -> Iterator[_Batch]:
+             progress: str | None, first: int = 0) -> Iterator[_Batch]:
     if clips == 0:
         raise UserError("there are no clips to train on", where="training set", remedy="check the corpus and the split")
     batches = math.ceil(clips / budget.batch_size)
     total = budget.epochs * batches
-    with tqdm(total=total, desc=progress, unit="batch", disable=progress is None) as bar:
-        for epoch in range(budget.epochs):
+    with tqdm(total=total, initial=first * batches, desc=progress, unit="batch", disable=progress is None) as bar:
+        for epoch in range(first, budget.epochs):
             order = generator.permutation(clips)
             for number in range(batches):
                 chosen = order[number * budget.batch_size:(number + 1) * budget.batch_size]

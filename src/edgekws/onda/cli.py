@@ -132,11 +132,15 @@ def personalise(
     pin_threads(threads)
     from edgekws import files
     from edgekws import settings as s
+    from edgekws.checkpoint import Checkpoint
     from edgekws.onda import experiments
 
     chosen = s.read(s.Personalisation, settings, set_ or ())
-    files.write_json(out, experiments.personalise_file(features, encoder, words, chosen, offline=offline, seed=seed,
-                                                       part=part, threads=threads, progress=bar(progress)))
+    with Checkpoint(out, inputs=[features, features.with_suffix(".parquet"), encoder, words], threads=threads, seed=seed,
+                    offline=offline, part=part, settings=chosen.model_dump(mode="json")) as checkpoint:
+        files.write_json(out, experiments.personalise_file(features, encoder, words, chosen, offline=offline, seed=seed,
+                                                           part=part, threads=threads, progress=bar(progress),
+                                                           checkpoint=checkpoint))
 
 
 @app.command("summarise")

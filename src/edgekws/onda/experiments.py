@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from tqdm import tqdm
 
+from edgekws.checkpoint import NOWHERE, Checkpoint, checksum
 from edgekws.errors import UserError, did_you_mean
 from edgekws.evaluation import false_alarms
 from edgekws.models import encoder as encoders
@@ -32,13 +33,20 @@ Floats = npt.NDArray[np.float64]
 # ------------------------------------------------------------------------------------------------ before deployment
 def pretrain_encoder(encoder: Encoder, backbone: Backbone, words: Path, out: Path, settings: Pretraining, *, seed: int,
                      threads: int, episodes: int | None = None, offline: float = 0.0, progress: bool = False) -> float:
-    """Train an encoder on packed words, write it, and return how well it tells held-out clips apart (percent)."""
+    """Train an encoder on packed words, write it, and return how well it tells held-out clips apart (percent).
+
+    It goes on where an earlier start was cut off.
+    """
     packed = packing.open_words(words)
     episodes = episodes or settings.episodes_of.get(backbone)
-    trained = pretraining.pretrain(encoder, packed, settings, seed=seed, episodes=episodes, progress=progress)
-    separation = pretraining.separation(trained, packed, seed=seed)
-    encoders.save_encoder(out, trained, backbone, provenance=provenance(corpus=packed.facts, threads=threads), about={
-        "pretraining": settings.model_dump(mode="json"), "seed": seed, "offline": offline, **separation})
+    about = {"pretraining": settings.model_dump(mode="json"), "seed": seed, "offline": offline}
+    with Checkpoint(out, inputs=[words, words.with_suffix(".parquet")], threads=threads, backbone=backbone, episodes=episodes,
+                    start=checksum(encoder.state_dict()), **about) as checkpoint:
+        trained = pretraining.pretrain(encoder, packed, settings, seed=seed, episodes=episodes, progress=progress,
+                                       checkpoint=checkpoint)
+        separation = pretraining.separation(trained, packed, seed=seed)
+        encoders.save_encoder(out, trained, backbone, provenance=provenance(corpus=packed.facts, threads=threads),
+                              about={**about, **separation})
     return float(separation["accuracy"])
 
 
@@ -170,8 +178,8 @@ def users_of(windows: Windows, limit: int | None, parts: int, part: int) -> list
 
 
 def personalise_file(features: Path, encoder: Path, words: Path, settings: Personalisation, *, offline: float, seed: int,
-                     part: int, threads: int, progress: bool = False) -> dict[str, Any]:
-    """The metrics file of one job: rows of every user of the part."""
+                     part: int, threads: int, progress: bool = False, checkpoint: Checkpoint = NOWHERE) -> dict[str, Any]:
+    """The metrics file of one job: rows of every user of the part; after a cut it goes on with the next user."""
     windows = open_windows(features)
     net, backbone, metadata = encoders.load_encoder(encoder)
     chosen = settings.experiment
@@ -188,10 +196,13 @@ def personalise_file(features: Path, encoder: Path, words: Path, settings: Perso
         bench = Bench(windows, net, settings, users, seed,
                       words=pretraining.word_features(packing.open_words(words), seed=seed) if needs_words else None)
         screening = bench.screening(0)
-        with tqdm(total=len(users), unit=" users", disable=not progress, desc="personalising") as bar:
-            for index in range(len(users)):
-                rows += ({"offline": offline, **row} for row in bench.personalise(index, chosen.schedules, chosen.ratios))
-                bar.update()
+
+        def rows_of(index: int) -> list[dict[str, Any]]:
+            return [{"offline": offline, **row} for row in bench.personalise(index, chosen.schedules, chosen.ratios)]
+
+        for some in tqdm(checkpoint.each(range(len(users)), rows_of, of="users"), total=len(users), unit=" users",
+                         disable=not progress, desc="personalising"):
+            rows += some
     return {"schema": 1, "paper": "onda", "seed": seed, "offline": offline, "part": part,
             "settings": settings.model_dump(mode="json"),
             "provenance": provenance(corpus=corpus_facts(windows, metadata), threads=threads),

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
+from edgekws.checkpoint import NOWHERE, Checkpoint
 from edgekws.corpus.audio import CLIP_SAMPLES, SAMPLE_RATE
 from edgekws.errors import UserError
 from edgekws.features.mfcc import mfcc
@@ -129,7 +130,7 @@ def triplet_loss(embeddings: Tensor, labels: Tensor, margin: float, generator: n
 
 # ------------------------------------------------------------------------------------------------ training
 def pretrain(encoder: Encoder, words: Words, settings: Pretraining, *, seed: int, episodes: int | None = None,
-             progress: bool = False) -> Encoder:
+             progress: bool = False, checkpoint: Checkpoint = NOWHERE) -> Encoder:
     """A copy of an encoder, trained on the training clips of words; in evaluation mode.
 
     Words are drawn anew in every episode, all alike however many clips they have; of a word with fewer than
@@ -138,6 +139,7 @@ def pretrain(encoder: Encoder, words: Words, settings: Pretraining, *, seed: int
     Args:
         seed: Of words, clips, shifts, noise and negatives. The bytes of the result depend on the threads too.
         episodes: Updates, where they are not ``settings.episodes``.
+        checkpoint: Where an earlier start may have left off, and where this one's state goes now and then.
 
     Raises:
         UserError: Fewer than two words have two training clips, or the noise is missing.
@@ -149,8 +151,14 @@ def pretrain(encoder: Encoder, words: Words, settings: Pretraining, *, seed: int
     encoder = copy.deepcopy(encoder).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     weights = {name: weight.requires_grad_() for name, weight in encoder.named_parameters()}
     optimiser = Adam(weights, settings.learning_rate)
-    with tqdm(total=total, unit=" episodes", desc="pre-training", disable=not progress) as bar:
-        for episode in range(total):
+    first = 0
+    if (found := checkpoint.found()) is not None:
+        first = found["episodes"]
+        encoder.load_state_dict(found["encoder"])
+        optimiser.restore(found["optimiser"])
+        generator.bit_generator.state = found["draws"]
+    with tqdm(total=total, initial=first, unit=" episodes", desc="pre-training", disable=not progress) as bar:
+        for episode in range(first, total):
             optimiser.rate = settings.learning_rate * 0.5 ** (episode * (settings.halvings + 1) // total)
             rows, labels = draw_episode(by_word, settings, generator)
             waves = augmented(words.waves(rows), settings, noises, generator)
@@ -158,6 +166,10 @@ def pretrain(encoder: Encoder, words: Words, settings: Pretraining, *, seed: int
             loss = triplet_loss(embeddings, torch.from_numpy(labels), settings.margin, generator)
             gradients = torch.autograd.grad(loss, list(weights.values()))
             optimiser.step(dict(zip(weights, gradients, strict=True)))
+            if checkpoint.due():
+                checkpoint.save(f"episode {episode + 1} of {total}", {
+                    "episodes": episode + 1, "encoder": encoder.state_dict(), "optimiser": optimiser.state(),
+                    "draws": generator.bit_generator.state})
             bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
             bar.update()
     trained: Encoder = encoder.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]

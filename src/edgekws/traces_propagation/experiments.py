@@ -17,6 +17,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from edgekws.checkpoint import NOWHERE, Checkpoint
 from edgekws.errors import UserError, did_you_mean
 from edgekws.evaluation import complexity
 from edgekws.models.recurrent_lif import RecurrentLIF, load_network, save_network
@@ -69,15 +70,15 @@ def training_rows(index: pd.DataFrame, *, excluded: Sequence[str], balanced: boo
 
 
 def train_base(corpus: Corpus, network: Network, budget: BaseTraining, *, per_set: bool, excluded: Sequence[str],
-               seed: int, progress: bool = False) -> Base:
-    """Train a base model by the paper's rule; deterministic in ``seed``."""
+               seed: int, progress: bool = False, checkpoint: Checkpoint = NOWHERE) -> Base:
+    """Train a base model by the paper's rule; deterministic in ``seed``, also where it goes on from a checkpoint."""
     rows = training_rows(corpus.index, excluded=excluded, balanced=budget.balanced, seed=seed)
     scale = None if per_set else corpus.scale(rows)
     clips = corpus.clips(rows, frozen_scale=scale, set_size=budget.set_size)
     net = fresh_net(network, inputs=corpus.features.shape[2],
                     outputs=len(corpus.vocabulary) + network.spare_outputs, seed=seed)
     training.train(net, clips, clips.labels, budget, seed=derive_seed(seed, "base batches"),
-                   rule=training.best_rule(network), progress="base model" if progress else None)
+                   rule=training.best_rule(network), progress="base model" if progress else None, checkpoint=checkpoint)
     return Base(net, corpus.vocabulary, scale)
 
 
@@ -153,7 +154,7 @@ def tasks(table: pd.DataFrame, facts: dict[str, Any], words: pd.Series, *, shots
 
 
 def run_tasks(work: Sequence[Task], base: Base, corpus: Corpus, method: MethodName, budget: Training, *, seed: int,
-              others: int, progress: bool = False) -> Iterator[dict[str, Any]]:
+              others: int, progress: bool = False, checkpoint: Checkpoint = NOWHERE) -> Iterator[dict[str, Any]]:
     """Adapt to each task and measure it.
 
     Yields:
@@ -167,24 +168,28 @@ def run_tasks(work: Sequence[Task], base: Base, corpus: Corpus, method: MethodNa
     other = corpus.clips(np.sort(sample), frozen_scale=base.scale)
     speaker = corpus.index.speaker.to_numpy()[other.rows]
     other_before = predict(base.net, other) == other.labels
-    for task in tqdm(work, desc=f"{method}, seed {seed}", unit="task", disable=not progress):
+
+    def row(task: Task) -> dict[str, Any]:
         support = corpus.clips(task.support, frozen_scale=base.scale)
         query = corpus.clips(task.query, frozen_scale=base.scale)
         task_seed = derive_seed(seed, f"{task.user}/{task.fold}/{task.shot}")
         net = adapt(base.net, method, support, budget, seed=task_seed)
         elsewhere = (speaker != task.user) & (task.fold == 0)
         other_after = predict(net, other) == other.labels if elsewhere.any() else elsewhere
-        yield {"user": task.user, "split": task.split, "fold": task.fold, "shot": task.shot,
-               "support_clips": len(support), "query_clips": len(query),
-               "correct_before": int((predict(base.net, query) == query.labels).sum()),
-               "correct_after": int((predict(net, query) == query.labels).sum()),
-               "others_clips": int(elsewhere.sum()), "others_before": int(other_before[elsewhere].sum()),
-               "others_after": int(other_after[elsewhere].sum())}
+        return {"user": task.user, "split": task.split, "fold": task.fold, "shot": task.shot,
+                "support_clips": len(support), "query_clips": len(query),
+                "correct_before": int((predict(base.net, query) == query.labels).sum()),
+                "correct_after": int((predict(net, query) == query.labels).sum()),
+                "others_clips": int(elsewhere.sum()), "others_before": int(other_before[elsewhere].sum()),
+                "others_after": int(other_after[elsewhere].sum())}
+
+    yield from tqdm(checkpoint.each(work, row, of="tasks"), total=len(work), desc=f"{method}, seed {seed}", unit="task",
+                    disable=not progress)
 
 
 # ------------------------------------------------------------------------------------------------ tuning
 def tune(table: pd.DataFrame, facts: dict[str, Any], base: Base, corpus: Corpus, method: MethodName, grid: Tuning,
-         *, seed: int, progress: bool = False) -> tuple[Training, list[dict[str, Any]]]:
+         *, seed: int, progress: bool = False, checkpoint: Checkpoint = NOWHERE) -> tuple[Training, list[dict[str, Any]]]:
     """The budget with the best mean accuracy over the validation split's users; ties go to the smaller budget.
 
     Returns:
@@ -196,14 +201,18 @@ def tune(table: pd.DataFrame, facts: dict[str, Any], base: Base, corpus: Corpus,
     largest = max(len(task.support) for task in work)
     sizes = sorted({min(size, largest) for size in grid.batch_size})
     whole = max(grid.batch_size)
-    points = []
-    for epochs, size, rate in itertools.product(sorted(grid.epochs), reversed(sizes), sorted(grid.learning_rate)):
+
+    def point(where: tuple[int, int, float]) -> dict[str, Any]:
+        epochs, size, rate = where
         budget = Training(learning_rate=rate, epochs=epochs, batch_size=whole if size == largest else size)
         rows = pd.DataFrame(run_tasks(work, base, corpus, method, budget, seed=seed, others=0, progress=progress))
         users = rows.groupby("user")[["correct_before", "correct_after", "query_clips"]].sum()
-        points.append({**budget.model_dump(),
-                       "before": float((100 * users.correct_before / users.query_clips).mean()),
-                       "after": float((100 * users.correct_after / users.query_clips).mean()), "users": len(users)})
+        return {**budget.model_dump(),
+                "before": float((100 * users.correct_before / users.query_clips).mean()),
+                "after": float((100 * users.correct_after / users.query_clips).mean()), "users": len(users)}
+
+    swept = list(itertools.product(sorted(grid.epochs), reversed(sizes), sorted(grid.learning_rate)))
+    points = list(checkpoint.each(swept, point, of="points"))
     best = max(points, key=lambda point: point["after"])
     return Training(**{name: best[name] for name in Training.model_fields}), points
 

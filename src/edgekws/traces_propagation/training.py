@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from edgekws.checkpoint import NOWHERE, Checkpoint
 from edgekws.errors import UserError
 from edgekws.models.recurrent_lif import RecurrentLIF
+from edgekws.models.tensors import fill
 from edgekws.optimiser import Adam
 from edgekws.settings import Training
 from edgekws.traces_propagation.rule import Form, best_rule, make_rule
@@ -42,12 +44,13 @@ def cosine_rate(rate: float, epoch: int, epochs: int) -> float:
 
 
 def epochs(net: RecurrentLIF, features: Features, labels: Labels, budget: Training, optimiser: Adam, *, seed: int,
-           progress: str | None = None,
-           on_epoch: Callable[[int], None] | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+           progress: str | None = None, on_epoch: Callable[[int], None] | None = None,
+           checkpoint: Checkpoint = NOWHERE) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches of all epochs, on the network's device and in its type; sets the optimiser's rate for each epoch.
 
     Each epoch has all clips once, in an order of its own; its last batch may be smaller. Clips are gathered batch by
-    batch, so a memory map is never read whole.
+    batch, so a memory map is never read whole. From a checkpoint's epoch on, the network and the optimiser are what they
+    were then.
 
     Yields:
         Features [clips, frames, inputs] and labels [clips].
@@ -66,9 +69,16 @@ def epochs(net: RecurrentLIF, features: Features, labels: Labels, budget: Traini
         raise UserError(f"has labels from {int(wanted.min())} to {int(wanted.max())}; the network has {net.outputs} "
                         "outputs", where="training set", remedy="use the vocabulary that the model was made for")
     generator = torch.Generator().manual_seed(seed)
+    first = 0
+    if (found := checkpoint.found()) is not None:
+        first = found["epochs"]
+        fill(net.parameters(), found["weights"])
+        optimiser.restore(found["optimiser"])
+        generator.set_state(found["order"])
     batches = math.ceil(len(wanted) / budget.batch_size)
-    with tqdm(total=budget.epochs * batches, desc=progress, unit="batch", disable=progress is None) as bar:
-        for epoch in range(budget.epochs):
+    with tqdm(total=budget.epochs * batches, initial=first * batches, desc=progress, unit="batch",
+              disable=progress is None) as bar:
+        for epoch in range(first, budget.epochs):
             optimiser.rate = cosine_rate(budget.learning_rate, epoch, budget.epochs)
             for chosen in torch.split(torch.randperm(len(wanted), generator=generator), budget.batch_size):
                 batch = torch.as_tensor(features[chosen.numpy()]).to(net.readout)
@@ -78,6 +88,10 @@ def epochs(net: RecurrentLIF, features: Features, labels: Labels, budget: Traini
                                     remedy="compute the features again")
                 yield batch, wanted[chosen.to(wanted.device)]
                 bar.update()
+            if checkpoint.due():
+                checkpoint.save(f"epoch {epoch + 1} of {budget.epochs}", {
+                    "epochs": epoch + 1, "weights": net.parameters(), "optimiser": optimiser.state(),
+                    "order": generator.get_state()})
             if on_epoch is not None:
                 on_epoch(epoch)
 
@@ -85,7 +99,7 @@ def epochs(net: RecurrentLIF, features: Features, labels: Labels, budget: Traini
 @torch.no_grad()
 def train(net: RecurrentLIF, features: Features, labels: Labels, budget: Training, *, seed: int,
           rule: Form = "prototype", parts: Parts = ("hidden", "readout"), progress: str | None = None,
-          on_epoch: Callable[[int], None] | None = None) -> None:
+          on_epoch: Callable[[int], None] | None = None, checkpoint: Checkpoint = NOWHERE) -> None:
     """Train ``net`` in place by Traces Propagation, with fresh optimiser state and an update at each time step.
 
     A batch of one clip, or of one class, changes hidden weights only by Adam's momentum: its own hidden gradient is
@@ -100,6 +114,7 @@ def train(net: RecurrentLIF, features: Features, labels: Labels, budget: Trainin
         parts: What is trained: all, or ``("readout",)`` alone.
         progress: Label of a progress bar, if one is wanted.
         on_epoch: Called after each epoch with its number (from 0).
+        checkpoint: Where an earlier start may have left off, and where this one's state goes after each epoch.
 
     Raises:
         UserError: The clips do not fit the network (see :func:`epochs`), or the rule does not.
@@ -107,7 +122,7 @@ def train(net: RecurrentLIF, features: Features, labels: Labels, budget: Trainin
     local = make_rule(net, rule, hidden="hidden" in parts)
     optimiser = Adam(local.parameters, budget.learning_rate)
     for batch, wanted in epochs(net, features, labels, budget, optimiser, seed=seed, progress=progress,
-                                on_epoch=on_epoch):
+                                on_epoch=on_epoch, checkpoint=checkpoint):
         local.begin(wanted)
         for frame in batch.unbind(1):
             optimiser.step(local.step(frame))
