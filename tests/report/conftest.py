@@ -1,5 +1,6 @@
 """A run made up for the tests: plausible numbers, drawn at random, of a corpus that does not exist."""
 
+import functools
 import json
 from pathlib import Path
 
@@ -323,33 +324,35 @@ def write_onda(folder: Path, *, users: int = 12, seeds: int = 3, whole: bool = T
         (folder / f"{name}.json").write_text(json.dumps(content))
 
 
-@pytest.fixture
-def made_up_run(tmp_path):
-    """A function that fills ``results/<run>`` with metrics, a ledger, and what Snakemake leaves; returns the folder.
+def fill_run(results: Path, *, synthetic: bool = True, experiments: tuple[str, ...] = (
+        "one_user", "many_users", "many_users_per_set", "many_users_tuned"), neuedge: dict | None = None,
+        onda: dict | None = None) -> Path:
+    """Fill ``results/<run>`` with metrics, a ledger, and what Snakemake leaves; returns the folder.
 
     ``neuedge`` is given to :func:`write_neuedge`, ``onda`` to :func:`write_onda`; without it there are no metrics of that
     paper.
     """
-    def make(*, synthetic: bool = True, experiments: tuple[str, ...] = (
-            "one_user", "many_users", "many_users_per_set", "many_users_tuned"), neuedge: dict | None = None,
-             onda: dict | None = None) -> Path:
-        results = tmp_path / "results" / "made_up"
-        folder = results / "metrics" / "traces_propagation"
-        folder.mkdir(parents=True)
-        for number, name in enumerate(experiments):
-            content = made_up_metrics(name, users=1 if name == "one_user" else 24, synthetic=synthetic, seed=number)
-            (folder / f"{name}.json").write_text(json.dumps(content))
-        if neuedge is not None:
-            write_neuedge(results / "metrics" / "neuedge", synthetic=synthetic, **neuedge)
-        if onda is not None:
-            write_onda(results / "metrics" / "onda", **{"synthetic": synthetic, **onda})
-        benchmark = results / "benchmarks" / "traces_propagation"
-        benchmark.mkdir(parents=True)
-        head = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
-        (benchmark / "base_seed0.tsv").write_text(head + "60.0\t0:01:00\t500.5\t1\t1\t1\t0\t0\t90\t55.0\n")
-        (benchmark / "base_seed1.tsv").write_text(head + "30.0\t0:00:30\t700.0\t1\t1\t1\t0\t0\t90\t25.0\n")
-        (results / "benchmarks" / "claims.tsv").write_text(head + "0.4\t0:00:00\t-\t-\t-\t-\t-\t-\t-\tNA\n")
-        ledger = claims.build_ledger("made_up", REPOSITORY / "claims", results, content["provenance"])
-        claims.write_ledger(results / "claims.json", ledger)
-        return results
-    return make
+    folder = results / "metrics" / "traces_propagation"
+    folder.mkdir(parents=True)
+    for number, name in enumerate(experiments):
+        content = made_up_metrics(name, users=1 if name == "one_user" else 24, synthetic=synthetic, seed=number)
+        (folder / f"{name}.json").write_text(json.dumps(content))
+    if neuedge is not None:
+        write_neuedge(results / "metrics" / "neuedge", synthetic=synthetic, **neuedge)
+    if onda is not None:
+        write_onda(results / "metrics" / "onda", **{"synthetic": synthetic, **onda})
+    benchmark = results / "benchmarks" / "traces_propagation"
+    benchmark.mkdir(parents=True)
+    head = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
+    (benchmark / "base_seed0.tsv").write_text(head + "60.0\t0:01:00\t500.5\t1\t1\t1\t0\t0\t90\t55.0\n")
+    (benchmark / "base_seed1.tsv").write_text(head + "30.0\t0:00:30\t700.0\t1\t1\t1\t0\t0\t90\t25.0\n")
+    (results / "benchmarks" / "claims.tsv").write_text(head + "0.4\t0:00:00\t-\t-\t-\t-\t-\t-\t-\tNA\n")
+    ledger = claims.build_ledger("made_up", REPOSITORY / "claims", results, content["provenance"])
+    claims.write_ledger(results / "claims.json", ledger)
+    return results
+
+
+@pytest.fixture
+def made_up_run(tmp_path):
+    """A function that fills ``results/made_up`` (:func:`fill_run`) and returns the folder."""
+    return functools.partial(fill_run, tmp_path / "results" / "made_up")

@@ -3,9 +3,11 @@
 import shutil
 
 import pytest
+from tests.report.conftest import fill_run
 from tests.report.test_page import DEVIATIONS, add_figures
 
 from edgekws import report
+from edgekws.report import rulegraph
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: envs/test.txt has it")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -27,19 +29,26 @@ def browser(tmp_path_factory):
         context.close()
 
 
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """A whole report, made once."""
+    folder = tmp_path_factory.mktemp("built")
+    results = fill_run(folder / "results" / "made_up", neuedge={}, onda={})
+    (add_figures(results) / "rulegraph.svg").write_text(rulegraph.draw('0[label = "all"];\n1[label = "a"];\n1 -> 0\n'))
+    (folder / "deviations.md").write_text(DEVIATIONS)
+    report.build(results, results / "report.html", deviations=folder / "deviations.md")
+    return results / "report.html"
+
+
 @pytest.fixture
-def shown(made_up_run, tmp_path, browser):
-    """A whole report, opened: the page, what its console said and what it asked for."""
-    results = made_up_run(neuedge={}, onda={})
-    add_figures(results)
-    (tmp_path / "deviations.md").write_text(DEVIATIONS)
-    report.build(results, results / "report.html", deviations=tmp_path / "deviations.md")
+def shown(built, browser):
+    """The report, opened: the page, what its console said and what it asked for."""
     page = browser.new_page()
     said, asked = [], []
     page.on("console", lambda message: said.append(message.text))
     page.on("pageerror", lambda error: said.append(str(error)))
     page.on("request", lambda request: asked.append(request.url))
-    page.goto((results / "report.html").as_uri())
+    page.goto(built.as_uri())
     yield page, said, asked
     page.close()
 
