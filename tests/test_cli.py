@@ -28,7 +28,7 @@ COMMANDS = [*(("corpus", verb) for verb in ("synthesise", "register", "index", "
             *(("onda", verb) for verb in ("words", "features", "pretrain", "prune-offline", "personalise", "summarise",
                                           "hessian", "cost", "adapt", "enrol", "listen")),
             ("claims", "ledger"), ("report", "notebook"), ("report", "rulegraph"), ("report", "build"),
-            ("settings", "write"), ("settings", "check")]
+            ("run", "status"), ("run", "cost"), ("run", "measured"), ("settings", "write"), ("settings", "check")]
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from edgekws.options import (
     bar,
     pin_threads,
 )
+from edgekws.run.cli import app as run_app
 
 if TYPE_CHECKING:
     from edgekws.neuedge import experiments
@@ -42,7 +43,7 @@ report_app = typer.Typer(no_args_is_help=True, help="Notebooks, figures and the 
 settings_app = typer.Typer(no_args_is_help=True, help="The settings: check them, write their defaults.")
 for name, group in {"corpus": corpus_app, "traces-propagation": tp_app, "neuedge": neuedge_app,
                     "loihi": loihi_app, "onda": onda_app, "claims": claims_app, "report": report_app,
-                    "settings": settings_app}.items():
+                    "run": run_app, "settings": settings_app}.items():
     app.add_typer(group, name=name)
 
 @app.callback(invoke_without_command=True)
