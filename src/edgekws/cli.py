@@ -15,6 +15,7 @@ import edgekws
 from edgekws.errors import UserError
 from edgekws.onda.cli import app as onda_app
 from edgekws.options import (
+    Device,
     FeaturesPath,
     IndexPath,
     MetricsPath,
@@ -207,29 +208,32 @@ def tp_base(
     normalisation: Annotated[Literal["frozen", "per_set"], typer.Option(
         help="Scale of the features: frozen from the training clips, or each set's own (the authors').")] = "frozen",
     settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1,
-    progress: Progress = True,
+    device: Device = "cpu", progress: Progress = True,
 ) -> None:
     """Train a base model by Traces Propagation on every training speaker but the left-out user.
 
     Settings: {"network": ..., "base": ...} of the section traces_propagation.
     """
     pin_threads(threads)
+    from edgekws import device as devices
     from edgekws import files
     from edgekws import settings as s
     from edgekws.provenance import provenance
     from edgekws.traces_propagation import experiments
 
+    where = devices.choose(device)
     chosen = s.read(s.TracesPropagation, settings, set_ or ())
     corpus, facts = _open_corpus(features, index)
     user = files.read_table(plan)[1]["user"]
     base = experiments.train_base(corpus, chosen.network, chosen.base, per_set=normalisation == "per_set",
-                                  excluded=[user], seed=seed, progress=bar(progress))
+                                  excluded=[user], seed=seed, device=where, progress=bar(progress))
     measured = experiments.accuracy(base.net, experiments.split_clips(
         corpus, base, "test", excluded=[user], set_size=chosen.base.set_size))
     experiments.write_base(out, base, about={
         "network": chosen.network.model_dump(), "base": chosen.base.model_dump(),
         "features": chosen.features.model_dump(), "normalisation": normalisation, "seed": seed, "excluded": [user],
-        "test_accuracy": measured}, provenance=provenance(corpus=facts, threads=threads))
+        "test_accuracy": measured}, provenance=provenance(
+            corpus=facts, threads=threads, device=devices.describe(where)))
     typer.echo(f"accuracy on the test split: {measured:.2f} %")
 
 
@@ -419,24 +423,28 @@ def neuedge_encode(
     features: FeaturesPath,
     index: IndexPath,
     out: MetricsPath,
-    settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1, progress: Progress = True,
+    settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1,
+    device: Device = "cpu", progress: Progress = True,
 ) -> None:
     """Sweep the encoder: spikes, bits per spike and accuracy over base thresholds and alphas (validation split).
 
     Settings: the section neuedge.
     """
     pin_threads(threads)
+    from edgekws import device as devices
     from edgekws import files
     from edgekws import settings as s
     from edgekws.neuedge import experiments
     from edgekws.provenance import provenance
 
+    where = devices.choose(device)
     chosen = s.read(s.NeuEdge, settings, set_ or ())
     corpus, facts = _open_neuedge(features, index)
-    rows = list(experiments.sweep_encoder(corpus, chosen, seed=seed, progress=bar(progress)))
+    rows = list(experiments.sweep_encoder(corpus, chosen, seed=seed, device=where, progress=bar(progress)))
     files.write_json(out, {"schema": 1, "paper": "neuedge", "experiment": "encoding", "seed": seed,
                            "settings": chosen.model_dump(mode="json", include={"encoder", "grid", "network", "training"}),
-                           "provenance": provenance(corpus=facts, threads=threads), **experiments.encoding_file(rows)})
+                           "provenance": provenance(corpus=facts, threads=threads, device=devices.describe(where)),
+                           **experiments.encoding_file(rows)})
 
 
 @neuedge_app.command("train")
@@ -447,21 +455,25 @@ def neuedge_train(
     arm: Annotated[Literal["rate", "lif", "hybrid", "mapped", "full", "ann"], typer.Option(
         help="Rate code; plain LIF code; hybrid code; with hardware-aware training; with adaptive thresholds in training "
              "too; the conventional net.")] = "hybrid",
-    settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1, progress: Progress = True,
+    settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1,
+    device: Device = "cpu", progress: Progress = True,
 ) -> None:
     """Train one arm of the ablation.
 
     Settings: the section neuedge.
     """
     pin_threads(threads)
+    from edgekws import device as devices
     from edgekws import settings as s
     from edgekws.neuedge import experiments
     from edgekws.provenance import provenance
 
+    where = devices.choose(device)
     chosen = s.read(s.NeuEdge, settings, set_ or ())
     corpus, facts = _open_neuedge(features, index)
-    net, about = experiments.train_arm(corpus, arm, chosen, seed=seed, progress=bar(progress))
-    experiments.write_arm(out, net, words=corpus.words, provenance=provenance(corpus=facts, threads=threads), about={
+    net, about = experiments.train_arm(corpus, arm, chosen, seed=seed, device=where, progress=bar(progress))
+    experiments.write_arm(out, net, words=corpus.words, provenance=provenance(
+        corpus=facts, threads=threads, device=devices.describe(where)), about={
         "arm": arm, "seed": seed, **about,
         **chosen.model_dump(mode="json", include={"features", "encoder", "training", "hardware", "adaptive"})})
     typer.echo(f"accuracy on the validation split: {about['validation_accuracy']:.2f} %")

@@ -139,14 +139,15 @@ def train_spiking(net: FeedForwardLIF, features: Clips, labels: npt.NDArray[np.i
             norm, weights = None, net.tensors()
             optimiser = _begin(weights, budget)
         clips = augmented(np.asarray(features[batch.clips]), budget, generator)
-        spikes = time_major(encode(clips, generator))
+        spikes = time_major(encode(clips, generator)).to(net.readout.device)
         kept = [matrix if trained.masks is None else matrix * trained.masks[i] for i, matrix in enumerate(net.weights)]
         scores, fired = net.scores(
             spikes, weights=kept if norm else [quantised(matrix) for matrix in kept], normalise=norm,
             follow=followers(adaptive(trained.activity), layers) if adaptive and trained.activity else None,
             dropout=_dropout(net, len(batch.clips), budget.dropout, generator))
-        loss = functional.cross_entropy(scores, torch.from_numpy(labels[batch.clips]))
-        means.add(loss=loss.item(), accuracy=100 * float((scores.argmax(1).numpy() == labels[batch.clips]).mean()))
+        wanted = torch.from_numpy(labels[batch.clips]).to(scores.device)
+        loss = functional.cross_entropy(scores, wanted)
+        means.add(loss=loss.item(), accuracy=_percent_right(scores, wanted))
         per_clip = [spikes.sum(0).mean(0), *(layer.sum(0).mean(0) for layer in fired)]
         if hardware is not None:
             terms = hardware.loss(kept, per_clip)
@@ -229,9 +230,11 @@ def train_conventional(net: TemporalConv, features: Clips, labels: npt.NDArray[n
     optimiser = _begin(weights, budget)
     trained, means = Trained(activity=[]), _Means()
     for batch in _batches(len(labels), budget, generator, progress):
-        scores = net.scores(torch.from_numpy(augmented(np.asarray(features[batch.clips]), budget, generator)))
-        loss = functional.cross_entropy(scores, torch.from_numpy(labels[batch.clips]))
-        means.add(loss=loss.item(), accuracy=100 * float((scores.argmax(1).numpy() == labels[batch.clips]).mean()))
+        clips = torch.from_numpy(augmented(np.asarray(features[batch.clips]), budget, generator))
+        scores = net.scores(clips.to(net.readout.device))
+        wanted = torch.from_numpy(labels[batch.clips]).to(scores.device)
+        loss = functional.cross_entropy(scores, wanted)
+        means.add(loss=loss.item(), accuracy=_percent_right(scores, wanted))
         _update(optimiser, weights, loss, budget, batch.share)
         if batch.last:
             trained.epochs.append({"epoch": batch.epoch, **means.take()})
@@ -303,7 +306,11 @@ def _dropout(net: FeedForwardLIF, clips: int, share: float, generator: np.random
     if share == 0:
         return None
     return [torch.from_numpy((generator.random((clips, len(weights))) >= share).astype(np.float32) / (1 - share))
-            for weights in net.hidden]
+            .to(weights.device) for weights in net.hidden]
+
+
+def _percent_right(scores: Tensor, wanted: Tensor) -> float:
+    return 100 * (int((scores.argmax(1) == wanted).sum()) / len(wanted))
 
 
 def _running(means: list[Tensor], new: list[Tensor]) -> list[Tensor]:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from tqdm import tqdm
 
+from edgekws.device import describe
 from edgekws.errors import UserError, did_you_mean
 from edgekws.evaluation import false_alarms
 from edgekws.models import encoder as encoders
@@ -31,13 +32,15 @@ Floats = npt.NDArray[np.float64]
 
 # ------------------------------------------------------------------------------------------------ before deployment
 def pretrain_encoder(encoder: Encoder, backbone: Backbone, words: Path, out: Path, settings: Pretraining, *, seed: int,
-                     threads: int, episodes: int | None = None, offline: float = 0.0, progress: bool = False) -> float:
+                     threads: int, episodes: int | None = None, offline: float = 0.0, device: torch.device | None = None,
+                     progress: bool = False) -> float:
     """Train an encoder on packed words, write it, and return how well it tells held-out clips apart (percent)."""
     packed = packing.open_words(words)
     episodes = episodes or settings.episodes_of.get(backbone)
-    trained = pretraining.pretrain(encoder, packed, settings, seed=seed, episodes=episodes, progress=progress)
+    trained = pretraining.pretrain(encoder, packed, settings, seed=seed, episodes=episodes, device=device, progress=progress)
     separation = pretraining.separation(trained, packed, seed=seed)
-    encoders.save_encoder(out, trained, backbone, provenance=provenance(corpus=packed.facts, threads=threads), about={
+    about = provenance(corpus=packed.facts, threads=threads, device=describe(device or torch.device("cpu")))
+    encoders.save_encoder(out, trained, backbone, provenance=about, about={
         "pretraining": settings.model_dump(mode="json"), "seed": seed, "offline": offline, **separation})
     return float(separation["accuracy"])
 

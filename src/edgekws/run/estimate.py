@@ -128,7 +128,7 @@ def rate(measured: Measured, rule: Rule, variant: str, device: str) -> Rate | No
 
 def line(rule: Rule, jobs: Sequence[Planned], measured: Measured, config: Config, sizes: Sizes) -> Line:
     """What some jobs of one rule cost."""
-    device = getattr(config, "device", "cpu")
+    device = config.device
     on_gpu = rule.gpu and device != "cpu"
     disk = sum(rule.written(config, sizes, job.at) for job in jobs) if rule.written else len(jobs) * _left(measured, rule)
     seconds, starts, longest, memory, borrowed = 0.0, 0.0, 0.0, 0.0, set[str]()

@@ -187,7 +187,7 @@ def _row(folder: Path, config: Config, sizes: Sizes, variant: str, jobs: Sequenc
     rule = jobs[0].rule
     top = max(jobs, key=lambda job: job.peak_mb)
     return Row(
-        run=folder.name, device=getattr(config, "device", "cpu"), rule=rule.name, variant=variant, jobs=len(jobs),
+        run=folder.name, device=config.device, rule=rule.name, variant=variant, jobs=len(jobs),
         units=sum(rule.units(config, sizes, job.at) for job in jobs),
         core_seconds=round(sum(job.core_seconds for job in jobs), 2),
         core_seconds_max=round(max(job.core_seconds for job in jobs), 2),

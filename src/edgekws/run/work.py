@@ -239,9 +239,10 @@ def episode_clips(config: Config, sizes: Sizes) -> int:
     return min(config.onda.pretraining.classes, sizes.pretraining_words) * config.onda.pretraining.clips
 
 
-def _onda_pretraining(config: Config, sizes: Sizes, backbone: Backbone, episodes: int) -> float:
+def _onda_pretraining(config: Config, sizes: Sizes, backbone: Backbone, episodes: int, left: float = 1.0) -> float:
+    """Updates of an encoder of which pruning has left that share of the arithmetic."""
     macs, _ = encoder_work(backbone)
-    return episodes * episode_clips(config, sizes) * (_BACKWARD * macs + FRONT_END)
+    return episodes * episode_clips(config, sizes) * (_BACKWARD * left * macs + FRONT_END)
 
 
 def _onda_pretrain(config: Config, sizes: Sizes, at: At) -> float:
@@ -252,8 +253,8 @@ def _onda_pretrain(config: Config, sizes: Sizes, at: At) -> float:
 
 def _onda_prune_offline(config: Config, sizes: Sizes, at: At) -> float:
     backbone: Backbone = at["backbone"]  # type: ignore[assignment]
-    return (_onda_pretraining(config, sizes, backbone, config.onda.pruning.retrain_episodes)
-            + _probes(config, encoder_work(backbone)[0], config.onda.pruning.probes))
+    left = (1 - float(at["share"]) / 100) ** 2
+    return _onda_pretraining(config, sizes, backbone, config.onda.pruning.retrain_episodes, left)
 
 
 def _onda_pretrain_held(config: Config, sizes: Sizes, at: At) -> float:
