@@ -15,6 +15,7 @@ import typer
 import edgekws
 from edgekws.errors import UserError
 from edgekws.options import (
+    Device,
     FeaturesPath,
     IndexPath,
     MetricsPath,
@@ -41,12 +42,11 @@ loihi_app = typer.Typer(no_args_is_help=True, help="Loihi: integers, simulation,
 claims_app = typer.Typer(no_args_is_help=True, help="The claims of the papers and their verdicts.")
 report_app = typer.Typer(no_args_is_help=True, help="Notebooks, figures and the report.")
 settings_app = typer.Typer(no_args_is_help=True, help="The settings: check them, write their defaults.")
-# A method brings its verbs along: `app` of src/edgekws/<method>/cli.py.
-METHODS = {path.parent.name.replace("_", "-"): importlib.import_module(f"edgekws.{path.parent.name}.cli").app
-           for path in sorted(Path(__file__).parent.glob("*/cli.py"))}
+# A package with a cli.py brings its verbs along, as `app`: so does every method.
+PACKAGES = {path.parent.name.replace("_", "-"): importlib.import_module(f"edgekws.{path.parent.name}.cli").app
+            for path in sorted(Path(__file__).parent.glob("*/cli.py"))}
 for name, group in {"corpus": corpus_app, "traces-propagation": tp_app, "neuedge": neuedge_app, "loihi": loihi_app,
-                    **METHODS, "claims": claims_app, "report": report_app, "release": release_app,
-                    "settings": settings_app}.items():
+                    **PACKAGES, "claims": claims_app, "report": report_app, "release": release_app, "settings": settings_app}.items():
     app.add_typer(group, name=name)
 
 
@@ -211,31 +211,34 @@ def tp_base(
     normalisation: Annotated[Literal["frozen", "per_set"], typer.Option(
         help="Scale of the features: frozen from the training clips, or each set's own (the authors').")] = "frozen",
     settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1,
-    progress: Progress = True,
+    device: Device = "cpu", progress: Progress = True,
 ) -> None:
     """Train a base model by Traces Propagation on every training speaker but the left-out user.
 
     Settings: {"network": ..., "base": ...} of the section traces_propagation.
     """
     pin_threads(threads)
+    from edgekws import device as devices
     from edgekws import files
     from edgekws import settings as s
     from edgekws.checkpoint import Checkpoint
     from edgekws.provenance import provenance
     from edgekws.traces_propagation import experiments
 
+    where = devices.choose(device)
+    on = devices.describe(where)
     chosen = s.read(s.TracesPropagation, settings, set_ or ())
     corpus, facts = _open_corpus(features, index)
     user = files.read_table(plan)[1]["user"]
     about = {"network": chosen.network.model_dump(), "base": chosen.base.model_dump(),
              "features": chosen.features.model_dump(), "normalisation": normalisation, "seed": seed, "excluded": [user]}
-    with Checkpoint(out, inputs=[features, index, plan], threads=threads, **about) as checkpoint:
+    with Checkpoint(out, inputs=[features, index, plan], threads=threads, device=on, **about) as checkpoint:
         base = experiments.train_base(corpus, chosen.network, chosen.base, per_set=normalisation == "per_set",
-                                      excluded=[user], seed=seed, progress=bar(progress), checkpoint=checkpoint)
+                                      excluded=[user], seed=seed, device=where, progress=bar(progress), checkpoint=checkpoint)
         measured = experiments.accuracy(base.net, experiments.split_clips(
             corpus, base, "test", excluded=[user], set_size=chosen.base.set_size))
         experiments.write_base(out, base, about={**about, "test_accuracy": measured},
-                               provenance=provenance(corpus=facts, threads=threads))
+                               provenance=provenance(corpus=facts, threads=threads, device=on))
     typer.echo(f"accuracy on the test split: {measured:.2f} %")
 
 
@@ -431,26 +434,31 @@ def neuedge_encode(
     features: FeaturesPath,
     index: IndexPath,
     out: MetricsPath,
-    settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1, progress: Progress = True,
+    settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1,
+    device: Device = "cpu", progress: Progress = True,
 ) -> None:
     """Sweep the encoder: spikes, bits per spike and accuracy over base thresholds and alphas (validation split).
 
     Settings: the section neuedge.
     """
     pin_threads(threads)
+    from edgekws import device as devices
     from edgekws import files
     from edgekws import settings as s
     from edgekws.checkpoint import Checkpoint
     from edgekws.neuedge import experiments
     from edgekws.provenance import provenance
 
+    where = devices.choose(device)
+    on = devices.describe(where)
     chosen = s.read(s.NeuEdge, settings, set_ or ())
     corpus, facts = _open_neuedge(features, index)
     made_with = chosen.model_dump(mode="json", include={"encoder", "grid", "network", "training"})
-    with Checkpoint(out, inputs=[features, index], threads=threads, seed=seed, **made_with) as checkpoint:
-        rows = list(experiments.sweep_encoder(corpus, chosen, seed=seed, progress=bar(progress), checkpoint=checkpoint))
+    with Checkpoint(out, inputs=[features, index], threads=threads, device=on, seed=seed, **made_with) as checkpoint:
+        rows = list(experiments.sweep_encoder(corpus, chosen, seed=seed, device=where, progress=bar(progress),
+                                              checkpoint=checkpoint))
         files.write_json(out, {"schema": 1, "paper": "neuedge", "experiment": "encoding", "seed": seed,
-                               "settings": made_with, "provenance": provenance(corpus=facts, threads=threads),
+                               "settings": made_with, "provenance": provenance(corpus=facts, threads=threads, device=on),
                                **experiments.encoding_file(rows)})
 
 
@@ -462,26 +470,32 @@ def neuedge_train(
     arm: Annotated[Literal["rate", "lif", "hybrid", "mapped", "full", "ann"], typer.Option(
         help="Rate code; plain LIF code; hybrid code; with hardware-aware training; with adaptive thresholds in training "
              "too; the conventional net.")] = "hybrid",
-    settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1, progress: Progress = True,
+    settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1,
+    device: Device = "cpu", progress: Progress = True,
 ) -> None:
     """Train one arm of the ablation.
 
     Settings: the section neuedge.
     """
     pin_threads(threads)
+    from edgekws import device as devices
     from edgekws import settings as s
     from edgekws.checkpoint import Checkpoint
     from edgekws.neuedge import experiments
     from edgekws.provenance import provenance
 
+    where = devices.choose(device)
+    on = devices.describe(where)
     chosen = s.read(s.NeuEdge, settings, set_ or ())
     corpus, facts = _open_neuedge(features, index)
-    with Checkpoint(out, inputs=[features, index], threads=threads, arm=arm, seed=seed,
+    with Checkpoint(out, inputs=[features, index], threads=threads, device=on, arm=arm, seed=seed,
                     settings=chosen.model_dump(mode="json")) as checkpoint:
-        net, about = experiments.train_arm(corpus, arm, chosen, seed=seed, progress=bar(progress), checkpoint=checkpoint)
-        experiments.write_arm(out, net, words=corpus.words, provenance=provenance(corpus=facts, threads=threads), about={
+        net, about = experiments.train_arm(corpus, arm, chosen, seed=seed, device=where, progress=bar(progress),
+                                           checkpoint=checkpoint)
+        experiments.write_arm(out, net, words=corpus.words, about={
             "arm": arm, "seed": seed, **about,
-            **chosen.model_dump(mode="json", include={"features", "encoder", "training", "hardware", "adaptive"})})
+            **chosen.model_dump(mode="json", include={"features", "encoder", "training", "hardware", "adaptive"})},
+            provenance=provenance(corpus=facts, threads=threads, device=on))
     typer.echo(f"accuracy on the validation split: {about['validation_accuracy']:.2f} %")
 
 

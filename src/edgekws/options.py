@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -18,6 +18,8 @@ MetricsPath = Annotated[Path, typer.Argument(help="Metrics to write (.json).")]
 FeaturesPath = Annotated[Path, typer.Argument(help="Features (.npy).")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random in this step.")]
 Threads = Annotated[int, typer.Option(min=1, help="Compute threads. The bytes of a result may depend on it.")]
+Device = Annotated[Literal["cpu", "cuda", "auto"], typer.Option(
+    help="Where to train: the CPU, a GPU, or a GPU where there is one; a GPU's results agree within a tolerance only.")]
 Progress = Annotated[bool, typer.Option("--progress/--no-progress", help="Progress bar on a terminal.")]
 
 

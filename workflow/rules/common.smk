@@ -27,6 +27,9 @@ LOGS = f"{RUN}/logs"
 BENCHMARKS = f"{RUN}/benchmarks"
 # Not Snakemake's {threads}, which shrinks with --cores: the same run must give the same bytes on any machine.
 THREADS = f"--threads {SETTINGS.threads}"
+# Of a job that trains a net: no option where the settings want no GPU, so that on the CPU nothing changes.
+GPUS = int(SETTINGS.device != "cpu")
+TRAINS_ON = f"{THREADS} --device {SETTINGS.device}" if GPUS else THREADS
 
 
 class Paper(NamedTuple):

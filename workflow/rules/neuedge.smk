@@ -119,8 +119,9 @@ rule neuedge_encode:
     resources:
         mem_mb=more_memory(4000),
         runtime=480,
+        gpu=GPUS,
     params:
-        threads=THREADS,
+        threads=TRAINS_ON,
         seed=SETTINGS.seeds[0],
         settings=as_json(
             encoder=NEUEDGE.encoder,
@@ -149,8 +150,9 @@ rule neuedge_train:
     resources:
         mem_mb=more_memory(4000),
         runtime=480,
+        gpu=GPUS,
     params:
-        threads=THREADS,
+        threads=TRAINS_ON,
         settings=neuedge_training_of,
     message:
         "Training the arm {wildcards.arm} of seed {wildcards.seed}"

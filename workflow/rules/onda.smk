@@ -214,8 +214,9 @@ rule onda_pretrain:
     resources:
         mem_mb=more_memory(4000),
         runtime=1440,
+        gpu=GPUS,
     params:
-        threads=THREADS,
+        threads=TRAINS_ON,
         seed=SETTINGS.seed,
         settings=lambda wildcards: as_json(pretraining_of(wildcards)),
     message:
@@ -239,8 +240,9 @@ rule onda_prune_offline:
     resources:
         mem_mb=more_memory(4000),
         runtime=720,
+        gpu=GPUS,
     params:
-        threads=THREADS,
+        threads=TRAINS_ON,
         seed=SETTINGS.seed,
         share=lambda wildcards: float(wildcards.share) / 100,
         settings=lambda wildcards: as_json(pretraining=pretraining_of(wildcards), pruning=ONDA.pruning),

@@ -117,8 +117,9 @@ rule traces_propagation_base:
     resources:
         mem_mb=more_memory(4000),
         runtime=240,
+        gpu=GPUS,
     params:
-        threads=THREADS,
+        threads=TRAINS_ON,
         settings=as_json(network=TP.network, base=TP.base, features=TP.features),
     message:
         "Training the base model of seed {wildcards.seed} ({wildcards.normalisation} normalisation)"

@@ -69,6 +69,12 @@ class FeedForwardLIF:
         """Every matrix, from the input to the readout."""
         return [*self.hidden, self.readout]
 
+    def to(self, device: torch.device) -> None:
+        """Move the tensors to a device."""
+        self.hidden = [weights.to(device) for weights in self.hidden]
+        self.biases = [bias.to(device) for bias in self.biases]
+        self.readout = self.readout.to(device)
+
     def scores(self, spikes: Tensor, *, weights: Sequence[Tensor] | None = None, normalise: Normalise | None = None,
                dropout: Sequence[Tensor] | None = None,
                follow: Sequence[scan.Follow] | None = None) -> tuple[Tensor, list[Tensor]]:

@@ -61,6 +61,12 @@ class TemporalConv:
             named |= {f"kernel.{index}": kernel, f"bias.{index}": bias}
         return named
 
+    def to(self, device: torch.device) -> None:
+        """Move the tensors to a device."""
+        self.kernels = [kernel.to(device) for kernel in self.kernels]
+        self.biases = [bias.to(device) for bias in self.biases]
+        self.readout, self.readout_bias = self.readout.to(device), self.readout_bias.to(device)
+
     def scores(self, features: Tensor) -> Tensor:
         """[clips, outputs] from features [clips, steps, bands]; differentiable."""
         signal = features.transpose(1, 2)

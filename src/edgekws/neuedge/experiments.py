@@ -34,6 +34,7 @@ ARMS: tuple[NeuEdgeArm, ...] = get_args(NeuEdgeArm)
 CODES: dict[NeuEdgeArm, Code] = {"rate": "rate", "lif": "lif", "hybrid": "hybrid", "mapped": "hybrid", "full": "hybrid"}
 """The code of each spiking arm."""
 
+_CPU = torch.device("cpu")
 _CHUNK = 512  # clips that are encoded together, so that a memory map is never read whole
 _INFORMED = 8192  # training clips from which information is estimated, at most: few clips leave a bias
 
@@ -100,7 +101,8 @@ def encode_rows(features: Features, rows: npt.NDArray[np.int64], code: Code, enc
                            for start in range(0, len(rows), _CHUNK)])
 
 
-def train_arm(corpus: Corpus, arm: NeuEdgeArm, chosen: settings.NeuEdge, *, seed: int, progress: bool = False,
+def train_arm(corpus: Corpus, arm: NeuEdgeArm, chosen: settings.NeuEdge, *, seed: int, device: torch.device = _CPU,
+              progress: bool = False,
               checkpoint: Checkpoint = NOWHERE) -> tuple[FeedForwardLIF | TemporalConv, dict[str, Any]]:
     """Train one arm on the training split.
 
@@ -110,7 +112,7 @@ def train_arm(corpus: Corpus, arm: NeuEdgeArm, chosen: settings.NeuEdge, *, seed
     * ``ann``: the conventional net on the features themselves.
 
     Returns:
-        The network and what is known of it: ``activity``, ``epochs``, ``validation_accuracy``, ``mapping``.
+        The network, on the CPU, and what is known of it: ``activity``, ``epochs``, ``validation_accuracy``, ``mapping``.
     """
     generator = torch.Generator().manual_seed(derive_seed(seed, f"neuedge {arm} weights"))
     train_seed = derive_seed(seed, f"neuedge {arm} training")
@@ -120,22 +122,26 @@ def train_arm(corpus: Corpus, arm: NeuEdgeArm, chosen: settings.NeuEdge, *, seed
     net: FeedForwardLIF | TemporalConv
     if arm == "ann":
         net = TemporalConv(chosen.conventional, inputs=bands, outputs=len(corpus.words), generator=generator)
+        net.to(device)
         trained = training.train_conventional(net, clips, labels, chosen.training, seed=train_seed, progress=label,
                                               checkpoint=checkpoint)
+        net.to(_CPU)
         return net, {"activity": [], "epochs": trained.epochs, "mapping": None,
                      "validation_accuracy": _accuracy(corpus, "validation", _conventional(net))}
     units = encoding.units_of(bands, chosen.encoder)
     net = FeedForwardLIF(chosen.network, inputs=units, outputs=len(corpus.words), generator=generator)
+    net.to(device)
     hardware = None
     if arm in ("mapped", "full"):
         warm_up = math.ceil(chosen.hardware.warm_up * chosen.training.epochs)
         hardware = HardwareLoss(chosen.hardware, [units, *chosen.network.hidden, len(corpus.words)],
-                                chip.chip(chosen.hardware.chip), warm_up=warm_up, ramp=warm_up)
+                                chip.chip(chosen.hardware.chip), warm_up=warm_up, ramp=warm_up, device=device)
     code = CODES[arm]
     trained = training.train_spiking(
         net, clips, labels, chosen.training, seed=train_seed, hardware=hardware, progress=label, checkpoint=checkpoint,
         encode=lambda features, draws: encode(features, code, chosen.encoder, draws),
         adaptive=rule_maker(chosen.adaptive, chosen.adaptive.chosen) if arm == "full" else None)
+    net.to(_CPU)
     rule = rule_maker(chosen.adaptive, chosen.adaptive.chosen)(trained.activity) if arm == "full" else None
 
     draws = np.random.default_rng(derive_seed(seed, "rate code"))
@@ -179,8 +185,8 @@ def grid_points(grid: settings.EncodingGrid) -> list[tuple[Code, float | None, f
     return [("rate", None, None), *(("hybrid", base, alpha) for base, alpha in swept)]
 
 
-def sweep_encoder(corpus: Corpus, chosen: settings.NeuEdge, *, seed: int, progress: bool = False,
-                  checkpoint: Checkpoint = NOWHERE) -> Iterator[dict[str, Any]]:
+def sweep_encoder(corpus: Corpus, chosen: settings.NeuEdge, *, seed: int, device: torch.device = _CPU,
+                  progress: bool = False, checkpoint: Checkpoint = NOWHERE) -> Iterator[dict[str, Any]]:
     """Spikes and accuracy at every point of the grid, on the validation split, and information on the training split.
 
     The net at each point is the plain one, trained for the grid's own number of epochs.
@@ -194,7 +200,7 @@ def sweep_encoder(corpus: Corpus, chosen: settings.NeuEdge, *, seed: int, progre
         here = chosen.model_copy(update={"training": budget, "encoder": chosen.encoder.model_copy(update=swept)})
         spikes = encode_rows(corpus.features, rows, code, here.encoder, seed=seed)
         found = coding(corpus, code, here.encoder, bins=chosen.grid.bins, seed=seed)
-        _, about = train_arm(corpus, "rate" if code == "rate" else "hybrid", here, seed=seed)
+        _, about = train_arm(corpus, "rate" if code == "rate" else "hybrid", here, seed=seed, device=device)
         return {"code": code, "base_threshold": base, "alpha": alpha, "clips": len(rows),
                 "spikes_per_clip": float(spikes.sum(dtype=np.int64)) / len(spikes), "units": int(spikes.shape[2]),
                 "steps": int(spikes.shape[1]), "bits": found.bits, "plug_in": found.plug_in, "control": found.control,

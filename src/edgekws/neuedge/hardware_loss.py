@@ -58,6 +58,7 @@ class HardwareLoss:
         form: Which utilisation term; see above.
         warm_up: Epochs, counted in remappings, without the loss.
         ramp: Epochs over which it then rises to its weight.
+        device: Where the network's tensors are; the mapping is solved on the CPU.
 
     Attributes:
         mapping: The mapping in force, None before the first call.
@@ -65,7 +66,7 @@ class HardwareLoss:
     """
 
     def __init__(self, hardware: Hardware, sizes: Sequence[int], chip: Chip, *, form: Form = "needed",
-                 warm_up: int = 5, ramp: int = 5) -> None:
+                 warm_up: int = 5, ramp: int = 5, device: torch.device | None = None) -> None:
         if len(sizes) < 2:
             raise UserError(f"a network of populations {list(sizes)} has no weights", where="hardware loss",
                             remedy="give the sizes of at least the inputs and the outputs")
@@ -75,9 +76,10 @@ class HardwareLoss:
         self.seconds: list[float] = []
         self._reference = 1.0
         self._kept: list[Tensor] | None = None  # blocks left by the cut
-        self._groups = [_group_sizes(size, hardware.group) for size in self.sizes]
+        self._device = torch.device("cpu") if device is None else device
+        self._groups = [_group_sizes(size, hardware.group).to(self._device) for size in self.sizes]
         self._blocks = [torch.outer(to, of) for of, to in itertools.pairwise(self._groups)]  # weights in each block
-        self._distance = torch.tensor(1.0 + chip.hops.sum(0), dtype=torch.float32)
+        self._distance = torch.tensor(1.0 + chip.hops.sum(0), dtype=torch.float32, device=self._device)
         self._shares: list[Tensor] = []  # [cores, groups] of each population: share of a group's neurons in a core
         self._ways: list[Tensor] = []  # [cores, groups] of each source: 1 + hops from the group to the core
 
@@ -138,7 +140,7 @@ class HardwareLoss:
             self._begin(weights, rates)
         assert self.mapping is not None
         started = time.perf_counter()
-        masks, spikes = [mask.numpy() for mask in self._whole(self._keep(weights))], _arrays(rates)
+        masks, spikes = _masks(self._whole(self._keep(weights))), _arrays(rates)
         hardware, chip, before = self.settings, self.chip, self.mapping
         lambdas = (hardware.utilisation, hardware.traffic, hardware.memory)
         self._adopt(mapping_module.optimise(before, masks, spikes, chip, steps=hardware.placement_steps, seed=seed,
@@ -176,7 +178,8 @@ class HardwareLoss:
         """Go on from a :meth:`state` of the same network and chip."""
         if state["mapping"] is not None:
             self._adopt(Mapping.from_json(state["mapping"]))
-        self.seconds, self._reference, self._kept = state["seconds"], state["reference"], state["kept"]
+        self.seconds, self._reference = state["seconds"], state["reference"]
+        self._kept = None if state["kept"] is None else [kept.to(self._device) for kept in state["kept"]]
 
     def gates(self, weights: Sequence[Tensor]) -> list[Tensor]:
         """The gate of every block, [groups to, groups from] for each matrix."""
@@ -230,7 +233,7 @@ class HardwareLoss:
         hardware = self.settings
         self._set_reference(rates)
         self._adopt(mapping_module.optimise(
-            None, [mask.numpy() for mask in self._whole(self._keep(weights))], _arrays(rates), self.chip, seed=0,
+            None, _masks(self._whole(self._keep(weights))), _arrays(rates), self.chip, seed=0,
             steps=hardware.placement_steps, group=hardware.group,
             weights=(hardware.utilisation, hardware.traffic, hardware.memory)))
 
@@ -244,7 +247,7 @@ class HardwareLoss:
         for core_of, groups in zip(mapping.cores, self._groups, strict=True):
             one_hot = torch.zeros(self.chip.cores, len(core_of))
             one_hot[torch.from_numpy(core_of), torch.arange(len(core_of))] = 1
-            padded = pad(one_hot, (0, -len(core_of) % group))
+            padded = pad(one_hot, (0, -len(core_of) % group)).to(self._device)
             self._shares.append(padded.view(self.chip.cores, -1, group).sum(2) / groups)
         self._ways = [self._distance @ share for share in self._shares[:-1]]
 
@@ -257,7 +260,7 @@ class HardwareLoss:
             keep = 1 - torch.exp(-strength) >= CUT
             keep.view(-1)[strength.argmax()] = True
             if index == len(weights) - 1:
-                keep[torch.arange(len(keep)), strength.argmax(1)] = True
+                keep[torch.arange(len(keep), device=keep.device), strength.argmax(1)] = True
             kept.append(keep)
         return kept
 
@@ -278,6 +281,10 @@ class HardwareLoss:
 def _group_sizes(size: int, group: int) -> Tensor:
     """Neurons in each group of a population, float32 [groups]; the last may be smaller."""
     return torch.tensor([min(group, size - start) for start in range(0, size, group)], dtype=torch.float32)
+
+
+def _masks(masks: Sequence[Tensor]) -> list[npt.NDArray[np.bool_]]:
+    return [mask.cpu().numpy() for mask in masks]
 
 
 def _arrays(rates: Sequence[Tensor]) -> list[npt.NDArray[np.float64]]:

@@ -137,14 +137,15 @@ def train_spiking(net: FeedForwardLIF, features: Clips, labels: npt.NDArray[np.i
         if run.norm is not None and batch.epoch >= last_phase:
             run.fold()
         clips = augmented(np.asarray(features[batch.clips]), budget, generator)
-        spikes = time_major(encode(clips, generator))
+        spikes = time_major(encode(clips, generator)).to(net.readout.device)
         kept = [matrix if trained.masks is None else matrix * trained.masks[i] for i, matrix in enumerate(net.weights)]
         scores, fired = net.scores(
             spikes, weights=kept if run.norm else [quantised(matrix) for matrix in kept], normalise=run.norm,
             follow=followers(adaptive(trained.activity), layers) if adaptive and trained.activity else None,
             dropout=_dropout(net, len(batch.clips), budget.dropout, generator))
-        loss = functional.cross_entropy(scores, torch.from_numpy(labels[batch.clips]))
-        means.add(loss=loss.item(), accuracy=100 * float((scores.argmax(1).numpy() == labels[batch.clips]).mean()))
+        wanted = torch.from_numpy(labels[batch.clips]).to(scores.device)
+        loss = functional.cross_entropy(scores, wanted)
+        means.add(loss=loss.item(), accuracy=_percent_right(scores, wanted))
         per_clip = [spikes.sum(0).mean(0), *(layer.sum(0).mean(0) for layer in fired)]
         if hardware is not None:
             terms = hardware.loss(kept, per_clip)
@@ -279,8 +280,10 @@ class _Spiking:
             self._hardware.restore(state["hardware"])
         fill(self._net.tensors(), state["net"])
         self.optimiser.restore(state["optimiser"])
-        self.counts, self._generator.bit_generator.state = state["counts"], state["draws"]
-        self.trained.activity, self.trained.masks = state["activity"], state["masks"]
+        there = self._net.readout.device
+        self.counts = [count.to(there) for count in state["counts"]]
+        self.trained.masks = None if state["masks"] is None else [mask.to(there) for mask in state["masks"]]
+        self._generator.bit_generator.state, self.trained.activity = state["draws"], state["activity"]
         self.trained.epochs[:] = state["epochs"]
 
 
@@ -301,9 +304,11 @@ def train_conventional(net: TemporalConv, features: Clips, labels: npt.NDArray[n
         optimiser.restore(found["optimiser"])
         generator.bit_generator.state, trained.epochs = found["draws"], found["epochs"]
     for batch in _batches(len(labels), budget, generator, progress, first=len(trained.epochs)):
-        scores = net.scores(torch.from_numpy(augmented(np.asarray(features[batch.clips]), budget, generator)))
-        loss = functional.cross_entropy(scores, torch.from_numpy(labels[batch.clips]))
-        means.add(loss=loss.item(), accuracy=100 * float((scores.argmax(1).numpy() == labels[batch.clips]).mean()))
+        clips = torch.from_numpy(augmented(np.asarray(features[batch.clips]), budget, generator))
+        scores = net.scores(clips.to(net.readout.device))
+        wanted = torch.from_numpy(labels[batch.clips]).to(scores.device)
+        loss = functional.cross_entropy(scores, wanted)
+        means.add(loss=loss.item(), accuracy=_percent_right(scores, wanted))
         _update(optimiser, weights, loss, budget, batch.share)
         if batch.last:
             trained.epochs.append({"epoch": batch.epoch, **means.take()})
@@ -379,7 +384,11 @@ def _dropout(net: FeedForwardLIF, clips: int, share: float, generator: np.random
     if share == 0:
         return None
     return [torch.from_numpy((generator.random((clips, len(weights))) >= share).astype(np.float32) / (1 - share))
-            for weights in net.hidden]
+            .to(weights.device) for weights in net.hidden]
+
+
+def _percent_right(scores: Tensor, wanted: Tensor) -> float:
+    return 100 * (int((scores.argmax(1) == wanted).sum()) / len(wanted))
 
 
 def _running(means: list[Tensor], new: list[Tensor]) -> list[Tensor]:

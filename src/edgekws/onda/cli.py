@@ -9,6 +9,7 @@ import typer
 
 from edgekws.errors import UserError
 from edgekws.options import (
+    Device,
     IndexPath,
     MetricsPath,
     Progress,
@@ -72,20 +73,23 @@ def pretrain(
     out: Annotated[Path, typer.Argument(help="Encoder to write (.safetensors).")],
     backbone: Annotated[Literal["ds_cnn_s", "ds_cnn_m", "ds_cnn_l", "resnet15", "resnet15_narrow"], typer.Option(
         help="Kind and size of the net.")] = "ds_cnn_l",
-    settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1, progress: Progress = True,
+    settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1,
+    device: Device = "cpu", progress: Progress = True,
 ) -> None:
     """Train an encoder with triplets of words, as before deployment.
 
     Settings: onda.pretraining.
     """
     pin_threads(threads)
+    from edgekws import device as devices
     from edgekws import settings as s
     from edgekws.models import encoder as encoders
     from edgekws.onda import experiments
 
     chosen = s.read(s.Pretraining, settings, set_ or ())
     accuracy = experiments.pretrain_encoder(encoders.build(backbone, seed=seed), backbone, words, out, chosen, seed=seed,
-                                            threads=threads, progress=bar(progress))
+                                            threads=threads, device=devices.choose(device),
+                                            progress=bar(progress))
     typer.echo(f"nearest prototype of a word is right for {accuracy:.1f} % of held-out clips")
 
 
@@ -95,22 +99,26 @@ def prune_offline(
     words: WordsPath,
     out: Annotated[Path, typer.Argument(help="Encoder to write (.safetensors).")],
     share: Annotated[float, typer.Option(min=0.01, max=0.99, help="Share of the channels to prune.")] = 0.25,
-    settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1, progress: Progress = True,
+    settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1,
+    device: Device = "cpu", progress: Progress = True,
 ) -> None:
     """Prune an encoder before deployment (global L1) and train it on by the pre-training recipe.
 
     Settings: {"pretraining": ..., "pruning": ...} of the section onda.
     """
     pin_threads(threads)
+    from edgekws import device as devices
     from edgekws import settings as s
     from edgekws.models import encoder as encoders
     from edgekws.onda import experiments, pruning
 
+    where = devices.choose(device)
     chosen = s.read(s.OnDA, settings, set_ or ())
     net, backbone, _ = encoders.load_encoder(encoder)
     smaller = pruning.prune(net, pruning.l1_scores(net, chosen.pruning), share, chosen.pruning)
     accuracy = experiments.pretrain_encoder(smaller, backbone, words, out, chosen.pretraining, seed=seed, threads=threads,
-                                            episodes=chosen.pruning.retrain_episodes, offline=share, progress=bar(progress))
+                                            episodes=chosen.pruning.retrain_episodes, offline=share,
+                                            device=where, progress=bar(progress))
     typer.echo(f"{encoders.parameters(net):,} to {encoders.parameters(smaller):,} parameters; "
                f"nearest prototype right for {accuracy:.1f} % of held-out clips")
 

@@ -13,6 +13,7 @@ import torch
 from tqdm import tqdm
 
 from edgekws.checkpoint import NOWHERE, Checkpoint, checksum
+from edgekws.device import describe
 from edgekws.errors import UserError, did_you_mean
 from edgekws.evaluation import false_alarms
 from edgekws.models import encoder as encoders
@@ -32,21 +33,23 @@ Floats = npt.NDArray[np.float64]
 
 # ------------------------------------------------------------------------------------------------ before deployment
 def pretrain_encoder(encoder: Encoder, backbone: Backbone, words: Path, out: Path, settings: Pretraining, *, seed: int,
-                     threads: int, episodes: int | None = None, offline: float = 0.0, progress: bool = False) -> float:
+                     threads: int, episodes: int | None = None, offline: float = 0.0, device: torch.device | None = None,
+                     progress: bool = False) -> float:
     """Train an encoder on packed words, write it, and return how well it tells held-out clips apart (percent).
 
     It goes on where an earlier start was cut off.
     """
     packed = packing.open_words(words)
     episodes = episodes or settings.episodes_of.get(backbone)
+    on = describe(device or torch.device("cpu"))
     about = {"pretraining": settings.model_dump(mode="json"), "seed": seed, "offline": offline}
-    with Checkpoint(out, inputs=[words, words.with_suffix(".parquet")], threads=threads, backbone=backbone, episodes=episodes,
-                    start=checksum(encoder.state_dict()), **about) as checkpoint:
-        trained = pretraining.pretrain(encoder, packed, settings, seed=seed, episodes=episodes, progress=progress,
-                                       checkpoint=checkpoint)
+    with Checkpoint(out, inputs=[words, words.with_suffix(".parquet")], threads=threads, device=on, backbone=backbone,
+                    episodes=episodes, start=checksum(encoder.state_dict()), **about) as checkpoint:
+        trained = pretraining.pretrain(encoder, packed, settings, seed=seed, episodes=episodes, device=device,
+                                       progress=progress, checkpoint=checkpoint)
         separation = pretraining.separation(trained, packed, seed=seed)
-        encoders.save_encoder(out, trained, backbone, provenance=provenance(corpus=packed.facts, threads=threads),
-                              about={**about, **separation})
+        encoders.save_encoder(out, trained, backbone, about={**about, **separation},
+                              provenance=provenance(corpus=packed.facts, threads=threads, device=on))
     return float(separation["accuracy"])
 
 

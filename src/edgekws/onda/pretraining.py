@@ -114,7 +114,7 @@ def mine(distances: Tensor, labels: Tensor, margin: float, generator: np.random.
     hard = (distances[anchors] < limits[:, None]) & (labels[anchors][:, None] != labels)
     ranks = hard.cumsum(1, dtype=torch.int32)
     counts = ranks[:, -1]
-    drawn = (torch.from_numpy(generator.random(len(counts))) * counts).to(torch.int32) + 1
+    drawn = (torch.from_numpy(generator.random(len(counts))).to(counts.device) * counts).to(torch.int32) + 1
     negatives = torch.searchsorted(ranks, drawn[:, None])[:, 0]
     some = counts > 0
     return anchors[some], positives[some], negatives[some]
@@ -130,8 +130,9 @@ def triplet_loss(embeddings: Tensor, labels: Tensor, margin: float, generator: n
 
 # ------------------------------------------------------------------------------------------------ training
 def pretrain(encoder: Encoder, words: Words, settings: Pretraining, *, seed: int, episodes: int | None = None,
-             progress: bool = False, checkpoint: Checkpoint = NOWHERE) -> Encoder:
-    """A copy of an encoder, trained on the training clips of words; in evaluation mode.
+             device: torch.device | None = None, progress: bool = False,
+             checkpoint: Checkpoint = NOWHERE) -> Encoder:
+    """A copy of an encoder, trained on the training clips of words; in evaluation mode and on the CPU.
 
     Words are drawn anew in every episode, all alike however many clips they have; of a word with fewer than
     ``settings.clips`` all are taken.
@@ -139,6 +140,7 @@ def pretrain(encoder: Encoder, words: Words, settings: Pretraining, *, seed: int
     Args:
         seed: Of words, clips, shifts, noise and negatives. The bytes of the result depend on the threads too.
         episodes: Updates, where they are not ``settings.episodes``.
+        device: Where the encoder is trained; clips get their noise and their MFCC on the CPU.
         checkpoint: Where an earlier start may have left off, and where this one's state goes now and then.
 
     Raises:
@@ -148,7 +150,7 @@ def pretrain(encoder: Encoder, words: Words, settings: Pretraining, *, seed: int
     by_word = _at_least_two(words.rows_by_word("train", least=2), "training")
     noises = recorded_noises(Path(settings.noise)) if settings.noise else coloured_noises(generator)
     total = settings.episodes if episodes is None else episodes
-    encoder = copy.deepcopy(encoder).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    encoder = copy.deepcopy(encoder).to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     weights = {name: weight.requires_grad_() for name, weight in encoder.named_parameters()}
     optimiser = Adam(weights, settings.learning_rate)
     first = 0
@@ -162,8 +164,8 @@ def pretrain(encoder: Encoder, words: Words, settings: Pretraining, *, seed: int
             optimiser.rate = settings.learning_rate * 0.5 ** (episode * (settings.halvings + 1) // total)
             rows, labels = draw_episode(by_word, settings, generator)
             waves = augmented(words.waves(rows), settings, noises, generator)
-            embeddings = encoder(mfcc(torch.from_numpy(waves)))
-            loss = triplet_loss(embeddings, torch.from_numpy(labels), settings.margin, generator)
+            embeddings = encoder(mfcc(torch.from_numpy(waves)).to(device))
+            loss = triplet_loss(embeddings, torch.from_numpy(labels).to(device), settings.margin, generator)
             gradients = torch.autograd.grad(loss, list(weights.values()))
             optimiser.step(dict(zip(weights, gradients, strict=True)))
             if checkpoint.due():
@@ -172,7 +174,7 @@ def pretrain(encoder: Encoder, words: Words, settings: Pretraining, *, seed: int
                     "draws": generator.bit_generator.state})
             bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
             bar.update()
-    trained: Encoder = encoder.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
+    trained: Encoder = encoder.cpu().to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
     return trained
 
 

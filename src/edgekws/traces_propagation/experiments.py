@@ -70,16 +70,20 @@ def training_rows(index: pd.DataFrame, *, excluded: Sequence[str], balanced: boo
 
 
 def train_base(corpus: Corpus, network: Network, budget: BaseTraining, *, per_set: bool, excluded: Sequence[str],
-               seed: int, progress: bool = False, checkpoint: Checkpoint = NOWHERE) -> Base:
-    """Train a base model by the paper's rule; deterministic in ``seed``, also where it goes on from a checkpoint."""
+               seed: int, device: torch.device | None = None, progress: bool = False,
+               checkpoint: Checkpoint = NOWHERE) -> Base:
+    """Train a base model by the paper's rule; deterministic in ``seed``, also where it goes on from a checkpoint.
+
+    The model comes back to the CPU.
+    """
     rows = training_rows(corpus.index, excluded=excluded, balanced=budget.balanced, seed=seed)
     scale = None if per_set else corpus.scale(rows)
     clips = corpus.clips(rows, frozen_scale=scale, set_size=budget.set_size)
     net = fresh_net(network, inputs=corpus.features.shape[2],
-                    outputs=len(corpus.vocabulary) + network.spare_outputs, seed=seed)
+                    outputs=len(corpus.vocabulary) + network.spare_outputs, seed=seed).clone(device=device)
     training.train(net, clips, clips.labels, budget, seed=derive_seed(seed, "base batches"),
                    rule=training.best_rule(network), progress="base model" if progress else None, checkpoint=checkpoint)
-    return Base(net, corpus.vocabulary, scale)
+    return Base(net.clone(device="cpu"), corpus.vocabulary, scale)
 
 
 def fresh_net(network: Network, *, inputs: int, outputs: int, seed: int) -> RecurrentLIF:

@@ -1,0 +1,107 @@
+"""Commands about a run as a whole: how far it has come, and what it needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgekws.errors import UserError
+
+if TYPE_CHECKING:
+    from edgekws.run.measured import Measured
+
+app = typer.Typer(no_args_is_help=True, help="A run as a whole: how far it has come, and what it needs.")
+
+_COMMITTED = Path("docs/benchmarks_demo.json")
+
+ConfigFiles = Annotated[list[Path] | None, typer.Option(
+    "--configfile", metavar="YAML", help="Configuration of the run, as for Snakemake; may be repeated. Default: the demo.")]
+MeasuredPaths = Annotated[list[Path] | None, typer.Option(
+    "--measured", metavar="RUN|JSON", help="Where the rates are from: a folder results/<run>, or a summary that `edgekws run "
+    "measured` wrote; may be repeated. Default: all runs in results/, else the summary in docs/.")]
+Cores = Annotated[list[int] | None, typer.Option(min=1, help="Cores to reckon the time for; may be repeated.")]
+
+
+def _measured(sources: list[Path] | None) -> Measured:
+    from edgekws.run import measured
+
+    if sources:
+        return measured.load(sources)
+    found, readable = measured.runs_in(Path("results")), []
+    for folder in found:
+        try:
+            readable.append(measured.summarise([folder]))
+        except UserError as error:
+            typer.echo(f"passed over: {error.args[0].splitlines()[0]}", err=True)
+    if readable:
+        return measured.together(readable)
+    if not _COMMITTED.is_file():
+        raise UserError("no run has been measured yet", where="results", remedy="run the demo (make), or name a summary by "
+                        "--measured")
+    return measured.load([_COMMITTED])
+
+
+@app.command("status")
+def status(configfile: ConfigFiles = None, measured: MeasuredPaths = None, cores: Cores = None) -> None:
+    """What of a run is built, out of date or missing, and what building the rest would cost."""
+    from edgekws.run import estimate, page, sizes, workflow
+
+    configfiles = configfile or [Path("config/demo.yaml")]
+    config = workflow.read_config(configfiles)
+    jobs = workflow.plan(configfiles, config.run)
+    typer.echo(page.aligned(page.status_table(workflow.by_status(jobs))))
+    rest = [job for job in jobs if job.status != "built"]
+    if not rest:
+        typer.echo("\nEverything is built.")
+        return
+    rates, counted = _measured(measured), sizes.counted(config, Path("results") / config.run)
+    found = estimate.estimate(rest, workflow.graph(configfiles, whole=False), rates, config, counted)
+    typer.echo("\nThe rest: " + page.needs(found, cores or _here()))
+    for line in [page.footing(rates, counted), *page.caveats(found)]:
+        typer.echo(line)
+
+
+@app.command("cost")
+def cost(
+    configfile: ConfigFiles = None, measured: MeasuredPaths = None, cores: Cores = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write the table to this page, too (.md).")] = None,
+) -> None:
+    """What a whole run needs: jobs, core hours, memory and disk by rule, extrapolated from measured jobs."""
+    from edgekws import files
+    from edgekws.run import estimate, page, sizes, workflow
+
+    configfiles = configfile or [Path("config/demo.yaml")]
+    config = workflow.read_config(configfiles)
+    rates, counted = _measured(measured), sizes.counted(config, Path("results") / config.run)
+    found = estimate.estimate(workflow.plan(configfiles, config.run), workflow.graph(configfiles, whole=True), rates, config,
+                              counted)
+    chosen = cores or [2, 16, 128]
+    typer.echo(page.aligned(page.cost_table(found)))
+    for line in ["", page.needs(found, chosen), page.footing(rates, counted), *page.caveats(found)]:
+        typer.echo(line)
+    if markdown is not None:
+        options = [*(f"--configfile {path}" for path in configfiles), *(f"--measured {path}" for path in measured or ()),
+                   *(f"--cores {some}" for some in cores or ()), f"--markdown {markdown}"]
+        files.write_text(markdown, page.markdown(found, rates, counted, title=f"What the run `{config.run}` needs",
+                                                 command=f"edgekws run cost {' '.join(options)}", cores=chosen))
+
+
+@app.command("measured")
+def measured_(
+    runs: Annotated[list[Path], typer.Argument(help="Folders results/<run> of finished runs.")],
+    out: Annotated[Path, typer.Option("--out", help="Summary to write (.json).")],
+) -> None:
+    """Sum up the benchmarks of runs in a small file, which other machines can estimate by."""
+    from edgekws import files
+    from edgekws.run import measured
+
+    files.write_json(out, measured.summarise(runs).to_json())
+
+
+def _here() -> list[int]:
+    """The cores of this machine."""
+    import os
+
+    return [os.cpu_count() or 1]

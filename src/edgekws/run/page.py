@@ -1,0 +1,150 @@
+"""Estimates as text for a terminal and as Markdown for the documentation."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from edgekws.run.estimate import HOUR, Estimate, Line
+from edgekws.run.measured import Measured
+from edgekws.run.sizes import Sizes
+from edgekws.run.work import RULES
+from edgekws.run.workflow import Status
+
+Table = list[list[str]]
+_HEAD = ["rule", "jobs", "a job", "longest", "core hours", "start", "memory", "disk"]
+_TOO_SMALL = 0.1
+"""Share of a rule's time that starting processes may take before the rule is pointed out."""
+_WORTH_NAMING = 0.1
+"""Core hours of starts below which nobody cares."""
+
+
+# ------------------------------------------------------------------------------------------------ numbers
+def duration(seconds: float) -> str:
+    """
+    >>> duration(0.42), duration(42), duration(420), duration(42_000), duration(4_200_000)
+    ('0.4 s', '42 s', '7.0 min', '11.7 h', '1167 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    if seconds < 1.5 * HOUR:
+        return f"{seconds / 60:.1f} min" if seconds < 600 else f"{seconds / 60:.0f} min"
+    return f"{seconds / HOUR:.1f} h" if seconds < 100 * HOUR else f"{seconds / HOUR:.0f} h"
+
+
+def megabytes(value: float) -> str:
+    """
+    >>> megabytes(0.0), megabytes(0.2), megabytes(420), megabytes(4200)
+    ('–', '<1 MB', '420 MB', '4.2 GB')
+    """
+    if value == 0:
+        return "–"
+    if value < 1:
+        return "<1 MB"
+    return f"{value:.0f} MB" if value < 1000 else f"{value / 1000:.1f} GB"
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.0f} %" if share >= 0.01 else "<1 %"
+
+
+# ------------------------------------------------------------------------------------------------ tables
+def cost_table(estimate: Estimate) -> Table:
+    """A row for each rule, and their sum."""
+    rows = [_HEAD]
+    for line in estimate.lines:
+        if line.core_hours is None:
+            rows.append([line.rule.name, str(line.jobs), "–", "–", "–", "–", "–", megabytes(line.disk_mb)])
+        else:
+            rows.append([line.rule.name, str(line.jobs), duration(line.core_hours * HOUR / line.jobs), duration(line.longest),
+                         f"{line.core_hours:.2f}", percent(line.start_share), megabytes(line.memory_mb), megabytes(line.disk_mb)])
+    return [*rows, ["all", str(estimate.jobs), "", "", f"{estimate.core_hours:.2f}", percent(estimate.start_share),
+                    megabytes(estimate.memory_mb), megabytes(estimate.disk_mb)]]
+
+
+def status_table(counts: Mapping[str, Counter[Status]]) -> Table:
+    """A row for each rule under its paper, and sums by paper."""
+    rows = [["", "built", "stale", "missing"]]
+    for paper in dict.fromkeys(rule.paper for rule in RULES.values()):
+        mine = {name: count for name, count in counts.items() if RULES[name].paper == paper}
+        if mine:
+            rows.append(_counts(paper, sum(mine.values(), Counter())))
+            rows += [_counts(f"  {name}", count) for name, count in mine.items()]
+    return [*rows, _counts("all", sum(counts.values(), Counter()))]
+
+
+def _counts(label: str, count: Counter[Status]) -> list[str]:
+    return [label, *(str(count[status] or "–") for status in ("built", "stale", "missing"))]
+
+
+def aligned(table: Table) -> str:
+    """A table for a terminal: the first column to the left, the others to the right."""
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+    return "\n".join("  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in
+                                                           zip(row[1:], widths[1:], strict=True))]).rstrip() for row in table)
+
+
+def markdown_table(table: Table) -> str:
+    head, *rows = table
+    lines = [head, ["---", *(["---:"] * (len(head) - 1))], *([*row] for row in rows)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in lines)
+
+
+# ------------------------------------------------------------------------------------------------ words
+def needs(estimate: Estimate, cores: Sequence[int]) -> str:
+    """What it takes in one sentence."""
+    walls = ", ".join(f"{duration(HOUR * estimate.wall_hours(some))} on {some} {'core' if some == 1 else 'cores'}"
+                      for some in cores)
+    return (f"{estimate.core_hours:.1f} core hours; at best {walls}; "
+            f"up to {megabytes(estimate.memory_mb)} of memory a job; {megabytes(estimate.disk_mb)} of disk. {gpu(estimate)}")
+
+
+def gpu(estimate: Estimate) -> str:
+    """What a GPU would do, as far as it is known."""
+    able = sum(line.core_hours or 0.0 for line in estimate.lines if line.rule.gpu)
+    asked = [line for line in estimate.lines if line.on_gpu]
+    if asked and all(line.gpu_hours is not None for line in asked):
+        return f"GPU hours: {sum(line.gpu_hours or 0.0 for line in asked):.1f}."
+    share = percent(able / estimate.core_hours) if estimate.core_hours else "none"
+    return f"GPU hours: {'not measured' if asked else 'none asked for'}; rules that can use one have {share} of the core hours."
+
+
+def caveats(estimate: Estimate) -> list[str]:
+    """What the estimate does not know, and jobs that are too small."""
+    said = []
+    if lacking := [line.rule.name for line in estimate.unmeasured]:
+        said.append(f"Without an estimate, since no benchmark of theirs is known: {', '.join(lacking)}.")
+    borrowed = [f"{line.rule.name} ({', '.join(line.borrowed)})" for line in estimate.lines if line.borrowed]
+    if borrowed:
+        said.append(f"By the rate of other values of the same rule: {', '.join(borrowed)}.")
+    if small := [line for line in estimate.lines if _too_small(line)]:
+        named = ", ".join(f"{line.rule.name} ({line.jobs} jobs, {percent(line.start_share)})" for line in small)
+        said.append(f"Starting processes takes over {percent(_TOO_SMALL)} of {named}: deal its work to fewer jobs.")
+    return said
+
+
+def _too_small(line: Line) -> bool:
+    return line.start_share > _TOO_SMALL and (line.core_hours or 0.0) * line.start_share > _WORTH_NAMING
+
+
+def footing(measured: Measured, sizes: Sizes) -> str:
+    """What the estimate stands on."""
+    runs = ", ".join(dict.fromkeys(row.run for row in measured.rows))
+    return (f"Rates from the benchmarks of {runs} ({measured.machine}); a process starts in {duration(measured.start)}. "
+            f"Sizes from {sizes.basis}.")
+
+
+def markdown(estimate: Estimate, measured: Measured, sizes: Sizes, *, title: str, command: str, cores: Sequence[int]) -> str:
+    """The page of one run."""
+    parts = [
+        f"# {title}", f"<!-- Generated by `{command}`. Do not edit. -->", needs(estimate, cores),
+        markdown_table(cost_table(estimate)),
+        "*a job*, *longest*: core time of the mean and of the longest job. *start*: share that goes into starting processes. "
+        "*memory*: of the largest job. *disk*: corpora, features and packed words by formula, of all else the first output as "
+        "measured. Environments and the download come on top.",
+        footing(measured, sizes), *caveats(estimate),
+        "How this is reckoned: core seconds of a job = start + rate x units of work; the units of every rule are in "
+        "`src/edgekws/run/work.py`, what one costs is measured, the rest is in `src/edgekws/run/estimate.py`. It is an "
+        "extrapolation over orders of magnitude: expect the right order, and measure again with `edgekws run cost --measured "
+        "results/<run>` once some jobs of the run itself are done."]
+    return "\n\n".join(parts) + "\n"
