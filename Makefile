@@ -3,7 +3,7 @@
 RUN := .venv/bin/snakemake --quiet rules
 ARCHIVE ?=
 
-.PHONY: demo test lint gsc_subset paper help clean
+.PHONY: demo test test-slurm lint gsc_subset paper help clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/.main ## The demo replication on embedded synthetic speech, start to report (default)
@@ -12,6 +12,9 @@ demo: .venv/.main ## The demo replication on embedded synthetic speech, start to
 
 test: .venv/.test ## All tests
 	.venv/bin/python -m pytest -n 2 --dist loadgroup
+
+test-slurm: .venv/.test ## The workflow on a real Slurm cluster, on this machine's loopback
+	tests/slurm/prove
 
 lint: .venv/.test ## ruff, mypy, snakefmt
 	.venv/bin/ruff check .
@@ -31,7 +34,7 @@ clean: ## Delete results and environments (downloads stay)
 	rm -rf results .venv .snakemake
 
 help: ## This list
-	@grep -hE '^[a-z_]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z_]+):.*## /\1\t/' | expand -t 14
+	@grep -hE '^[a-z_-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z_-]+):.*## /\1\t/' | expand -t 14
 
 .venv/.main .venv/.test: .venv/.%: envs/%.txt envs/setup pyproject.toml
 	@PYTHON="$(PYTHON)" envs/setup $*

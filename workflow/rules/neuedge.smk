@@ -104,7 +104,7 @@ rule neuedge_encode:
         f"{BENCHMARKS}/neuedge/encode.tsv"
     threads: SETTINGS.threads
     resources:
-        mem_mb=more_memory(4000),
+        mem_mb=more_memory(4000, mapped=True),
         runtime=480,
     params:
         threads=THREADS,
@@ -134,7 +134,7 @@ rule neuedge_train:
         f"{BENCHMARKS}/neuedge/{{arm}}_seed{{seed}}.tsv"
     threads: SETTINGS.threads
     resources:
-        mem_mb=more_memory(4000),
+        mem_mb=more_memory(4000, mapped=True),
         runtime=480,
     params:
         threads=THREADS,

@@ -84,7 +84,7 @@ rule traces_propagation_plan:
     threads: 1
     resources:
         mem_mb=more_memory(1000),
-        runtime=10,
+        runtime=20,
     params:
         settings=lambda wildcards: as_json(getattr(TP, wildcards.protocol)),
     message:
@@ -107,7 +107,7 @@ rule traces_propagation_base:
         f"{BENCHMARKS}/traces_propagation/base_{{normalisation}}_seed{{seed}}.tsv"
     threads: SETTINGS.threads
     resources:
-        mem_mb=more_memory(4000),
+        mem_mb=more_memory(4000, mapped=True),
         runtime=240,
     params:
         threads=THREADS,
@@ -134,7 +134,7 @@ rule traces_propagation_tune:
         f"{BENCHMARKS}/traces_propagation/tune_{{method}}.tsv"
     threads: SETTINGS.threads
     resources:
-        mem_mb=more_memory(3000),
+        mem_mb=more_memory(3000, mapped=True),
         runtime=480,
     params:
         threads=THREADS,
@@ -163,7 +163,7 @@ rule traces_propagation_adapt:
         f"{BENCHMARKS}/traces_propagation/{{experiment}}/{{method}}_seed{{seed}}.tsv"
     threads: SETTINGS.threads
     resources:
-        mem_mb=more_memory(3000),
+        mem_mb=more_memory(3000, mapped=True),
         runtime=480,
     params:
         threads=THREADS,
@@ -221,7 +221,7 @@ rule traces_propagation_complexity:
     threads: 1
     resources:
         mem_mb=more_memory(1000),
-        runtime=10,
+        runtime=20,
     message:
         "Counting traces, auxiliary weights and operations of the rule"
     shell:
