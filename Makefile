@@ -8,7 +8,7 @@ REMOTE ?=
 # What is built from metrics alone.
 DRAWN := traces_propagation_figures neuedge_figures onda_figures claims report
 
-.PHONY: demo test lint gsc_subset paper release restore help clean
+.PHONY: demo test test-slurm lint gsc_subset paper release restore help clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/.main ## The demo replication on embedded synthetic speech, start to report (default)
@@ -17,6 +17,9 @@ demo: .venv/.main ## The demo replication on embedded synthetic speech, start to
 
 test: .venv/.test ## All tests
 	.venv/bin/python -m pytest -n 2 --dist loadgroup
+
+test-slurm: .venv/.test ## The workflow on a real Slurm cluster, on this machine's loopback
+	tests/slurm/prove
 
 lint: .venv/.test ## ruff, mypy, snakefmt
 	.venv/bin/ruff check .
@@ -49,7 +52,7 @@ clean: ## Delete results and environments (downloads stay)
 	rm -rf results .venv .snakemake
 
 help: ## This list
-	@grep -hE '^[a-z_]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z_]+):.*## /\1\t/' | expand -t 14
+	@grep -hE '^[a-z_-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z_-]+):.*## /\1\t/' | expand -t 14
 
 .venv/.main .venv/.test: .venv/.%: envs/%.txt envs/setup pyproject.toml
 	@PYTHON="$(PYTHON)" envs/setup $*

@@ -15,7 +15,10 @@ from edgekws.errors import UserError
 from snakemake.exceptions import WorkflowError
 
 # A rule's commands run in this very environment, also where it was never activated.
-os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+# Snakemake's Slurm plugin finds the sacct of its profile, which answers without accounting, too.
+os.environ["PATH"] = os.pathsep.join(
+    [str(Path(sys.executable).parent), f"{workflow.basedir}/profiles/slurm/bin", os.environ["PATH"]]
+)
 
 try:
     SETTINGS = edgekws_settings.validate(edgekws_settings.Config, config, where="configuration")
@@ -69,8 +72,10 @@ def as_json(*sections, **named):
     )
 
 
-def more_memory(megabytes):
-    """Memory for a first try, doubled with every retry."""
+def more_memory(megabytes, mapped=False):
+    """Memory for a first try in MB, with `mapped` on top of the inputs, which are memory maps; doubled with every retry."""
+    if mapped:
+        return lambda wildcards, input, attempt: (megabytes + int(input.size_mb)) * 2 ** (attempt - 1)
     return lambda wildcards, attempt: megabytes * 2 ** (attempt - 1)
 
 

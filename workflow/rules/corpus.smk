@@ -50,6 +50,8 @@ rule register_archive:
         f"{BENCHMARKS}/register_archive/{{archive}}.tsv"
     wildcard_constraints:
         archive=ARCHIVE_NAME,
+    # From the network or this machine alone: a node of a cluster may reach neither.
+    localrule: True
     threads: 1
     resources:
         mem_mb=more_memory(500),
@@ -72,6 +74,8 @@ rule fetch_archive:
         f"{BENCHMARKS}/fetch_archive/{{archive}}.tsv"
     wildcard_constraints:
         archive=ARCHIVE_NAME,
+    # From the network or this machine alone: a node of a cluster may reach neither.
+    localrule: True
     threads: 1
     resources:
         mem_mb=more_memory(1000),

@@ -29,6 +29,8 @@ rule tool_environment:
         f"{BENCHMARKS}/tool_environment/{{tool}}.tsv"
     wildcard_constraints:
         tool="lava|neurobench|sanafe|bench",
+    # From the network or this machine alone: a node of a cluster may reach neither.
+    localrule: True
     threads: 1
     resources:
         mem_mb=more_memory(500),
@@ -52,7 +54,7 @@ rule loihi_export:
     threads: 1
     resources:
         mem_mb=more_memory(1000),
-        runtime=10,
+        runtime=20,
     message:
         "Exporting {wildcards.arm} of seed {wildcards.seed} to Loihi's integers and to NIR"
     shell:
@@ -74,8 +76,8 @@ rule loihi_measure:
         f"{BENCHMARKS}/loihi/measure_seed{{seed}}.tsv"
     threads: SETTINGS.threads
     resources:
-        mem_mb=more_memory(3000),
-        runtime=120,
+        mem_mb=more_memory(3000, mapped=True),
+        runtime=240,
     params:
         threads=THREADS,
         settings=as_json(

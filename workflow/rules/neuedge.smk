@@ -117,7 +117,7 @@ rule neuedge_encode:
         f"{BENCHMARKS}/neuedge/encode.tsv"
     threads: SETTINGS.threads
     resources:
-        mem_mb=more_memory(4000),
+        mem_mb=more_memory(4000, mapped=True),
         runtime=480,
         gpu=GPUS,
     params:
@@ -148,7 +148,7 @@ rule neuedge_train:
         f"{BENCHMARKS}/neuedge/{{arm}}_seed{{seed}}.tsv"
     threads: SETTINGS.threads
     resources:
-        mem_mb=more_memory(4000),
+        mem_mb=more_memory(4000, mapped=True),
         runtime=480,
         gpu=GPUS,
     params:

@@ -191,7 +191,7 @@ rule onda_words:
         f"{BENCHMARKS}/onda/words.tsv"
     threads: 1
     resources:
-        mem_mb=more_memory(4000),
+        mem_mb=more_memory(2000),
         runtime=240,
     params:
         settings=ONDA.pretraining.model_dump_json(include={"words", "vocabulary", "without"}),
@@ -212,7 +212,7 @@ rule onda_pretrain:
         f"{BENCHMARKS}/onda/{{backbone}}.tsv"
     threads: SETTINGS.threads
     resources:
-        mem_mb=more_memory(4000),
+        mem_mb=more_memory(4000, mapped=True),
         runtime=1440,
         gpu=GPUS,
     params:
@@ -238,7 +238,7 @@ rule onda_prune_offline:
         f"{BENCHMARKS}/onda/{{backbone}}_offline{{share}}.tsv"
     threads: SETTINGS.threads
     resources:
-        mem_mb=more_memory(4000),
+        mem_mb=more_memory(4000, mapped=True),
         runtime=720,
         gpu=GPUS,
     params:
@@ -268,7 +268,7 @@ rule onda_personalise:
         f"{BENCHMARKS}/onda/{{experiment}}_offline{{share}}_part{{part}}_seed{{seed}}.tsv"
     threads: SETTINGS.threads
     resources:
-        mem_mb=more_memory(3000),
+        mem_mb=more_memory(3000, mapped=True),
         runtime=1440,
     params:
         threads=THREADS,
@@ -325,7 +325,7 @@ rule onda_adapt:
         f"{BENCHMARKS}/onda/adapted.tsv"
     threads: SETTINGS.threads
     resources:
-        mem_mb=more_memory(3000),
+        mem_mb=more_memory(3000, mapped=True),
         runtime=240,
     params:
         threads=THREADS,
@@ -351,7 +351,7 @@ rule onda_hessian:
         f"{BENCHMARKS}/onda/hessian.tsv"
     threads: SETTINGS.threads
     resources:
-        mem_mb=more_memory(3000),
+        mem_mb=more_memory(3000, mapped=True),
         runtime=240,
     params:
         threads=THREADS,
@@ -378,8 +378,8 @@ rule onda_cost:
         f"{LOGS}/onda/cost.log",
     benchmark:
         f"{BENCHMARKS}/onda/cost.tsv"
-    # What is timed must not share the machine.
-    threads: workflow.cores or ONDA.cost.threads
+    # What is timed must not share the machine; on a cluster it is the profile that sees to that.
+    threads: workflow.cores if workflow.local_exec and workflow.is_main_process else ONDA.cost.threads
     resources:
         mem_mb=more_memory(3000),
         runtime=240,

@@ -27,7 +27,7 @@ rule claims:
     threads: 1
     resources:
         mem_mb=more_memory(1000),
-        runtime=10,
+        runtime=20,
     params:
         run=SETTINGS.run,
         results=RUN,
@@ -91,8 +91,8 @@ rule rulegraph:
         f"{BENCHMARKS}/rulegraph.tsv"
     threads: 1
     resources:
-        mem_mb=more_memory(500),
-        runtime=10,
+        mem_mb=more_memory(1000),
+        runtime=20,
     params:
         snakefile=workflow.main_snakefile,
     message:
@@ -123,7 +123,7 @@ rule report:
     threads: 1
     resources:
         mem_mb=more_memory(1000),
-        runtime=10,
+        runtime=20,
     params:
         results=RUN,
     message:

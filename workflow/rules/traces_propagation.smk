@@ -92,7 +92,7 @@ rule traces_propagation_plan:
     threads: 1
     resources:
         mem_mb=more_memory(1000),
-        runtime=10,
+        runtime=20,
     params:
         settings=lambda wildcards: as_json(getattr(TP, wildcards.protocol)),
     message:
@@ -115,7 +115,7 @@ rule traces_propagation_base:
         f"{BENCHMARKS}/traces_propagation/base_{{normalisation}}_seed{{seed}}.tsv"
     threads: SETTINGS.threads
     resources:
-        mem_mb=more_memory(4000),
+        mem_mb=more_memory(4000, mapped=True),
         runtime=240,
         gpu=GPUS,
     params:
@@ -143,7 +143,7 @@ rule traces_propagation_tune:
         f"{BENCHMARKS}/traces_propagation/tune_{{method}}.tsv"
     threads: SETTINGS.threads
     resources:
-        mem_mb=more_memory(3000),
+        mem_mb=more_memory(3000, mapped=True),
         runtime=480,
     params:
         threads=THREADS,
@@ -172,7 +172,7 @@ rule traces_propagation_adapt:
         f"{BENCHMARKS}/traces_propagation/{{experiment}}/{{method}}_seed{{seed}}.tsv"
     threads: SETTINGS.threads
     resources:
-        mem_mb=more_memory(3000),
+        mem_mb=more_memory(3000, mapped=True),
         runtime=480,
     params:
         threads=THREADS,
@@ -230,7 +230,7 @@ rule traces_propagation_complexity:
     threads: 1
     resources:
         mem_mb=more_memory(1000),
-        runtime=10,
+        runtime=20,
     message:
         "Counting traces, auxiliary weights and operations of the rule"
     shell:
