@@ -24,7 +24,6 @@ from edgekws.options import (
     SetOption,
     SettingsText,
     Threads,
-    bar,
     pin_threads,
 )
 from edgekws.release import app as release_app
@@ -46,7 +45,8 @@ settings_app = typer.Typer(no_args_is_help=True, help="The settings: check them,
 PACKAGES = {path.parent.name.replace("_", "-"): importlib.import_module(f"edgekws.{path.parent.name}.cli").app
             for path in sorted(Path(__file__).parent.glob("*/cli.py"))}
 for name, group in {"corpus": corpus_app, "traces-propagation": tp_app, "neuedge": neuedge_app, "loihi": loihi_app,
-                    **PACKAGES, "claims": claims_app, "report": report_app, "release": release_app, "settings": settings_app}.items():
+                    **PACKAGES, "claims": claims_app, "report": report_app, "release": release_app,
+                    "settings": settings_app}.items():
     app.add_typer(group, name=name)
 
 
@@ -69,7 +69,7 @@ def corpus_synthesise(
     from edgekws import settings as s
     from edgekws.corpus import synthetic
 
-    synthetic.synthesise(s.read(s.Synthetic, settings, set_ or ()), seed, out, jobs=jobs, progress=bar(progress))
+    synthetic.synthesise(s.read(s.Synthetic, settings, set_ or ()), seed, out, jobs=jobs, progress=progress)
 
 
 @corpus_app.command("register")
@@ -85,7 +85,7 @@ def corpus_register(
     from edgekws.corpus import register
 
     if kind == "heysnips":
-        typer.echo(register.register_heysnips(archive, out, progress=bar(progress)))
+        typer.echo(register.register_heysnips(archive, out, progress=progress))
     else:
         register.register(Path(archive), out)
 
@@ -102,7 +102,7 @@ def corpus_synthesise_wake_words(
     from edgekws.corpus import synthetic_wake_words
 
     synthetic_wake_words.synthesise(s.read(s.SyntheticWakeWords, settings, set_ or ()), seed, out, jobs=jobs,
-                                    progress=bar(progress))
+                                    progress=progress)
 
 
 @corpus_app.command("index-wake-words")
@@ -117,7 +117,7 @@ def corpus_index_wake_words(
     """List every utterance of a wake-word corpus; of its speakers only salted hashes are kept."""
     from edgekws.corpus import index, wake_words
 
-    table, facts = wake_words.build_index(archive, positives=positives, salt=salt, progress=bar(progress))
+    table, facts = wake_words.build_index(archive, positives=positives, salt=salt, progress=progress)
     index.write_index(out, table, facts)
     typer.echo(f"{facts['clips']} utterances of {facts['speakers']} speakers, {facts['positives']} wake words; hours of other "
                "speech: " + ", ".join(f"{split} {hours:.2f}" for split, hours in facts["negative_hours"].items()))
@@ -133,7 +133,7 @@ def corpus_index(
     """List every clip of an archive: word, speaker, take, split, repeats, flags."""
     from edgekws.corpus import index
 
-    table, facts = index.build_index(archive, progress=bar(progress))
+    table, facts = index.build_index(archive, progress=progress)
     if sha256:
         index.verify_checksum(facts, sha256)
     index.write_index(out, table, facts)
@@ -175,7 +175,7 @@ def tp_features(
     from edgekws import settings as s
     from edgekws.features import pack
 
-    pack.extract(archive, index, out, s.read(s.Features, settings, set_ or ()), progress=bar(progress))
+    pack.extract(archive, index, out, s.read(s.Features, settings, set_ or ()), progress=progress)
 
 
 @tp_app.command("plan")
@@ -234,7 +234,7 @@ def tp_base(
              "features": chosen.features.model_dump(), "normalisation": normalisation, "seed": seed, "excluded": [user]}
     with Checkpoint(out, inputs=[features, index, plan], threads=threads, device=on, **about) as checkpoint:
         base = experiments.train_base(corpus, chosen.network, chosen.base, per_set=normalisation == "per_set",
-                                      excluded=[user], seed=seed, device=where, progress=bar(progress), checkpoint=checkpoint)
+                                      excluded=[user], seed=seed, device=where, progress=progress, checkpoint=checkpoint)
         measured = experiments.accuracy(base.net, experiments.split_clips(
             corpus, base, "test", excluded=[user], set_size=chosen.base.set_size))
         experiments.write_base(out, base, about={**about, "test_accuracy": measured},
@@ -275,7 +275,7 @@ def tp_tune(
     with Checkpoint(out, inputs=[features, index, plan, base], threads=threads, method=method, seed=seed,
                     tuning=chosen.tuning.model_dump()) as checkpoint:
         budget, grid = experiments.tune(table, plan_facts, loaded, corpus, method, chosen.tuning, seed=seed,
-                                        progress=bar(progress), checkpoint=checkpoint)
+                                        progress=progress, checkpoint=checkpoint)
         files.write_json(out, {"schema": 1, "paper": "traces_propagation", "method": method, "seed": seed,
                                "settings": {"tuning": chosen.tuning.model_dump(), "base": about["settings"]},
                                "provenance": provenance(corpus=facts, threads=threads),
@@ -320,7 +320,7 @@ def tp_adapt(
     with Checkpoint(out, inputs=[features, index, plan, base], threads=threads, method=method, seed=seed, shot=shot,
                     **made_with) as checkpoint:
         rows = list(experiments.run_tasks(work, loaded, corpus, method, spent, seed=seed, others=chosen.others,
-                                          progress=bar(progress), checkpoint=checkpoint))
+                                          progress=progress, checkpoint=checkpoint))
         files.write_json(out, {"schema": 1, "paper": "traces_propagation", "method": method, "seed": seed,
                                "settings": {**made_with, "plan": plan_facts, "base": about["settings"]},
                                "provenance": provenance(corpus=facts, threads=threads), "rows": rows})
@@ -407,7 +407,7 @@ def neuedge_features(
     from edgekws import settings as s
     from edgekws.features import unit_logmel
 
-    unit_logmel.extract(archive, index, out, s.read(s.LogMel, settings, set_ or ()), progress=bar(progress))
+    unit_logmel.extract(archive, index, out, s.read(s.LogMel, settings, set_ or ()), progress=progress)
 
 
 @neuedge_app.command("noise")
@@ -426,7 +426,7 @@ def neuedge_noise(
 
     fitted, front = unit_logmel.read_scale(scale)
     noise.noisy_features(archive, index, fitted, front, s.read(s.NoiseTest, settings, set_ or ()), out, seed=seed,
-                         progress=bar(progress))
+                         progress=progress)
 
 
 @neuedge_app.command("encode")
@@ -455,7 +455,7 @@ def neuedge_encode(
     corpus, facts = _open_neuedge(features, index)
     made_with = chosen.model_dump(mode="json", include={"encoder", "grid", "network", "training"})
     with Checkpoint(out, inputs=[features, index], threads=threads, device=on, seed=seed, **made_with) as checkpoint:
-        rows = list(experiments.sweep_encoder(corpus, chosen, seed=seed, device=where, progress=bar(progress),
+        rows = list(experiments.sweep_encoder(corpus, chosen, seed=seed, device=where, progress=progress,
                                               checkpoint=checkpoint))
         files.write_json(out, {"schema": 1, "paper": "neuedge", "experiment": "encoding", "seed": seed,
                                "settings": made_with, "provenance": provenance(corpus=facts, threads=threads, device=on),
@@ -490,7 +490,7 @@ def neuedge_train(
     corpus, facts = _open_neuedge(features, index)
     with Checkpoint(out, inputs=[features, index], threads=threads, device=on, arm=arm, seed=seed,
                     settings=chosen.model_dump(mode="json")) as checkpoint:
-        net, about = experiments.train_arm(corpus, arm, chosen, seed=seed, device=where, progress=bar(progress),
+        net, about = experiments.train_arm(corpus, arm, chosen, seed=seed, device=where, progress=progress,
                                            checkpoint=checkpoint)
         experiments.write_arm(out, net, words=corpus.words, about={
             "arm": arm, "seed": seed, **about,
@@ -609,7 +609,7 @@ def loihi_referee(
     files.write_json(out, {"schema": 1, "paper": "neuedge", "experiment": "referee", "settings": chosen.model_dump(),
                            "provenance": provenance(corpus=facts, threads=threads),
                            **experiments.referee_file(corpus, environment, models, chosen, seed=seed,
-                                                      progress=bar(progress))})
+                                                      progress=progress)})
 
 
 @loihi_app.command("second-opinion")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -20,12 +19,8 @@ Seed = Annotated[int, typer.Option(help="Seed of everything random in this step.
 Threads = Annotated[int, typer.Option(min=1, help="Compute threads. The bytes of a result may depend on it.")]
 Device = Annotated[Literal["cpu", "cuda", "auto"], typer.Option(
     help="Where to train: the CPU, a GPU, or a GPU where there is one; a GPU's results agree within a tolerance only.")]
-Progress = Annotated[bool, typer.Option("--progress/--no-progress", help="Progress bar on a terminal.")]
-
-
-def bar(progress: bool) -> bool:
-    """Whether a progress bar is wanted and can be seen."""
-    return progress and sys.stderr.isatty()
+Progress = Annotated[bool, typer.Option(
+    "--progress/--no-progress", help="Tell how far it is: a bar on a terminal, a line every half minute in a log.")]
 
 
 def pin_threads(threads: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,7 +65,7 @@ def build_index(archive: Path, *, words: list[str] | None = None,
     Args:
         archive: A .tar, .tar.gz or folder.
         words: The words to list; all by default.
-        progress: Show a bar on a terminal.
+        progress: Show how far it is.
 
     Returns:
         The table, sorted by word, speaker and take, with the columns clip (int, the row's number), word,
@@ -175,10 +174,10 @@ def iter_clips(archive: Path, index: pd.DataFrame) -> Iterator[tuple[int, npt.ND
 
 
 def _bar(members: Iterator[tuple[str, bytes | None]], progress: bool) -> Iterator[tuple[str, bytes | None]]:
-    from tqdm import tqdm
+    from edgekws.progress import tqdm
 
     yield from tqdm(members, desc="reading the archive", unit=" files",
-                    disable=not (progress and sys.stderr.isatty()))
+                    disable=not progress)
 
 
 def _is_clip(name: str) -> bool:

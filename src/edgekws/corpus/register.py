@@ -119,7 +119,7 @@ def _remote_name(url: str) -> str:
 
 def _download(url: str, part: Path, progress: bool) -> Path:
     """Fetch ``url`` into ``part``, going on where an earlier attempt was cut off; no error names the address."""
-    from tqdm import tqdm
+    from edgekws.progress import tqdm
 
     where = f"the download from {urlsplit(url).hostname}"
     done = part.stat().st_size if part.exists() else 0
@@ -131,7 +131,7 @@ def _download(url: str, part: Path, progress: bool) -> Path:
             total = resumed + int(length) if length else None
             with part.open("ab" if resumed else "wb") as file, tqdm(
                     total=total, initial=resumed, unit="B", unit_scale=True, desc="downloading",
-                    disable=not (progress and sys.stderr.isatty())) as bar:
+                    disable=not progress) as bar:
                 while piece := answer.read(2**20):
                     file.write(piece)
                     bar.update(len(piece))

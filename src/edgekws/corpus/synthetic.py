@@ -129,14 +129,15 @@ def synthesise(settings: Synthetic, seed: int, out: Path, *, jobs: int = 1, prog
         seed: What every random choice derives from.
         out: The archive.
         jobs: Processes at a time.
-        progress: Show a bar on a terminal.
+        progress: Show how far it is.
 
     Raises:
         UserError: espeak-ng cannot be loaded or run, a word cannot be spoken, or the disk is full. Nothing is left
             of ``out`` then.
     """
     import scipy.signal  # noqa: F401  (once, before the first fork)
-    from tqdm import tqdm
+
+    from edgekws.progress import tqdm
 
     words = _check_words(settings.words)
     splits = {split: _names(seed, split, getattr(settings.speakers, split)) for split in SPLITS}
@@ -152,7 +153,7 @@ def synthesise(settings: Synthetic, seed: int, out: Path, *, jobs: int = 1, prog
 
         tasks = (lambda name=name, split=split: speak(name, split) for name, split in order)
         spoken = tqdm(zip(order, in_children(tasks, jobs), strict=True), total=len(order), unit=" speakers",
-                      desc="speaking", disable=not (progress and sys.stderr.isatty()))
+                      desc="speaking", disable=not progress)
         for (name, split), clips in spoken:
             for (word, take), clip in zip(_takes(words, takes[split]), clips, strict=True):
                 add_member(tar, f"{word}/{name}_nohash_{take}.wav", encode_wav(clip[1:1 + clip[0]]))

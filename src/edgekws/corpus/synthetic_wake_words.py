@@ -11,7 +11,6 @@ import hashlib
 import json
 import math
 import re
-import sys
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -168,14 +167,15 @@ def synthesise(settings: SyntheticWakeWords, seed: int, out: Path, *, jobs: int 
         seed: What every random choice derives from.
         out: The archive.
         jobs: Processes at a time.
-        progress: Show a bar on a terminal.
+        progress: Show how far it is.
 
     Raises:
         UserError: The phrase cannot be spoken or avoided, espeak-ng cannot be loaded or run, or the disk is full.
             Nothing is left of ``out`` then.
     """
     import scipy.signal  # noqa: F401  (once, before the first fork)
-    from tqdm import tqdm
+
+    from edgekws.progress import tqdm
 
     phrase = _check_phrase(settings.phrase)
     alike = near_misses(phrase)
@@ -191,7 +191,7 @@ def synthesise(settings: SyntheticWakeWords, seed: int, out: Path, *, jobs: int 
             return _pack(_utterances(Espeak(library, data), part, phrase, alike, settings, seed))
 
         spoken = tqdm(zip(parts, in_children((partial(speak, part) for part in parts), jobs), strict=True),
-                      total=len(parts), unit=" speakers", desc="speaking", disable=not (progress and sys.stderr.isatty()))
+                      total=len(parts), unit=" speakers", desc="speaking", disable=not progress)
         for part, packed in spoken:
             pool = hours["train" if part.split == "train" else "users"]
             pool.next(part)

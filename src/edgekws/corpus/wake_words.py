@@ -11,7 +11,6 @@ import json
 import os
 import re
 import secrets
-import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -73,7 +72,7 @@ def build_index(archive: Path, *, positives: Path | None = None, salt: Path | No
             place of HeySnips'.
         salt: File with the salt of the hashes, made if absent (:func:`read_salt`); default: ``<archive>.salt``. A
             synthetic corpus has a public salt instead.
-        progress: Show a bar on a terminal.
+        progress: Show how far it is.
 
     Returns:
         The table, in the order of the manifests of train, dev and test: clip (16 hexadecimal digits, salted hash of the
@@ -416,6 +415,6 @@ def _hash(salt: str, identity: str, digits: int) -> str:
 
 
 def _bar(members: Iterator[Any], progress: bool) -> Iterator[Any]:
-    from tqdm import tqdm
+    from edgekws.progress import tqdm
 
-    yield from tqdm(members, desc="reading the recordings", unit=" files", disable=not (progress and sys.stderr.isatty()))
+    yield from tqdm(members, desc="reading the recordings", unit=" files", disable=not progress)

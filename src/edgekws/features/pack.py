@@ -34,9 +34,9 @@ def extract(archive: Path, index_path: Path, out: Path, settings: Features, *, b
     index, _ = read_index(index_path)
     clips: Iterable[Clip] = iter_clips(archive, index)
     if progress:
-        from tqdm import tqdm
+        from edgekws.progress import tqdm
 
-        clips = tqdm(clips, total=len(index), unit="clip", disable=None)
+        clips = tqdm(clips, total=len(index), unit="clip")
     with files.writing(out) as part:
         extract_waves(clips, len(index), settings, part, batch=batch)
 

@@ -135,9 +135,9 @@ def extract(archive: Path, index_path: Path, out: Path, front: settings.LogMel, 
                         remedy="take a corpus with speakers of the training split")
     clips: Iterable[pack.Clip] = iter_clips(archive, index)
     if progress:
-        from tqdm import tqdm
+        from edgekws.progress import tqdm
 
-        clips = tqdm(clips, total=len(index), unit="clip", disable=None)
+        clips = tqdm(clips, total=len(index), unit="clip")
     histogram = Histogram(front.mels)
 
     def batches() -> Iterator[tuple[list[int], FloatArray]]:

@@ -87,7 +87,7 @@ def _write_inputs(folder: Path, net: LoihiNetwork, spikes: Spikes, record: str) 
 
 def _run(python: Path, folder: Path, timeout: float, clips: int, *, progress: bool) -> None:
     """Run the script, its processes a group of their own that is ended with it, whatever happens."""
-    from tqdm import tqdm
+    from edgekws.progress import tqdm
 
     expired = threading.Event()
     with open(folder / "errors.txt", "wb") as errors:
@@ -106,7 +106,7 @@ def _run(python: Path, folder: Path, timeout: float, clips: int, *, progress: bo
     timer.start()
     try:
         assert process.stdout is not None
-        with tqdm(total=clips, unit="clip", desc="Lava", disable=None if progress else True) as bar:
+        with tqdm(total=clips, unit="clip", desc="Lava", disable=not progress) as bar:
             for line in process.stdout:
                 bar.update(line == "clip\n")
         code = process.wait()

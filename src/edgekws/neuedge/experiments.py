@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from tqdm import tqdm
 
 from edgekws import settings
 from edgekws.checkpoint import NOWHERE, Checkpoint
@@ -24,6 +23,7 @@ from edgekws.models.temporal_conv import TemporalConv
 from edgekws.neuedge import chip, encoding, information, training
 from edgekws.neuedge.adaptive import AdaptiveRule
 from edgekws.neuedge.hardware_loss import HardwareLoss
+from edgekws.progress import tqdm
 from edgekws.provenance import derive_seed
 from edgekws.settings import NeuEdgeArm
 

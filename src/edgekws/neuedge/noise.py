@@ -129,9 +129,9 @@ def noisy_features(archive: Path, index_path: Path, scale: unit_logmel.Scale, fr
 
     clips: Iterable[pack.Clip] = iter_clips(archive, chosen)
     if progress:
-        from tqdm import tqdm
+        from edgekws.progress import tqdm
 
-        clips = tqdm(clips, total=count, unit="clip", disable=None)
+        clips = tqdm(clips, total=count, unit="clip")
     sources = [""] * (count * len(test.snr_db) + alone)
 
     def waves() -> Iterator[tuple[int, FloatArray]]:

@@ -12,7 +12,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
-from tqdm import tqdm
 
 from edgekws.checkpoint import NOWHERE, Checkpoint
 from edgekws.errors import UserError
@@ -22,6 +21,7 @@ from edgekws.models.tensors import fill
 from edgekws.neuedge.adaptive import AdaptiveRule
 from edgekws.neuedge.hardware_loss import HardwareLoss
 from edgekws.optimiser import Adam
+from edgekws.progress import tqdm
 from edgekws.settings import SpikingTraining
 
 Features = npt.NDArray[np.float32]

@@ -17,7 +17,6 @@ from edgekws.options import (
     SetOption,
     SettingsText,
     Threads,
-    bar,
     pin_threads,
 )
 
@@ -43,7 +42,7 @@ def words(
     from edgekws import settings as s
     from edgekws.onda import words as packing
 
-    packing.pack_words(archive, index, out, s.read(s.Pretraining, settings, set_ or ()), progress=bar(progress))
+    packing.pack_words(archive, index, out, s.read(s.Pretraining, settings, set_ or ()), progress=progress)
 
 
 @app.command("features")
@@ -64,7 +63,7 @@ def features(
 
     chosen = s.read(s.OnDA, settings, set_ or ())
     windows.extract(archive, index, out, chosen.windows, chosen.corpus, positives=positives, seed=seed,
-                    progress=bar(progress))
+                    progress=progress)
 
 
 @app.command("pretrain")
@@ -89,7 +88,7 @@ def pretrain(
     chosen = s.read(s.Pretraining, settings, set_ or ())
     accuracy = experiments.pretrain_encoder(encoders.build(backbone, seed=seed), backbone, words, out, chosen, seed=seed,
                                             threads=threads, device=devices.choose(device),
-                                            progress=bar(progress))
+                                            progress=progress)
     typer.echo(f"nearest prototype of a word is right for {accuracy:.1f} % of held-out clips")
 
 
@@ -118,7 +117,7 @@ def prune_offline(
     smaller = pruning.prune(net, pruning.l1_scores(net, chosen.pruning), share, chosen.pruning)
     accuracy = experiments.pretrain_encoder(smaller, backbone, words, out, chosen.pretraining, seed=seed, threads=threads,
                                             episodes=chosen.pruning.retrain_episodes, offline=share,
-                                            device=where, progress=bar(progress))
+                                            device=where, progress=progress)
     typer.echo(f"{encoders.parameters(net):,} to {encoders.parameters(smaller):,} parameters; "
                f"nearest prototype right for {accuracy:.1f} % of held-out clips")
 
@@ -147,7 +146,7 @@ def personalise(
     with Checkpoint(out, inputs=[features, features.with_suffix(".parquet"), encoder, words], threads=threads, seed=seed,
                     offline=offline, part=part, settings=chosen.model_dump(mode="json")) as checkpoint:
         files.write_json(out, experiments.personalise_file(features, encoder, words, chosen, offline=offline, seed=seed,
-                                                           part=part, threads=threads, progress=bar(progress),
+                                                           part=part, threads=threads, progress=progress,
                                                            checkpoint=checkpoint))
 
 
@@ -187,7 +186,7 @@ def hessian(
     from edgekws.onda import experiments
 
     files.write_json(out, experiments.hessian_file(encoder, words, s.read(s.OnDA, settings, set_ or ()), seed=seed,
-                                                   threads=threads, progress=bar(progress)))
+                                                   threads=threads, progress=progress))
 
 
 @app.command("cost")
@@ -206,7 +205,7 @@ def cost(
     from edgekws.onda import cost as costs
 
     files.write_json(out, costs.cost_file(encoder, s.read(s.OnDA, settings, set_ or ()), seed=seed, threads=threads,
-                                          progress=bar(progress)))
+                                          progress=progress))
 
 
 @app.command("adapt")
@@ -229,7 +228,7 @@ def adapt(
     from edgekws.onda import experiments
 
     told = experiments.adapt_user(features, encoder, out, s.read(s.Personalisation, settings, set_ or ()), user=user,
-                                  schedule=schedule, ratio=ratio, seed=seed, threads=threads, progress=bar(progress))
+                                  schedule=schedule, ratio=ratio, seed=seed, threads=threads, progress=progress)
     typer.echo(told)
 
 
@@ -267,5 +266,5 @@ def listen(
     pin_threads(threads)
     from edgekws.onda import listening
 
-    for found in listening.listen(model, recording, threshold=threshold, progress=bar(progress)):
+    for found in listening.listen(model, recording, threshold=threshold, progress=progress):
         typer.echo(f"{found.time:.3f}\t{found.distance:.4f}")

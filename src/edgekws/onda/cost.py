@@ -26,7 +26,6 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from tqdm import tqdm
 
 from edgekws.corpus.audio import CLIP_SAMPLES
 from edgekws.errors import UserError
@@ -37,6 +36,7 @@ from edgekws.onda import hessian, power, pruning, self_learning
 from edgekws.onda.inference import Embedder
 from edgekws.onda.summary import percent
 from edgekws.optimiser import Adam
+from edgekws.progress import tqdm
 from edgekws.provenance import derive_seed, provenance
 from edgekws.settings import Backbone, OnDA, Statistics
 

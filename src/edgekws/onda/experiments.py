@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from tqdm import tqdm
 
 from edgekws.checkpoint import NOWHERE, Checkpoint, checksum
 from edgekws.device import describe
@@ -25,6 +24,7 @@ from edgekws.onda.schedules import Device, WordClips, adapted
 from edgekws.onda.scoring import Stretch
 from edgekws.onda.self_learning import Calibrated, PseudoLabels
 from edgekws.onda.windows import Windows, open_windows
+from edgekws.progress import tqdm
 from edgekws.provenance import derive_seed, provenance
 from edgekws.settings import Backbone, OnDA, Personalisation, Pretraining, Schedule
 

@@ -22,11 +22,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_weights
-from tqdm import tqdm
 
 from edgekws.models.ds_cnn import DsCnn
 from edgekws.models.encoder import COEFFICIENTS, Encoder
 from edgekws.onda import pruning
+from edgekws.progress import tqdm
 from edgekws.settings import HessianCheck, Pruning
 
 Loss = Callable[[Any], Tensor]

@@ -16,7 +16,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
-from tqdm import tqdm
 
 from edgekws import files
 from edgekws.corpus.audio import CLIP_SAMPLES, SAMPLE_RATE
@@ -26,6 +25,7 @@ from edgekws.models import encoder as encoders
 from edgekws.onda import self_learning
 from edgekws.onda.inference import Embedder
 from edgekws.onda.windows import loudest_second
+from edgekws.progress import tqdm
 from edgekws.provenance import provenance
 from edgekws.settings import Calibration, WakeWindows
 

@@ -15,7 +15,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
-from tqdm import tqdm
 
 from edgekws.checkpoint import NOWHERE, Checkpoint
 from edgekws.corpus.audio import CLIP_SAMPLES, SAMPLE_RATE
@@ -25,6 +24,7 @@ from edgekws.models.encoder import Encoder
 from edgekws.onda.inference import Embedder
 from edgekws.onda.words import Words, read_sound
 from edgekws.optimiser import Adam
+from edgekws.progress import tqdm
 from edgekws.provenance import derive_seed
 from edgekws.settings import Pretraining
 

@@ -17,7 +17,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
-from tqdm import tqdm
 
 from edgekws.corpus.audio import CLIP_SAMPLES
 from edgekws.errors import UserError
@@ -26,6 +25,7 @@ from edgekws.onda.hessian import Loss
 from edgekws.onda.inference import Embedder
 from edgekws.onda.windows import Windows
 from edgekws.optimiser import Adam
+from edgekws.progress import tqdm
 from edgekws.provenance import derive_seed
 from edgekws.settings import Calibration, FineTuning, Pruning
 

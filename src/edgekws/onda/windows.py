@@ -168,7 +168,7 @@ def extract(archive: Path, index_path: Path, out: Path, windows: WakeWindows, co
     def utterances() -> Iterator[Samples]:
         audio: Iterable[tuple[int, Samples]] = wake_words.read_audio(archive, index.loc[table.index], positives=positives)
         if progress:
-            from tqdm import tqdm
+            from edgekws.progress import tqdm
 
             audio = tqdm(audio, total=len(table), unit=" utterances", desc="extracting windows")
         place, crop_of = 0, table["crop"].to_dict()

@@ -79,9 +79,9 @@ def pack_words(archive: Path, index_path: Path, out: Path, settings: Pretraining
         clips = ((row, read_sound(Path(path)) * FULL_SCALE) for row, path in enumerate(table["path"]))
     rows = {clip: row for row, clip in enumerate(table["clip"])}
     if progress:
-        from tqdm import tqdm
+        from edgekws.progress import tqdm
 
-        clips = tqdm(clips, total=len(table), unit=" clips", desc="packing words", disable=None)
+        clips = tqdm(clips, total=len(table), unit=" clips", desc="packing words")
     with files.writing(out) as part:
         _write_clips(part, ((rows[clip], samples) for clip, samples in clips), len(table))
     files.write_table(out.with_suffix(".parquet"), table[_COLUMNS], facts)

@@ -306,7 +306,7 @@ def _device(results: Path, job: Path) -> str | None:
     if model.is_file():
         from safetensors import safe_open
 
-        with safe_open(model, framework="numpy") as opened:  # type: ignore[no-untyped-call]
+        with safe_open(model, framework="numpy") as opened:
             about = json.loads((opened.metadata() or {}).get("provenance", "{}"))
         return str(about.get("device", "")) or None
     return None

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from tqdm import tqdm
 
 from edgekws.checkpoint import NOWHERE, Checkpoint
 from edgekws.errors import UserError, did_you_mean
 from edgekws.evaluation import complexity
 from edgekws.models.recurrent_lif import RecurrentLIF, load_network, save_network
+from edgekws.progress import tqdm
 from edgekws.provenance import derive_seed
 from edgekws.settings import BaseTraining, MethodName, Network, Training, Tuning
 from edgekws.traces_propagation import plan, training

@@ -9,13 +9,13 @@ from typing import Any, Literal, Protocol, TypeAlias
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from edgekws.checkpoint import NOWHERE, Checkpoint
 from edgekws.errors import UserError
 from edgekws.models.recurrent_lif import RecurrentLIF
 from edgekws.models.tensors import fill
 from edgekws.optimiser import Adam
+from edgekws.progress import tqdm
 from edgekws.settings import Training
 from edgekws.traces_propagation.rule import Form, best_rule, make_rule
 
