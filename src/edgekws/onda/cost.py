@@ -78,7 +78,7 @@ def _told(value: float, resampled: Floats, n: int) -> dict[str, Any]:
 
 # ------------------------------------------------------------------------------------------------ measuring
 def in_turn(operations: Mapping[str, Operation], rounds: int, measure: Measure, *, warm_up: int = 1,
-            bar: tqdm[Any] | None = None) -> dict[str, Floats]:
+            bar: tqdm | None = None) -> dict[str, Floats]:
     """What each operation costs [rounds]; every round has all of them, in one order and the other by turns."""
     names = list(operations)
     for _ in range(warm_up):
