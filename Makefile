@@ -6,7 +6,7 @@ ARCHIVE ?=
 RUN ?=
 REMOTE ?=
 # What is built from metrics alone.
-DRAWN := traces_propagation_figures neuedge_figures onda_figures claims report
+DRAWN = $(shell sed -n 's/^rule \([a-z_]*_figures\):/\1/p' workflow/rules/*.smk) claims report
 
 .PHONY: demo test test-slurm lint gsc_subset paper release restore help clean
 .DEFAULT_GOAL := demo
