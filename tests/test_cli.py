@@ -353,7 +353,7 @@ def wake(tmp_path_factory):
 
 
 ENROL = ("onda", "enrol", "net.safetensors", "OUT")
-PERSONALISE = ("onda", "personalise", "w.npy", "net.safetensors", "words.npy", "OUT")
+PERSONALISE = ("onda", "personalise", "w.npy", "net.safetensors", "w.npy", "OUT")
 
 
 @pytest.mark.parametrize("arguments, says", [

@@ -53,11 +53,14 @@ def arm(name, where, reset="hard"):
 
 
 def encoder(where, backbone="ds_cnn_s"):
+    """What a trained encoder makes of clips: the bias of a convolution before a batch norm is noise."""
     sounds = np.random.default_rng(0).integers(-3000, 3000, (18, 16_000)).astype(np.int16)
     table = pd.DataFrame({"word": [WORDS[clip % 3] for clip in range(18)], "speaker": "", "split": "train"})
     budget = settings.Pretraining(episodes=3, classes=3, clips=3)
     widths = [4] * len(encoders.WIDTHS[backbone])
-    return encoders.tensors_of(pretrain(encoders.build(backbone, widths), Words(sounds, table, {}), budget, seed=0, device=where))
+    trained = pretrain(encoders.build(backbone, widths), Words(sounds, table, {}), budget, seed=0, device=where)
+    with torch.no_grad():
+        return {"embeddings": trained(torch.randn(8, 47, 10, generator=torch.Generator().manual_seed(0)))}
 
 
 LOOPS = {
@@ -71,14 +74,18 @@ LOOPS = {
 
 @pytest.mark.parametrize("loop", LOOPS.values(), ids=list(LOOPS))
 def test_a_loop_keeps_to_the_device_of_its_network_and_comes_back_to_the_cpu(loop):
-    """With the CPU's own kernels under another device's name the bytes are the CPU's."""
+    """With the CPU's own kernels under another device's name the bytes are the CPU's.
+
+    But for an encoder's: the strides of its kernels are others there, and so is the order of its sums, which the noise in the
+    biases that batch norms take away again makes larger.
+    """
     here = loop(torch.device("cpu"))
     with second_device() as elsewhere:
         there = loop(elsewhere)
     assert here.keys() == there.keys()
     for name, tensor in there.items():
         assert type(tensor) is not There, name
-        assert torch.equal(here[name], tensor), name
+        assert torch.allclose(here[name], tensor, rtol=0, atol=0.01 if name == "embeddings" else 0), name
 
 
 def test_the_second_device_finds_a_tensor_that_stayed_behind():

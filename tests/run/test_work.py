@@ -37,7 +37,8 @@ def test_every_rule_of_the_workflow_has_units_of_work_and_its_own_benchmark():
 def test_a_benchmark_is_known_by_its_path(name):
     rule = work.RULES[name]
     at = {"seed": "-1", "part": "3", "share": "2.5", "method": "bptt", "experiment": "ds_cnn", "protocol": "one_user",
-          "normalisation": "frozen", "arm": "full", "backbone": "resnet15", "tool": "lava", "archive": "a.tar.gz"}
+          "normalisation": "frozen", "arm": "full", "backbone": "resnet15", "tool": "lava", "archive": "a.tar.gz",
+          "paper": "onda"}
     found, wildcards = work.rule_of_benchmark(rule.benchmark.format(**at))
     assert found is rule and wildcards.items() <= at.items()
 

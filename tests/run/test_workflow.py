@@ -42,9 +42,13 @@ def test_a_job_of_many_outputs_is_one_job():
     assert len(jobs) == 1
 
 
-def test_a_rule_without_units_is_refused_by_name():
-    with pytest.raises(UserError, match="no units of work for the rule 'new_rule'"):
-        workflow.parse_summary(summary(("results/demo/x", "new_rule", "missing", "update pending")), "demo")
+def test_a_rule_that_the_table_does_not_know_is_counted_by_its_logs():
+    jobs = workflow.parse_summary(HEAD + "".join(
+        f"results/demo/{path}\t-\tnew_rule\tresults/demo/logs/{log}\tmissing\tupdate pending\n"
+        for path, log in (("x.json", "x.log"), ("x.csv", "x.log"), ("y.json", "y.log"))), "demo")
+    assert [(job.rule.name, job.rule.paper) for job in jobs] == [("new_rule", "other")] * 2
+    assert page.status_table(workflow.by_status(jobs))[1:] == [
+        ["other", "–", "–", "2"], ["  new_rule", "–", "–", "2"], ["all", "–", "–", "2"]]
 
 
 def test_a_table_of_another_version_is_refused():

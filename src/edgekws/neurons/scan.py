@@ -77,12 +77,16 @@ def _forward(current: Tensor, leak: float, threshold: float, reset: Reset, follo
         if reset == "hard":
             torch.addcmul(u, u, s, value=-1, out=v)
         else:
-            torch.addcmul(u, s, torch.as_tensor(theta, dtype=u.dtype, device=u.device), value=-1, out=v)
+            torch.addcmul(u, s, _as_tensor(theta, u), value=-1, out=v)
         if follow is not None:
             if thresholds is not None:
                 thresholds[t] = theta
             theta = threshold * follow(s.mean(1, keepdim=True))
     return spikes, potentials, thresholds
+
+
+def _as_tensor(threshold: Tensor | float, like: Tensor) -> Tensor:
+    return threshold if isinstance(threshold, Tensor) else torch.full((), threshold, dtype=like.dtype, device=like.device)
 
 
 class _Scan(torch.autograd.Function):
@@ -110,8 +114,7 @@ class _Scan(torch.autograd.Function):
                 torch.addcmul(spike_gradients[t], after, u, value=-1, out=out)
                 after.mul_(distance <= 0)
             else:
-                torch.addcmul(spike_gradients[t], after, torch.as_tensor(theta, dtype=u.dtype, device=u.device),
-                              value=-1, out=out)
+                torch.addcmul(spike_gradients[t], after, _as_tensor(theta, u), value=-1, out=out)
             out.mul_(derivative).add_(after)  # of u^t
             torch.mul(out, leak, out=after)
             out.mul_(1 - leak)

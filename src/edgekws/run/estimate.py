@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from edgekws.run.measured import Measured, Row, variant_of
 from edgekws.run.sizes import Sizes
-from edgekws.run.work import RULES, Rule
+from edgekws.run.work import RULES, Rule, named
 from edgekws.run.workflow import Planned
 from edgekws.settings import Config
 
@@ -161,7 +161,8 @@ def estimate(jobs: Iterable[Planned], waits: Mapping[str, set[str]], measured: M
     by_rule: dict[str, list[Planned]] = {}
     for job in jobs:
         by_rule.setdefault(job.rule.name, []).append(job)
-    lines = [line(rule, by_rule[name], measured, config, sizes) for name, rule in RULES.items() if name in by_rule]
+    lines = [line(named(name), by_rule[name], measured, config, sizes)
+             for name in [*(name for name in RULES if name in by_rule), *(name for name in by_rule if name not in RULES)]]
     return Estimate(lines, chain(waits, {each.rule.name: each.longest for each in lines}))
 
 

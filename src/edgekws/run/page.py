@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from edgekws.run.estimate import HOUR, Estimate, Line
 from edgekws.run.measured import Measured
 from edgekws.run.sizes import Sizes
-from edgekws.run.work import RULES
+from edgekws.run.work import named
 from edgekws.run.workflow import Status
 
 Table = list[list[str]]
@@ -65,11 +65,10 @@ def cost_table(estimate: Estimate) -> Table:
 def status_table(counts: Mapping[str, Counter[Status]]) -> Table:
     """A row for each rule under its paper, and sums by paper."""
     rows = [["", "built", "stale", "missing"]]
-    for paper in dict.fromkeys(rule.paper for rule in RULES.values()):
-        mine = {name: count for name, count in counts.items() if RULES[name].paper == paper}
-        if mine:
-            rows.append(_counts(paper, sum(mine.values(), Counter())))
-            rows += [_counts(f"  {name}", count) for name, count in mine.items()]
+    for paper in dict.fromkeys(named(name).paper for name in counts):
+        mine = {name: count for name, count in counts.items() if named(name).paper == paper}
+        rows.append(_counts(paper, sum(mine.values(), Counter())))
+        rows += [_counts(f"  {name}", count) for name, count in mine.items()]
     return [*rows, _counts("all", sum(counts.values(), Counter()))]
 
 

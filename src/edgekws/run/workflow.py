@@ -81,21 +81,23 @@ def parse_summary(text: str, run: str) -> list[Planned]:
     """Jobs of Snakemake's summary of a run; one for each first output of a rule, the others are passed over.
 
     Raises:
-        UserError: The table has other columns than those of this version, or a rule is not known here.
+        UserError: The table has other columns than those of this version.
     """
     rows = list(csv.DictReader(text.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE))
-    if rows and not {"output_file", "rule", "status", "plan"} <= rows[0].keys():
+    if rows and not {"output_file", "rule", "log-file(s)", "status", "plan"} <= rows[0].keys():
         raise UserError(f"has the columns {', '.join(map(str, rows[0]))}", where="snakemake --summary",
                         remedy="install the version of Snakemake that envs/main.txt names")
-    jobs = []
+    jobs, logs = [], set[tuple[str, str]]()
     for row in rows:
-        rule = work.RULES.get(row["rule"])
-        if rule is None:
-            raise UserError(f"has no units of work for the rule '{row['rule']}'", where="edgekws.run.work",
-                            remedy="add it to RULES there")
+        rule = work.named(row["rule"])
         path, prefix = row["output_file"], f"results/{run}/"
         within = path.removeprefix(prefix) if path.startswith(prefix) else f"/{path}"
-        if (at := work.wildcards(rule.output, within)) is not None:
+        if rule.output:
+            at = work.wildcards(rule.output, within)
+        else:  # of a rule that the table does not know, the outputs of a job share its log
+            at = None if (log := (rule.name, row["log-file(s)"])) in logs else {}
+            logs.add(log)
+        if at is not None:
             jobs.append(Planned(rule, at, _status(row)))
     return jobs
 
@@ -139,5 +141,5 @@ def by_status(jobs: Sequence[Planned]) -> dict[str, Counter[Status]]:
     """For each rule how many jobs are built, stale or missing, in the order of :data:`edgekws.run.work.RULES`."""
     counts: dict[str, Counter[Status]] = {name: Counter() for name in work.RULES}
     for job in jobs:
-        counts[job.rule.name][job.status] += 1
+        counts.setdefault(job.rule.name, Counter())[job.status] += 1
     return {name: count for name, count in counts.items() if count}
