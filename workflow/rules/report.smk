@@ -55,7 +55,7 @@ rule claims_table:
     threads: 1
     resources:
         mem_mb=more_memory(1000),
-        runtime=10,
+        runtime=20,
     params:
         run=SETTINGS.run,
         results=RUN,
