@@ -90,3 +90,22 @@ def test_a_claim_that_nothing_measures_says_so_and_makes_nothing(project):
     done = project.run("claim_tp_08", "--cores", "1")
     assert "Not measured, it needs N-MNIST" in done.stdout + done.stderr
     assert not project.results().exists()
+
+
+LEFT = {
+    "Specify a conda environment or container for each rule.": "one locked environment serves them all: envs/",
+    "Mixed rules and functions in same snakefile.": "a function stands beside the only rules that use it",
+    "Param metrics is a prefix of input or output file but hardcoded": "a file system that all nodes share is needed",
+    "Param figures is a prefix of input or output file but hardcoded": "a file system that all nodes share is needed",
+    "Param results is a prefix of input or output file but hardcoded": "a file system that all nodes share is needed",
+    "Environment variable PATH used but not asserted with envvars directive": "a shell without it runs nothing",
+    "Environment variable SNAKEMAKE_OUTPUT_CACHE used but not asserted with envvars directive": "optional; caching.smk tells",
+}
+"""What Snakemake's lint may go on saying, and why."""
+
+
+def test_snakemakes_lint_finds_nothing_but_what_is_left_with_a_reason(project):
+    shown = project.run("--lint", check=False)
+    told = re.findall(r"^    \* (.*?)(?: in line \d+\.)?:$", shown.stdout + shown.stderr, re.MULTILINE)
+    # It takes a piece of the code for the variable's name.
+    assert {re.sub(r'"\] = .*\["\w+', "", title) for title in told} == LEFT.keys()
