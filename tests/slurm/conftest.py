@@ -56,9 +56,20 @@ class Cluster:
         """Sockets of a job's steps that a node has not ended yet."""
         return list((self.folder / "spool" / node).glob(f"*_{job}.*"))
 
-    def set_node(self, node: str, state: str) -> None:
-        reason = [] if state == "RESUME" else ["Reason=proof"]
-        self.ask("scontrol", "update", f"NodeName={node}", f"State={state}", *reason)
+    def lose_node(self, node: str, state: str) -> None:
+        """Take a node out: DRAIN or DOWN."""
+        self.ask("scontrol", "update", f"NodeName={node}", f"State={state}", "Reason=proof")
+
+    def resume_node(self, node: str) -> None:
+        """Take it in again; one that is down may have come back by itself, and Slurm resumes none that is up."""
+        command = ["scontrol", "update", f"NodeName={node}", "State=RESUME"]
+
+        def up() -> bool:
+            subprocess.run(command, env=self.environment, capture_output=True, check=False)
+            state = self.ask("sinfo", "--noheader", f"--nodes={node}", "--format=%T").strip()
+            return re.fullmatch("(idle|mixed|allocated|completing)", state) is not None
+
+        wait_for(f"{node} is up again", up)
 
     def ended(self) -> list[dict[str, str]]:
         """What Slurm recorded of each job that ended: JobId, JobState, NodeList and so on."""

@@ -21,7 +21,7 @@ def drain_a_node(cluster: Cluster, run: Run) -> dict[str, set[str]]:
     """A busy node takes no more jobs until others have run elsewhere; what ran on each meanwhile."""
     wait_for("a job runs", lambda: any(map(cluster.running, NODES)), run.alive)
     drained = next(node for node in NODES if cluster.running(node))
-    cluster.set_node(drained, "DRAIN")
+    cluster.lose_node(drained, "DRAIN")
     other = next(node for node in NODES if node != drained)
     seen = {"before": cluster.running(drained), "drained": set(), "other": set()}
 
@@ -31,7 +31,7 @@ def drain_a_node(cluster: Cluster, run: Run) -> dict[str, set[str]]:
         return len({job for job in seen["other"] if int(job) > max(map(int, seen["before"]))}) >= 2
 
     wait_for("jobs run on the node that is left", two_new_elsewhere, run.alive)
-    cluster.set_node(drained, "RESUME")
+    cluster.resume_node(drained)
     return seen
 
 
@@ -40,10 +40,10 @@ def lose_a_node(cluster: Cluster, run: Run) -> str:
     wait_for("a job runs", lambda: any(map(cluster.running, NODES)), run.alive)
     lost = next(node for node in NODES if cluster.running(node))
     job = min(cluster.running(lost))
-    cluster.set_node(lost, "DOWN")
+    cluster.lose_node(lost, "DOWN")
     wait_for("the job is queued again", lambda: "Restarts=1" in cluster.ask("scontrol", "show", "job", job), run.alive)
     wait_for("what it had started there is gone", lambda: not cluster.steps(lost, job), run.alive)
-    cluster.set_node(lost, "RESUME")
+    cluster.resume_node(lost)
     # Slurm holds such a job back for two minutes.
     cluster.ask("scontrol", "update", f"JobId={job}", "StartTime=now")
     return job
