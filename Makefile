@@ -15,8 +15,9 @@ demo: .venv/.main ## The demo replication on embedded synthetic speech, start to
 	$(SNAKEMAKE) --configfile config/demo.yaml
 	@echo "Report: results/demo/report.html"
 
+# One thread each: those of two workers on two cores would wait for one another.
 test: .venv/.test ## All tests
-	.venv/bin/python -m pytest -n 2 --dist loadgroup
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 --dist loadgroup
 
 test-slurm: .venv/.test ## The workflow on a real Slurm cluster, on this machine's loopback
 	tests/slurm/prove
