@@ -7,17 +7,16 @@ it: that is each clone's own (``.dvc/config.local``).
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Annotated, Any
 
 import typer
 import yaml
 
-from edgekws import files
+from edgekws import dvc, files
 from edgekws.errors import UserError, did_you_mean
 
 app = typer.Typer(no_args_is_help=True, help="Releases: versions of a run's models, metrics and claims, kept by DVC.")
@@ -87,7 +86,7 @@ def pull(run: str, remote: str | None = None) -> Path:
     if remote is not None:
         _use(remote)
     remedy = "name the folder or address that the release was pushed to: make restore RUN=… REMOTE=…"
-    found = _dvc("pull", str(pointer), where=pointer, remedy=remedy, check=False)
+    found = dvc.run("pull", str(pointer))
     folder = Path("results") / run
     if "unsaved files" in found.stderr:
         raise UserError("holds other results than the release", where=folder, remedy="move that folder away first")
@@ -135,15 +134,13 @@ def _use(remote: str) -> None:
     _dvc("remote", "add", "--local", "--force", REMOTE, remote, where=remote, remedy="name a folder or an address DVC knows")
 
 
-def _dvc(*arguments: str, where: str | Path, remedy: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([sys.executable, "-m", "dvc", *arguments], capture_output=True, text=True, check=False,
-                          env={**os.environ, "DVC_NO_ANALYTICS": "1"})
-    if check and done.returncode != 0:
+def _dvc(*arguments: str, where: str | Path, remedy: str) -> None:
+    done = dvc.run(*arguments)
+    if done.returncode != 0:
         raise UserError(f"DVC could not {arguments[0]}: {_told(done)}", where=where, remedy=remedy)
-    return done
 
 
-def _told(done: subprocess.CompletedProcess[str]) -> str:
+def _told(done: CompletedProcess[str]) -> str:
     """What DVC said was wrong, in one line."""
     lines = [line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
     said = lines[0].removeprefix("unexpected error - ") if lines else " ".join(done.stderr.split())

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import http.client
 import re
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -14,6 +12,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from edgekws import dvc
 from edgekws.errors import UserError
 from edgekws.files import existing
 
@@ -104,8 +103,7 @@ def _check_unchanged(archive: Path, out: Path) -> None:
 
 
 def _dvc(arguments: list[str], archive: Path) -> None:
-    command = [sys.executable, "-m", "dvc", arguments[0], "--quiet", *arguments[1:]]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = dvc.run(arguments[0], "--quiet", *arguments[1:])
     if done.returncode != 0:
         raise UserError(f"DVC could not import it: {done.stderr.strip()}", where=archive,
                         remedy="run it inside the project's folder (a DVC repository), with room for one more copy")
