@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
+
+from edgekws.device import Name as DeviceName
 
 SettingsText = Annotated[str | None, typer.Option(
     "--settings", metavar="YAML|JSON", help="Settings of this step: a YAML file, or JSON text. Default: the paper's.")]
@@ -17,7 +19,7 @@ MetricsPath = Annotated[Path, typer.Argument(help="Metrics to write (.json).")]
 FeaturesPath = Annotated[Path, typer.Argument(help="Features (.npy).")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random in this step.")]
 Threads = Annotated[int, typer.Option(min=1, help="Compute threads. The bytes of a result may depend on it.")]
-Device = Annotated[Literal["cpu", "cuda", "auto"], typer.Option(
+Device = Annotated[DeviceName, typer.Option(
     help="Where to train: the CPU, a GPU, or a GPU where there is one; a GPU's results agree within a tolerance only.")]
 Progress = Annotated[bool, typer.Option(
     "--progress/--no-progress", help="Tell how far it is: a bar on a terminal, a line every half minute in a log.")]

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from edgekws.device import Name as DeviceName
 from edgekws.errors import UserError, did_you_mean
 
 Section = TypeVar("Section", bound="Settings")
@@ -534,7 +535,7 @@ class Config(Settings):
     seed: int = Field(0, description="what every random choice of the corpus derives from")
     seeds: list[int] = Field([0, 1, 2], min_length=1, description="one base model and its adaptations for each")
     threads: PositiveInt = Field(1, description="compute threads of a job; the bytes of a result may depend on it")
-    device: Literal["cpu", "cuda", "auto"] = Field(
+    device: DeviceName = Field(
         "cpu", description="where nets are trained; a GPU (cuda; auto: where there is one) agrees within a tolerance only")
     archive: str | None = Field(
         None, description="with corpus name gsc: an archive in that layout to use instead of the whole of GSC v0.02")
