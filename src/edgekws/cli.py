@@ -684,10 +684,10 @@ def claims_readme(
         help="What gives a number: {run}, {id}, {target} and {metrics} are filled in.")] = None,
 ) -> None:
     """Write the table of headline claims into a README: paper's number, ours, verdict, command."""
-    from edgekws import files
+    from edgekws.evaluation import claims
     from edgekws.evaluation import readme as page
 
-    page.write(readme, files.read_json(ledger), claim or page.HEADLINES, command or page.COMMAND)
+    page.write(readme, claims.read_ledger(ledger), claim or page.HEADLINES, command or page.COMMAND)
 
 
 @report_app.command("notebook", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

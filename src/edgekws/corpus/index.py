@@ -176,8 +176,7 @@ def iter_clips(archive: Path, index: pd.DataFrame) -> Iterator[tuple[int, npt.ND
 def _bar(members: Iterator[tuple[str, bytes | None]], progress: bool) -> Iterator[tuple[str, bytes | None]]:
     from edgekws.progress import tqdm
 
-    yield from tqdm(members, desc="reading the archive", unit=" files",
-                    disable=not progress)
+    yield from tqdm(members, desc="reading the archive", unit=" files", disable=not progress)
 
 
 def _is_clip(name: str) -> bool:

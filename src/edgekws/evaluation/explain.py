@@ -49,7 +49,7 @@ def _line(claim: claims.Claim, results: Path, ledger: str | Path | None) -> tupl
     if ledger is None and not path.is_file():
         if not (results / "metrics").is_dir():
             raise UserError("holds neither claims.json nor metrics", where=results,
-                            remedy=f"build one: .venv/bin/snakemake claim_{claim.id.replace('-', '_')}{_configured(results)}")
+                            remedy=f"build one: {_make(claim, results)}")
         return claims.entry(claim, results / "metrics"), f"judged now: {path.as_posix()} is not there"
     found = claims.read_ledger(path)
     for line in found["claims"]:
@@ -67,7 +67,7 @@ def _told(paper: claims.Paper, claim: claims.Claim, line: Mapping[str, Any], res
     rule = claims.RULES[line["rule"]]
     yield "verdict", [f"{claims.VERDICT_LABELS[rule.verdict]}: {line['why']}", f"from {source}"]
     yield "rule", [f"{line['rule']}: {rule.when} (docs/verdicts.md)"]
-    target = f".venv/bin/snakemake claim_{claim.id.replace('-', '_')}{_configured(results)}"
+    target = _make(claim, results)
     if claim.measured is None:
         return
     if not line["metrics"]:
@@ -120,6 +120,11 @@ def _compared(fact: claims.Fact, content: Mapping[str, Any]) -> str:
         found = None
     ours, theirs = (len(found or []), fact.count) if fact.count is not None else (_spoken(found), _spoken(fact.equals))
     return f"{fact.path[1:]}: {ours}" + ("" if ours == theirs else f", the paper's {theirs}")
+
+
+def _make(claim: claims.Claim, results: Path) -> str:
+    """The command that makes what a claim rests on."""
+    return f".venv/bin/snakemake claim_{claim.id.replace('-', '_')}{_configured(results)}"
 
 
 def _configured(results: Path) -> str:

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from edgekws.run.measured import Measured, Row, variant_of
 from edgekws.run.sizes import Sizes
-from edgekws.run.work import RULES, Rule, named
+from edgekws.run.work import RULES, Rule
 from edgekws.run.workflow import Planned
 from edgekws.settings import Config
 
@@ -158,11 +158,10 @@ def _left(measured: Measured, rule: Rule) -> float:
 def estimate(jobs: Iterable[Planned], waits: Mapping[str, set[str]], measured: Measured, config: Config,
              sizes: Sizes) -> Estimate:
     """What some jobs of a run cost, rule by rule in the order of :data:`edgekws.run.work.RULES`."""
-    by_rule: dict[str, list[Planned]] = {}
+    by_rule: dict[str, list[Planned]] = {name: [] for name in RULES}
     for job in jobs:
         by_rule.setdefault(job.rule.name, []).append(job)
-    lines = [line(named(name), by_rule[name], measured, config, sizes)
-             for name in [*(name for name in RULES if name in by_rule), *(name for name in by_rule if name not in RULES)]]
+    lines = [line(some[0].rule, some, measured, config, sizes) for some in by_rule.values() if some]
     return Estimate(lines, chain(waits, {each.rule.name: each.longest for each in lines}))
 
 
