@@ -515,6 +515,51 @@ class OnDA(Settings):
     hessian: HessianCheck = Field(default_factory=HessianCheck, description="check of the Hessian's estimate")
 
 
+# ------------------------------------------------------------------------------------------------ alternatives
+LocalRule = Literal["traces_propagation", "eprop", "decolle", "etlp", "osttp", "tess"]
+GradientPart = Literal["full", "full_int8", "readout", "last_layer", "threshold", "lora", "adapter"]
+
+
+class AlternativeTraining(Training):
+    learning_rate: PositiveFloat = Field(1e-3, description="learning rate in the first epoch")
+    epochs: PositiveInt = Field(10, description="passes over the clips")
+    batch_size: PositiveInt = Field(1024, description="clips in a batch; smaller sets make one batch")
+    optimiser: Literal["adam", "sgd"] = Field("adam", description="Adam, or plain gradient descent, which keeps no state")
+
+
+class AlternativeMethod(Settings):
+    """One way to adapt: a local rule, or back-propagation into a part of the net."""
+
+    kind: LocalRule | GradientPart = Field("full", description="the local rule, or what back-propagation trains")
+    net: Literal["spiking", "ds_cnn"] = Field("spiking", description="the base net; local rules are for the spiking one")
+    rank: PositiveInt = Field(4, description="rank of LoRA, width of an adapter's bottleneck")
+    optimiser: Literal["adam", "sgd"] = Field("adam", description="Adam, or plain gradient descent, which keeps no state")
+
+
+def _alternative_methods() -> dict[Name, AlternativeMethod]:
+    return {
+        **{kind: AlternativeMethod(kind=kind) for kind in typing.get_args(LocalRule)},
+        **{f"bptt_{kind}": AlternativeMethod(kind=kind)
+           for kind in ("full", "full_int8", "readout", "threshold", "adapter")},
+        **{f"bptt_lora_{rank}": AlternativeMethod(kind="lora", rank=rank) for rank in (1, 4, 16)},
+        "bptt_full_sgd": AlternativeMethod(optimiser="sgd"),
+        **{f"ds_cnn_{kind}": AlternativeMethod(kind=kind, net="ds_cnn")
+           for kind in ("full", "readout", "last_layer", "threshold", "adapter")},
+        **{f"ds_cnn_lora_{rank}": AlternativeMethod(kind="lora", net="ds_cnn", rank=rank) for rank in (1, 4, 16)},
+    }
+
+
+class Alternatives(Settings):
+    """What else could adapt this model, on the users, folds and shots of Traces Propagation."""
+
+    methods: dict[Name, AlternativeMethod] = Field(default_factory=_alternative_methods, description="methods by name")
+    training: AlternativeTraining = Field(
+        default_factory=AlternativeTraining, description="budget of every method but for its learning rate")
+    learning_rates: list[PositiveFloat] = Field(
+        [1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2], min_length=1,
+        description="learning rates, of which each method takes the best for the validation users")
+
+
 class Statistics(Settings):
     confidence: Fraction = Field(0.95, description="coverage of every interval")
     resamples: PositiveInt = Field(10_000, description="bootstrap resamples")
@@ -543,6 +588,7 @@ class Config(Settings):
     traces_propagation: TracesPropagation = Field(default_factory=TracesPropagation, description="paper 1")
     neuedge: NeuEdge = Field(default_factory=NeuEdge, description="paper 2")
     onda: OnDA = Field(default_factory=OnDA, description="paper 3")
+    alternatives: Alternatives = Field(default_factory=Alternatives, description="what else could adapt the models")
     statistics: Statistics = Field(default_factory=Statistics, description="intervals")
 
 

@@ -1,0 +1,1 @@
+"""What else could adapt this model: local rules and parameter-efficient fine-tuning on one user, one budget."""

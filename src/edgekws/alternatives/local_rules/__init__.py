@@ -1,0 +1,1 @@
+"""Local learning rules for spiking nets beside Traces Propagation, each from its paper."""
