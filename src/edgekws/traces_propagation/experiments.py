@@ -7,10 +7,10 @@ a process would.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,8 @@ from edgekws.provenance import derive_seed
 from edgekws.settings import BaseTraining, MethodName, Network, Training, Tuning
 from edgekws.traces_propagation import plan, training
 from edgekws.traces_propagation.clips import Clips, Corpus
+
+Net = TypeVar("Net")
 
 
 def predict(net: RecurrentLIF, clips: Clips, batch_size: int = 1024) -> np.ndarray:
@@ -159,7 +161,26 @@ def tasks(table: pd.DataFrame, facts: dict[str, Any], words: pd.Series, *, shots
 
 def run_tasks(work: Sequence[Task], base: Base, corpus: Corpus, method: MethodName, budget: Training, *, seed: int,
               others: int, progress: bool = False, checkpoint: Checkpoint = NOWHERE) -> Iterator[dict[str, Any]]:
-    """Adapt to each task and measure it.
+    """Adapt to each task by a method and measure it; a row for each, as of :func:`measure_tasks`."""
+    def adapted(support: Clips, seed: int) -> RecurrentLIF:
+        return adapt(base.net, method, support, budget, seed=seed)
+
+    yield from measure_tasks(work, base.net, corpus, base.scale, adapted, predict, seed=seed, others=others,
+                             progress=f"{method}, seed {seed}" if progress else None, checkpoint=checkpoint)
+
+
+def measure_tasks(work: Sequence[Task], net: Net, corpus: Corpus, scale: torch.Tensor | None,
+                  adapt: Callable[[Clips, int], Net], predict: Callable[[Net, Clips], np.ndarray], *, seed: int,
+                  others: int, progress: str | None = None,
+                  checkpoint: Checkpoint = NOWHERE) -> Iterator[dict[str, Any]]:
+    """Adapt a net of any kind to each task and measure it.
+
+    Args:
+        net: The base net.
+        scale: What the features are divided by, [inputs]; ``None`` for per-set normalisation.
+        adapt: From a support set and the task's seed to the adapted net; must leave ``net`` as it is.
+        predict: Class of each clip.
+        progress: Label of a progress bar, if one is wanted.
 
     Yields:
         A row for each task: ``query_clips``, ``correct_before``, ``correct_after`` on the user's query, and
@@ -169,26 +190,25 @@ def run_tasks(work: Sequence[Task], base: Base, corpus: Corpus, method: MethodNa
     """
     test = corpus.index[(corpus.index.split == "test") & (corpus.index.repeat_of == "")]["clip"].to_numpy()
     sample = np.random.default_rng(derive_seed(seed, "other speakers")).permutation(test)[:others]
-    other = corpus.clips(np.sort(sample), frozen_scale=base.scale)
+    other = corpus.clips(np.sort(sample), frozen_scale=scale)
     speaker = corpus.index.speaker.to_numpy()[other.rows]
-    other_before = predict(base.net, other) == other.labels
+    other_before = predict(net, other) == other.labels
 
     def row(task: Task) -> dict[str, Any]:
-        support = corpus.clips(task.support, frozen_scale=base.scale)
-        query = corpus.clips(task.query, frozen_scale=base.scale)
-        task_seed = derive_seed(seed, f"{task.user}/{task.fold}/{task.shot}")
-        net = adapt(base.net, method, support, budget, seed=task_seed)
+        support = corpus.clips(task.support, frozen_scale=scale)
+        query = corpus.clips(task.query, frozen_scale=scale)
+        adapted = adapt(support, derive_seed(seed, f"{task.user}/{task.fold}/{task.shot}"))
         elsewhere = (speaker != task.user) & (task.fold == 0)
-        other_after = predict(net, other) == other.labels if elsewhere.any() else elsewhere
+        other_after = predict(adapted, other) == other.labels if elsewhere.any() else elsewhere
         return {"user": task.user, "split": task.split, "fold": task.fold, "shot": task.shot,
                 "support_clips": len(support), "query_clips": len(query),
-                "correct_before": int((predict(base.net, query) == query.labels).sum()),
-                "correct_after": int((predict(net, query) == query.labels).sum()),
+                "correct_before": int((predict(net, query) == query.labels).sum()),
+                "correct_after": int((predict(adapted, query) == query.labels).sum()),
                 "others_clips": int(elsewhere.sum()), "others_before": int(other_before[elsewhere].sum()),
                 "others_after": int(other_after[elsewhere].sum())}
 
-    yield from tqdm(checkpoint.each(work, row, of="tasks"), total=len(work), desc=f"{method}, seed {seed}", unit="task",
-                    disable=not progress)
+    yield from tqdm(checkpoint.each(work, row, of="tasks"), total=len(work), desc=progress, unit="task",
+                    disable=progress is None)
 
 
 # ------------------------------------------------------------------------------------------------ tuning
