@@ -1,13 +1,32 @@
-"""Adam by torch's fused kernel, without what ``torch.optim`` brings along."""
+"""Adam by torch's fused kernel, and plain gradient descent, without what ``torch.optim`` brings along."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 from torch.optim.adam import adam
+
+
+class Optimiser(Protocol):
+    """Trains named tensors in place.
+
+    Attributes:
+        rate: Learning rate; may be set anew at any time.
+    """
+
+    rate: float
+
+    def step(self, gradients: Mapping[str, Tensor]) -> None:
+        """One update with the gradients of the same names."""
+
+    def state(self) -> dict[str, Any]:
+        """What it keeps beside the weights, for a checkpoint; the rate is the caller's."""
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a :meth:`state` of the same weights."""
 
 
 class Adam:
@@ -51,3 +70,34 @@ class Adam:
         adam(list(self._weights.values()), [gradients[name] for name in self._weights], self._mean, self._square, [],
              self._steps, fused=True, amsgrad=False, beta1=0.9, beta2=0.999, lr=self.rate, weight_decay=self.decay,
              eps=1e-8, maximize=False)
+
+
+class Sgd:
+    """Plain gradient descent on named tensors, in place; it keeps nothing beside the weights.
+
+    Args:
+        weights: What is trained.
+        rate: Learning rate; may be set anew at any time.
+    """
+
+    def __init__(self, weights: Mapping[str, Tensor], rate: float) -> None:
+        self.rate = rate
+        self._weights = dict(weights)
+
+    def state(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Nothing is to be restored."""
+
+    @torch.no_grad()
+    def step(self, gradients: Mapping[str, Tensor]) -> None:
+        """One update with the gradients of the same names."""
+        for name, weights in self._weights.items():
+            weights.add_(gradients[name], alpha=-self.rate)
+
+
+def make(name: Literal["adam", "sgd"], weights: Mapping[str, Tensor], rate: float) -> Optimiser:
+    """The optimiser of that name, fresh."""
+    return Adam(weights, rate) if name == "adam" else Sgd(weights, rate)

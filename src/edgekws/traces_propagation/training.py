@@ -14,7 +14,7 @@ from edgekws.checkpoint import NOWHERE, Checkpoint
 from edgekws.errors import UserError
 from edgekws.models.recurrent_lif import RecurrentLIF
 from edgekws.models.tensors import fill
-from edgekws.optimiser import Adam
+from edgekws.optimiser import Adam, Optimiser
 from edgekws.progress import tqdm
 from edgekws.settings import Training
 from edgekws.traces_propagation.rule import Form, best_rule, make_rule
@@ -43,7 +43,7 @@ def cosine_rate(rate: float, epoch: int, epochs: int) -> float:
     return rate * (0.25 + 0.75 * (1 + math.cos(math.pi * epoch / epochs)) / 2)
 
 
-def epochs(net: RecurrentLIF, features: Features, labels: Labels, budget: Training, optimiser: Adam, *, seed: int,
+def epochs(net: RecurrentLIF, features: Features, labels: Labels, budget: Training, optimiser: Optimiser, *, seed: int,
            progress: str | None = None, on_epoch: Callable[[int], None] | None = None,
            checkpoint: Checkpoint = NOWHERE) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches of all epochs, on the network's device and in its type; sets the optimiser's rate for each epoch.
