@@ -517,6 +517,7 @@ class OnDA(Settings):
 
 # ------------------------------------------------------------------------------------------------ alternatives
 LocalRule = Literal["traces_propagation", "eprop", "decolle", "etlp", "osttp", "tess"]
+NetName = Literal["spiking", "ds_cnn"]
 GradientPart = Literal["full", "full_int8", "readout", "last_layer", "threshold", "lora", "adapter"]
 
 
@@ -524,14 +525,13 @@ class AlternativeTraining(Training):
     learning_rate: PositiveFloat = Field(1e-3, description="learning rate in the first epoch")
     epochs: PositiveInt = Field(10, description="passes over the clips")
     batch_size: PositiveInt = Field(1024, description="clips in a batch; smaller sets make one batch")
-    optimiser: Literal["adam", "sgd"] = Field("adam", description="Adam, or plain gradient descent, which keeps no state")
 
 
 class AlternativeMethod(Settings):
     """One way to adapt: a local rule, or back-propagation into a part of the net."""
 
     kind: LocalRule | GradientPart = Field("full", description="the local rule, or what back-propagation trains")
-    net: Literal["spiking", "ds_cnn"] = Field("spiking", description="the base net; local rules are for the spiking one")
+    net: NetName = Field("spiking", description="the base net; local rules are for the spiking one")
     rank: PositiveInt = Field(4, description="rank of LoRA, width of an adapter's bottleneck")
     optimiser: Literal["adam", "sgd"] = Field("adam", description="Adam, or plain gradient descent, which keeps no state")
 
@@ -549,15 +549,57 @@ def _alternative_methods() -> dict[Name, AlternativeMethod]:
     }
 
 
+class AlternativeTuning(Settings):
+    """What each method takes the best of, for the validation split's users only."""
+
+    learning_rate: list[PositiveFloat] = Field(
+        [1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2], min_length=1, description="learning rates tried")
+    users: PositiveInt = Field(16, description="validation users it is tried on, at most")
+    folds: PositiveInt = Field(1, description="folds of each user it is tried on, at most")
+    shots: Shot = Field("all", description="support clips of each word while tuning")
+
+
+class DsCnnTraining(Training):
+    """Training of the conventional base net."""
+
+    learning_rate: PositiveFloat = Field(1e-3, description="Adam's learning rate in the first epoch")
+    epochs: PositiveInt = Field(20, description="passes over the training split")
+    batch_size: PositiveInt = Field(64, description="clips in a batch")
+
+
+class DeviceLimits(Settings):
+    """Memory of a device, and what is reckoned for it."""
+
+    budgets: list[PositiveInt] = Field([256, 512, 1024, 2048], min_length=1, description="memories of a device, KiB")
+    widths: list[PositiveInt] = Field([64, 128, 256, 450], min_length=1, description="neurons of the spiking net's hidden layer")
+    batch_sizes: list[PositiveInt] = Field([1, 8], min_length=1, description="clips that are learnt from at a time")
+    clips: PositiveInt = Field(32, description="support clips of the adaptation that is measured")
+    repetitions: PositiveInt = Field(5, description="adaptations that are timed; the median counts")
+
+
+class Retention(Settings):
+    """Remedies against forgetting, and users one after another on one device."""
+
+    methods: list[Name] = Field(["traces_propagation", "bptt_full", "bptt_lora_4"], min_length=1, description="methods compared")
+    rehearsal: list[PositiveInt] = Field([16, 64], description="base clips learnt again beside the user's, numbers tried")
+    elastic: list[PositiveFloat] = Field([1.0, 100.0, 10000.0], description="weights of the pull towards the base (EWC), tried")
+    fisher_clips: PositiveInt = Field(256, description="base clips that the Fisher information is estimated from")
+    users: PositiveInt | None = Field(None, description="test users measured, at most; null takes all")
+    sequence: Annotated[int, Field(ge=2)] = Field(5, description="users that follow one another on one device")
+
+
 class Alternatives(Settings):
     """What else could adapt this model, on the users, folds and shots of Traces Propagation."""
 
+    ds_cnn: DsCnnTraining = Field(default_factory=DsCnnTraining, description="training of the conventional base net")
     methods: dict[Name, AlternativeMethod] = Field(default_factory=_alternative_methods, description="methods by name")
     training: AlternativeTraining = Field(
         default_factory=AlternativeTraining, description="budget of every method but for its learning rate")
-    learning_rates: list[PositiveFloat] = Field(
-        [1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2], min_length=1,
-        description="learning rates, of which each method takes the best for the validation users")
+    tuning: AlternativeTuning = Field(default_factory=AlternativeTuning, description="choice of the learning rate")
+    shots: list[Shot] | None = Field(None, min_length=1, description="some of the plan's shots only; null takes all")
+    others: PositiveInt = Field(256, description="test clips of other speakers on which forgetting is measured, at most")
+    limits: DeviceLimits = Field(default_factory=DeviceLimits, description="limits of a device")
+    retention: Retention = Field(default_factory=Retention, description="not forgetting")
 
 
 class Statistics(Settings):

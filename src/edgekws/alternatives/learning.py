@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, Protocol, TypeAlias
+
+from torch import Tensor
 
 from edgekws.delta.delta import Delta
-from edgekws.models.recurrent_lif import RecurrentLIF
+from edgekws.optimiser import Optimiser
 from edgekws.settings import AlternativeMethod, AlternativeTraining
 from edgekws.traces_propagation.training import Features, Labels
 
+MakeOptimiser: TypeAlias = Callable[[Literal["adam", "sgd"], Mapping[str, Tensor], float], Optimiser]
+"""From the optimiser's name, the weights and the learning rate to the optimiser."""
+
 
 class Learn(Protocol):
-    """Adapt ``net`` to the clips and give what changed; ``net`` itself stays as it is.
+    """Adapt a net to clips and give what changed; the net itself stays as it is.
 
     Args:
-        net: The base net.
+        net: The net to start from.
         features: N clips, [N, frames, inputs] when indexed.
         labels: [N], integers.
-        method: What is trained, and how (``kind``, ``rank``).
-        budget: Optimiser, learning rate, epochs, batch size.
+        method: What is trained, and how.
+        budget: Learning rate, epochs, batch size.
         seed: Of the order of the clips and of new weights; the same seed gives the same bytes.
+        make: Of the optimiser.
 
     Raises:
         UserError: The clips do not fit the net.
     """
 
-    def __call__(self, net: RecurrentLIF, features: Features, labels: Labels, method: AlternativeMethod,
-                 budget: AlternativeTraining, *, seed: int) -> Delta: ...
+    def __call__(self, net: Any, features: Features, labels: Labels, method: AlternativeMethod,
+                 budget: AlternativeTraining, *, seed: int, make: MakeOptimiser = ...) -> Delta: ...

@@ -93,6 +93,40 @@ ADAPTATION = {
 ENCODERS = {"ds_cnn_s": "DS-CNN-S", "ds_cnn_m": "DS-CNN-M", "ds_cnn_l": "DS-CNN-L", "resnet15": "ResNet15",
             "resnet15_narrow": "ResNet15, narrow"}
 
+# What else could adapt the models: a colour for each family, a marker for each member.
+ALTERNATIVES = {
+    "traces_propagation": Method("Traces Propagation", "#0072b2", "o"),
+    "eprop": Method("e-prop", "#0072b2", "s"),
+    "decolle": Method("DECOLLE", "#0072b2", "^"),
+    "etlp": Method("ETLP", "#0072b2", "v"),
+    "osttp": Method("OSTTP", "#0072b2", "D"),
+    "tess": Method("TESS", "#0072b2", "P"),
+    "bptt_full": Method("BPTT, all weights", "#d55e00", "o"),
+    "bptt_full_sgd": Method("BPTT, all weights, SGD", "#d55e00", "X"),
+    "bptt_full_int8": Method("BPTT, all weights, int8", "#d55e00", "s"),
+    "bptt_lora_1": Method("BPTT, LoRA 1", "#e69f00", "^"),
+    "bptt_lora_4": Method("BPTT, LoRA 4", "#e69f00", "s"),
+    "bptt_lora_16": Method("BPTT, LoRA 16", "#e69f00", "D"),
+    "bptt_adapter": Method("BPTT, adapter", "#e69f00", "P"),
+    "bptt_threshold": Method("BPTT, thresholds", "#e69f00", "v"),
+    "bptt_readout": Method("readout", "#e69f00", "*"),
+    "ds_cnn_full": Method("DS-CNN, all weights", "#009e73", "o"),
+    "ds_cnn_last_layer": Method("DS-CNN, last block", "#009e73", "X"),
+    "ds_cnn_lora_1": Method("DS-CNN, LoRA 1", "#009e73", "^"),
+    "ds_cnn_lora_4": Method("DS-CNN, LoRA 4", "#009e73", "s"),
+    "ds_cnn_lora_16": Method("DS-CNN, LoRA 16", "#009e73", "D"),
+    "ds_cnn_adapter": Method("DS-CNN, adapters", "#009e73", "P"),
+    "ds_cnn_threshold": Method("DS-CNN, biases and norms", "#009e73", "v"),
+    "ds_cnn_readout": Method("DS-CNN, readout", "#009e73", "*"),
+}
+FAMILIES = {"#0072b2": "local rules", "#d55e00": "BPTT, all weights", "#e69f00": "BPTT, a part", "#009e73": "DS-CNN"}
+"""What the colours of :data:`ALTERNATIVES` stand for."""
+
+
+def alternative(name: str) -> Method:
+    """Label and looks of a method of the bench; one that is not known is drawn in grey under its own name."""
+    return ALTERNATIVES.get(name, Method(name.replace("_", " "), "#777777", "x"))
+
 
 def method(name: str) -> Method:
     """A method's label and looks; one that is not known is drawn in grey under its own name."""

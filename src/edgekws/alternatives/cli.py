@@ -1,0 +1,198 @@
+"""The verbs of ``edgekws alternatives``. Heavy libraries are imported inside them, so that ``--help`` answers at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgekws.errors import UserError, did_you_mean
+from edgekws.options import (
+    FeaturesPath,
+    IndexPath,
+    MetricsPath,
+    Progress,
+    Seed,
+    SetOption,
+    SettingsText,
+    Threads,
+    pin_threads,
+)
+
+if TYPE_CHECKING:
+    from edgekws.settings import AlternativeMethod, Alternatives
+
+app = typer.Typer(no_args_is_help=True, help="What else could adapt the models: local rules, parameter-efficient fine-tuning, "
+                                             "memory, forgetting, federated learning.")
+
+PlanPath = Annotated[Path, typer.Argument(help="Plan of the users (.parquet).")]
+BasePath = Annotated[Path, typer.Argument(help="Base model of the method's kind of net (.safetensors).")]
+MethodName = Annotated[str, typer.Option(help="A method of the settings, by name.")]
+
+
+def _method(chosen: Alternatives, name: str) -> AlternativeMethod:
+    if name not in chosen.methods:
+        raise UserError(f"no such method: '{name}'", where="--method", remedy=did_you_mean(name, chosen.methods))
+    return chosen.methods[name]
+
+
+@app.command("features")
+def features(
+    archive: Annotated[Path, typer.Argument(help="Archive or folder in GSC's layout.")],
+    index: IndexPath,
+    out: Annotated[Path, typer.Argument(help="Packed MFCC to write (.npy).")],
+    threads: Threads = 1, progress: Progress = True,
+) -> None:
+    """MFCC of every clip, for the DS-CNN."""
+    pin_threads(threads)
+    from edgekws.alternatives import ds_cnn
+
+    ds_cnn.extract(archive, index, out, progress=progress)
+
+
+@app.command("base")
+def base(
+    features: FeaturesPath,
+    index: IndexPath,
+    plan: Annotated[Path, typer.Argument(help="Plan of the one user to leave out (.parquet).")],
+    out: Annotated[Path, typer.Argument(help="Base model to write (.safetensors).")],
+    settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1,
+    progress: Progress = True,
+) -> None:
+    """Train the DS-CNN on every training speaker but the left-out user.
+
+    Settings: alternatives.ds_cnn.
+    """
+    pin_threads(threads)
+    from edgekws import files
+    from edgekws import settings as s
+    from edgekws.alternatives import ds_cnn
+    from edgekws.checkpoint import Checkpoint
+    from edgekws.provenance import provenance
+    from edgekws.traces_propagation.clips import open_corpus
+
+    chosen = s.read(s.DsCnnTraining, settings, set_ or ())
+    corpus, facts = open_corpus(features, index)
+    user = files.read_table(plan)[1]["user"]
+    about = {"training": chosen.model_dump(), "seed": seed, "excluded": [user]}
+    with Checkpoint(out, inputs=[features, index, plan], threads=threads, **about) as checkpoint:
+        net = ds_cnn.train_base(corpus, chosen, excluded=[user], seed=seed, progress=progress, checkpoint=checkpoint)
+        measured = ds_cnn.test_accuracy(net, corpus, excluded=[user])
+        ds_cnn.save_classifier(out, net, vocabulary=corpus.vocabulary, about={**about, "test_accuracy": measured},
+                               provenance=provenance(corpus=facts, threads=threads))
+    typer.echo(f"accuracy on the test split: {measured:.2f} %")
+
+
+@app.command("tune")
+def tune(
+    features: FeaturesPath,
+    index: IndexPath,
+    plan: PlanPath,
+    base: BasePath,
+    out: Annotated[Path, typer.Argument(help="Chosen budget and all learning rates to write (.json).")],
+    method: MethodName = "traces_propagation",
+    settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1,
+    progress: Progress = True,
+) -> None:
+    """Choose a method's learning rate on the validation split's users.
+
+    Settings: {"methods": ..., "training": ..., "tuning": ...} of the section alternatives.
+    """
+    pin_threads(threads)
+    from edgekws import files
+    from edgekws import settings as s
+    from edgekws.alternatives import experiments
+    from edgekws.checkpoint import Checkpoint
+    from edgekws.provenance import provenance
+    from edgekws.traces_propagation.clips import open_corpus
+
+    chosen = s.read(s.Alternatives, settings, set_ or ())
+    way = _method(chosen, method)
+    corpus, facts = open_corpus(features, index)
+    loaded, about = experiments.read_base(base, way.net)
+    table, plan_facts = files.read_table(plan)
+    made_with = {"method": way.model_dump(), "training": chosen.training.model_dump(), "tuning": chosen.tuning.model_dump()}
+    with Checkpoint(out, inputs=[features, index, plan, base], threads=threads, seed=seed, **made_with) as checkpoint:
+        budget, points = experiments.tune(table, plan_facts, loaded, corpus, way, chosen.training, chosen.tuning,
+                                          seed=seed, progress=progress, checkpoint=checkpoint)
+        files.write_json(out, {"schema": 1, "paper": "alternatives", "method": method, "seed": seed,
+                               "settings": {**made_with, "base": about["settings"]},
+                               "provenance": provenance(corpus=facts, threads=threads),
+                               "budget": budget.model_dump(), "grid": points})
+    typer.echo(f"{method}: learning rate {budget.learning_rate:g}")
+
+
+@app.command("adapt")
+def adapt(
+    features: FeaturesPath,
+    index: IndexPath,
+    plan: PlanPath,
+    base: BasePath,
+    budget: Annotated[Path, typer.Argument(help="Budget chosen by `tune` (.json).")],
+    out: MetricsPath,
+    method: MethodName = "traces_propagation",
+    shot: Annotated[list[str] | None, typer.Option(help="Some of the plan's shots only; may be repeated.")] = None,
+    settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1,
+    progress: Progress = True,
+) -> None:
+    """Adapt a base net to every test user, fold and shot of a plan by one method, and measure it.
+
+    Settings: {"methods": ..., "others": ...} of the section alternatives.
+    """
+    pin_threads(threads)
+    from edgekws import files
+    from edgekws import settings as s
+    from edgekws.alternatives import experiments
+    from edgekws.checkpoint import Checkpoint
+    from edgekws.provenance import provenance
+    from edgekws.traces_propagation.clips import open_corpus
+    from edgekws.traces_propagation.experiments import tasks
+
+    chosen = s.read(s.Alternatives, settings, set_ or ())
+    way = _method(chosen, method)
+    spent = s.validate(s.AlternativeTraining, files.read_json(budget).get("budget"), where=str(budget))
+    corpus, facts = open_corpus(features, index)
+    loaded, about = experiments.read_base(base, way.net)
+    table, plan_facts = files.read_table(plan)
+    work = tasks(table, plan_facts, corpus.index.set_index("clip").word, shots=shot, splits=["test"])
+    made_with = {"method": way.model_dump(), "budget": spent.model_dump(), "others": chosen.others}
+    with Checkpoint(out, inputs=[features, index, plan, base], threads=threads, seed=seed, shot=shot,
+                    **made_with) as checkpoint:
+        rows = experiments.run_tasks(work, loaded, corpus, way, spent, seed=seed, others=chosen.others,
+                                     progress=f"{method}, seed {seed}" if progress else None, checkpoint=checkpoint)
+        files.write_json(out, {"schema": 1, "paper": "alternatives", "method": method, "seed": seed,
+                               "settings": {**made_with, "plan": plan_facts, "base": about["settings"]},
+                               "provenance": provenance(corpus=facts, threads=threads),
+                               "delta": experiments.delta_of(work[0], loaded, corpus, way, spent), "rows": rows})
+
+
+@app.command("summarise")
+def summarise(
+    out: Annotated[Path, typer.Argument(help="Summary to write, adaptation.json.")],
+    parts: Annotated[list[Path], typer.Argument(help="Metrics of `adapt`, any methods and seeds.")],
+    settings: SettingsText = None, set_: SetOption = None,
+) -> None:
+    """Sum the methods up: gains with intervals over users, what they change, what they keep of full fine-tuning."""
+    from edgekws import files
+    from edgekws import settings as s
+    from edgekws.alternatives import summary
+
+    files.write_json(out, summary.adaptation_file([files.read_json(part) for part in parts],
+                                                  s.read(s.Statistics, settings, set_ or ())))
+
+
+@app.command("complexity")
+def complexity(
+    base: Annotated[Path, typer.Argument(help="Spiking base model (.safetensors); only its sizes are taken.")],
+    out: MetricsPath,
+) -> None:
+    """Traces, auxiliary weights and operations of every local rule, by formula and counted on the running rule."""
+    from edgekws import files
+    from edgekws.alternatives.local_rules import complexity as counting
+    from edgekws.models.recurrent_lif import load_network
+
+    net, about = load_network(base)
+    files.write_json(out, {"schema": 1, "paper": "alternatives", "experiment": "complexity",
+                           "settings": {"network": about["settings"]["network"]}, "provenance": about["provenance"],
+                           **counting.complexity(net)})

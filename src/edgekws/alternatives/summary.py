@@ -1,0 +1,96 @@
+"""Sum the bench up: every method's gain with its interval, what it changes, and what it keeps of full fine-tuning.
+
+Needs no torch, which takes seconds to import.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from edgekws.errors import UserError
+from edgekws.evaluation import statistics
+from edgekws.settings import Statistics
+from edgekws.traces_propagation.summary import per_user, summarise
+
+FULL = {"spiking": "bptt_full", "ds_cnn": "ds_cnn_full"}
+"""Full fine-tuning of each net: what the others are held against."""
+
+
+def adaptation_file(parts: Sequence[Mapping[str, Any]], settings: Statistics) -> dict[str, Any]:
+    """``adaptation.json`` from the metrics of every method and seed (see ``docs/files.md``)."""
+    first = parts[0]
+    rows = pd.DataFrame([{"method": part["method"], "seed": part["seed"], **row} for part in parts for row in part["rows"]])
+    users = per_user(rows)
+    methods = {part["method"]: {**part["settings"]["method"], "budget": part["settings"]["budget"], **part["delta"]}
+               for part in parts}
+    full = {net: name for net, name in FULL.items() if name in methods}
+    return {
+        "schema": 1, "paper": "alternatives", "experiment": "adaptation",
+        "seeds": sorted({part["seed"] for part in parts}),
+        "settings": {"plan": first["settings"]["plan"], "statistics": settings.model_dump()},
+        "provenance": first["provenance"],
+        "methods": methods,
+        "summary": summarise(users, settings),
+        "against_full": {name: against_full(users, name, full[facts["net"]], settings)
+                         for name, facts in methods.items() if facts["net"] in full and full[facts["net"]] != name},
+        "checks": checks(methods, full),
+        "rows": users.to_dict("records"),
+    }
+
+
+def against_full(users: pd.DataFrame, method: str, full: str, settings: Statistics) -> dict[str, Any]:
+    """A method beside full fine-tuning of the same net, by shot, paired over users (each one's seeds averaged first).
+
+    Returns:
+        ``gain`` and ``forgetting``, differences in points; ``accuracy_kept`` and ``gain_kept``, percent: the ratio of the
+        means, whose interval is that of the difference in units of full fine-tuning's mean. Where full fine-tuning gains
+        nothing, there is no share of its gain.
+    """
+    found: dict[str, Any] = {}
+    for shot, rows in users.groupby("shot", sort=False):
+        means = rows.groupby(["method", "user"])[["after", "gain", "forgetting"]].mean()
+        mine, whole = (means.loc[which].sort_index() for which in (method, full))
+        if list(mine.index) != list(whole.index):
+            raise UserError(f"'{method}' and '{full}' were measured on other users", where="metrics",
+                            remedy="adapt by both on the same plan")
+        change, unit = mine - whole, whole.mean()
+        cells = {"gain": change.gain, "forgetting": change.forgetting,
+                 "accuracy_kept": 100 * (1 + change.after / unit.after)}
+        if unit.gain > 0:
+            cells["gain_kept"] = 100 * (1 + change.gain / unit.gain)
+        found[str(shot)] = {name: statistics.mean_interval(
+            values.to_numpy(np.float64), confidence=settings.confidence, resamples=settings.resamples,
+            seed=settings.seed).as_dict() for name, values in cells.items()}
+    return found
+
+
+def checks(methods: Mapping[str, Mapping[str, Any]], full: Mapping[str, str]) -> dict[str, Any]:
+    """Claims about sizes, which no speech decides: ``{"holds", "why"}`` each."""
+    found: dict[str, Any] = {}
+    for net, whole in full.items():
+        loras = {name: facts for name, facts in methods.items() if facts["net"] == net and facts["kind"] == "lora"}
+        if not loras:
+            continue
+        fewer = {name: methods[whole]["values"] / facts["values"] for name, facts in loras.items()}
+        shares = {name: 100 * facts["share"] for name, facts in loras.items()}
+        found[f"lora_fewer_{net}"] = _check(
+            all(100 <= ratio <= 1000 for ratio in fewer.values()),
+            "LoRA updates " + _listed({name: f"{ratio:.1f} times" for name, ratio in fewer.items()}, loras)
+            + f" fewer values than full fine-tuning of {methods[whole]['values']:,}")
+        found[f"lora_small_{net}"] = _check(
+            all(share < 1 for share in shares.values()),
+            "the delta has " + _listed({name: f"{share:.2f} %" for name, share in shares.items()}, loras)
+            + " of the model's values")
+    return found
+
+
+def _listed(told: Mapping[str, str], methods: Mapping[str, Mapping[str, Any]]) -> str:
+    return ", ".join(f"{text} (rank {methods[name]['rank']})" for name, text in told.items())
+
+
+def _check(holds: bool, why: str) -> dict[str, Any]:
+    return {"holds": holds, "why": why}

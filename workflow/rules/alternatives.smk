@@ -1,0 +1,227 @@
+"""What else could adapt the models: local rules, parameter-efficient fine-tuning, limits, forgetting, federated learning.
+
+Inputs: features, plan and base models of Traces Propagation; for the DS-CNN the corpus' archive and index.
+Outputs: results/<run>/metrics/alternatives/{adaptation,cost,limits,complexity,retention,federated}.json.
+"""
+
+ALT = SETTINGS.alternatives
+ALT_METRICS = f"{RUN}/metrics/alternatives"
+ALT_MODELS = f"{RUN}/models/alternatives"
+PAPERS["alternatives"] = Paper(
+    title="Alternatives",
+    metrics=expand(
+        f"{ALT_METRICS}/{{experiment}}.json",
+        experiment=["adaptation", "complexity", "cost", "limits", "retention", "federated"],
+    ),
+    figures={
+        "trade_off": "gain of every method against training memory, bytes updated and forgetting",
+        "gain_by_shots": "gain of every method by support clips",
+        "device_limits": "the widest net that each method trains within a memory",
+        "retention": "rehearsal, elastic weights, and users one after another",
+        "federated": "accuracy by round, and what privacy costs",
+    },
+)
+
+
+def alt_net(wildcards):
+    """The kind of net that a method adapts."""
+    return ALT.methods[wildcards.method].net
+
+
+def alt_features(net):
+    """What a net hears."""
+    return f"{RUN}/features/traces_propagation.npy" if net == "spiking" else f"{RUN}/features/alternatives.npy"
+
+
+def alt_base(net, seed):
+    """Base model of a net and seed."""
+    if net == "spiking":
+        return f"{TP_MODELS}/base_frozen_seed{seed}.safetensors"
+    return f"{ALT_MODELS}/base_{net}_seed{seed}.safetensors"
+
+
+rule alternatives:
+    """Everything of the bench but the report: what else could adapt the models."""
+    input:
+        PAPERS["alternatives"].metrics,
+        f"{RUN}/notebooks/alternatives.ipynb",
+    localrule: True
+
+
+rule alternatives_features:
+    input:
+        archive=archive_of_run,
+        index=f"{RUN}/corpus/index.parquet",
+    output:
+        f"{RUN}/features/alternatives.npy",
+    log:
+        f"{LOGS}/alternatives/features.log",
+    benchmark:
+        f"{BENCHMARKS}/alternatives/features.tsv"
+    threads: SETTINGS.threads
+    resources:
+        mem_mb=more_memory(2000),
+        runtime=60,
+    params:
+        threads=THREADS,
+    message:
+        "Extracting MFCC for the DS-CNN"
+    shell:
+        "edgekws alternatives features {input.archive:q} {input.index} {output} {params.threads} &> {log}"
+
+
+rule alternatives_base:
+    input:
+        features=f"{RUN}/features/alternatives.npy",
+        index=f"{RUN}/corpus/index.parquet",
+        plan=f"{RUN}/corpus/plan_one_user.parquet",
+    output:
+        f"{ALT_MODELS}/base_ds_cnn_seed{{seed}}.safetensors",
+    log:
+        f"{LOGS}/alternatives/base_ds_cnn_seed{{seed}}.log",
+    benchmark:
+        f"{BENCHMARKS}/alternatives/base_ds_cnn_seed{{seed}}.tsv"
+    threads: SETTINGS.threads
+    resources:
+        mem_mb=more_memory(4000, mapped=True),
+        runtime=240,
+    params:
+        threads=THREADS,
+        settings=as_json(ALT.ds_cnn),
+    message:
+        "Training the DS-CNN of seed {wildcards.seed}"
+    shell:
+        "edgekws alternatives base {input.features} {input.index} {input.plan} {output} --seed {wildcards.seed}"
+        " --settings {params.settings:q} {params.threads} &> {log}"
+
+
+rule alternatives_tune:
+    input:
+        features=lambda wildcards: alt_features(alt_net(wildcards)),
+        index=f"{RUN}/corpus/index.parquet",
+        plan=f"{RUN}/corpus/plan_many_users.parquet",
+        base=lambda wildcards: alt_base(alt_net(wildcards), SETTINGS.seeds[0]),
+    output:
+        f"{ALT_METRICS}/tuning/{{method}}.json",
+    log:
+        f"{LOGS}/alternatives/tune_{{method}}.log",
+    benchmark:
+        f"{BENCHMARKS}/alternatives/tune_{{method}}.tsv"
+    wildcard_constraints:
+        method="|".join(ALT.methods),
+    threads: SETTINGS.threads
+    resources:
+        mem_mb=more_memory(3000, mapped=True),
+        runtime=480,
+    params:
+        threads=THREADS,
+        settings=lambda wildcards: as_json(
+            methods={wildcards.method: ALT.methods[wildcards.method].model_dump(mode="json")},
+            training=ALT.training,
+            tuning=ALT.tuning,
+        ),
+        seed=SETTINGS.seeds[0],
+    message:
+        "Choosing the learning rate of {wildcards.method} on the validation users"
+    shell:
+        "edgekws alternatives tune {input.features} {input.index} {input.plan} {input.base} {output}"
+        " --method {wildcards.method} --seed {params.seed} --settings {params.settings:q} {params.threads} &> {log}"
+
+
+rule alternatives_adapt:
+    input:
+        features=lambda wildcards: alt_features(alt_net(wildcards)),
+        index=f"{RUN}/corpus/index.parquet",
+        plan=f"{RUN}/corpus/plan_many_users.parquet",
+        base=lambda wildcards: alt_base(alt_net(wildcards), wildcards.seed),
+        budget=f"{ALT_METRICS}/tuning/{{method}}.json",
+    output:
+        f"{ALT_METRICS}/adaptation/{{method}}_seed{{seed}}.json",
+    log:
+        f"{LOGS}/alternatives/adaptation/{{method}}_seed{{seed}}.log",
+    benchmark:
+        f"{BENCHMARKS}/alternatives/adaptation/{{method}}_seed{{seed}}.tsv"
+    wildcard_constraints:
+        method="|".join(ALT.methods),
+    threads: SETTINGS.threads
+    resources:
+        mem_mb=more_memory(3000, mapped=True),
+        runtime=480,
+    params:
+        threads=THREADS,
+        shots=" ".join(f"--shot {shot}" for shot in ALT.shots or []),
+        settings=lambda wildcards: as_json(
+            methods={wildcards.method: ALT.methods[wildcards.method].model_dump(mode="json")}, others=ALT.others
+        ),
+    message:
+        "Adapting to the users by {wildcards.method}, seed {wildcards.seed}"
+    shell:
+        "edgekws alternatives adapt {input.features} {input.index} {input.plan} {input.base} {input.budget} {output}"
+        " --method {wildcards.method} --seed {wildcards.seed} {params.shots}"
+        " --settings {params.settings:q} {params.threads} &> {log}"
+
+
+rule alternatives_summarise:
+    input:
+        expand(f"{ALT_METRICS}/adaptation/{{method}}_seed{{seed}}.json", method=ALT.methods, seed=SETTINGS.seeds),
+    output:
+        f"{ALT_METRICS}/adaptation.json",
+    log:
+        f"{LOGS}/alternatives/adaptation.log",
+    benchmark:
+        f"{BENCHMARKS}/alternatives/adaptation.tsv"
+    threads: 1
+    resources:
+        mem_mb=more_memory(1000),
+        runtime=20,
+    params:
+        settings=as_json(SETTINGS.statistics),
+    message:
+        "Summing up every method"
+    shell:
+        "edgekws alternatives summarise {output} {input} --settings {params.settings:q} &> {log}"
+
+
+rule alternatives_complexity:
+    input:
+        alt_base("spiking", SETTINGS.seeds[0]),
+    output:
+        f"{ALT_METRICS}/complexity.json",
+    log:
+        f"{LOGS}/alternatives/complexity.log",
+    benchmark:
+        f"{BENCHMARKS}/alternatives/complexity.tsv"
+    threads: 1
+    resources:
+        mem_mb=more_memory(1000),
+        runtime=20,
+    message:
+        "Counting traces, auxiliary weights and operations of every local rule"
+    shell:
+        "edgekws alternatives complexity {input} {output} &> {log}"
+
+
+rule alternatives_cost:
+    input:
+        features=[alt_features("spiking"), alt_features("ds_cnn")],
+        index=f"{RUN}/corpus/index.parquet",
+        plan=f"{RUN}/corpus/plan_many_users.parquet",
+        bases=[alt_base("spiking", SETTINGS.seeds[0]), alt_base("ds_cnn", SETTINGS.seeds[0])],
+    output:
+        f"{ALT_METRICS}/cost.json",
+    log:
+        f"{LOGS}/alternatives/cost.log",
+    benchmark:
+        f"{BENCHMARKS}/alternatives/cost.tsv"
+    threads: SETTINGS.threads
+    resources:
+        mem_mb=more_memory(2000, mapped=True),
+        runtime=120,
+    params:
+        threads=THREADS,
+        settings=as_json(methods=ALT.methods, training=ALT.training, limits=ALT.limits),
+    message:
+        "Measuring memory and time of every method"
+    shell:
+        "edgekws alternatives cost {input.features} {input.index} {input.plan} {input.bases} {output}"
+        " --settings {params.settings:q} {params.threads} &> {log}"
