@@ -83,7 +83,8 @@ def epochs(net: RecurrentLIF, features: Features, labels: Labels, budget: Traini
             for chosen in torch.split(torch.randperm(len(wanted), generator=generator), budget.batch_size):
                 batch = torch.as_tensor(features[chosen.numpy()]).to(net.readout)
                 net.check(batch)
-                if not bool(torch.isfinite(batch).all()):
+                # By the extremes, which carry NaN along: isfinite itself takes the batch's memory once more.
+                if not bool(torch.isfinite(torch.stack(batch.aminmax())).all()):
                     raise UserError("holds features that are not finite", where="training set",
                                     remedy="compute the features again")
                 yield batch, wanted[chosen.to(wanted.device)]
