@@ -88,6 +88,7 @@ def epochs(net: RecurrentLIF, features: Features, labels: Labels, budget: Traini
                     raise UserError("holds features that are not finite", where="training set",
                                     remedy="compute the features again")
                 yield batch, wanted[chosen.to(wanted.device)]
+                del batch  # two at a time would not fit a small device; what trains lets go of it likewise
                 bar.update()
             if checkpoint.due():
                 checkpoint.save(f"epoch {epoch + 1} of {budget.epochs}", {
@@ -127,3 +128,4 @@ def train(net: RecurrentLIF, features: Features, labels: Labels, budget: Trainin
         local.begin(wanted)
         for frame in batch.unbind(1):
             optimiser.step(local.step(frame))
+        del batch, frame
