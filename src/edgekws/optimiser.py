@@ -1,4 +1,4 @@
-"""Adam by torch's fused kernel, and plain gradient descent, without what ``torch.optim`` brings along."""
+"""Adam and plain gradient descent by torch's fused kernels, without what ``torch.optim`` brings along."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 from torch.optim.adam import adam
+from torch.optim.sgd import sgd
 
 
 class Optimiser(Protocol):
@@ -94,8 +95,8 @@ class Sgd:
     @torch.no_grad()
     def step(self, gradients: Mapping[str, Tensor]) -> None:
         """One update with the gradients of the same names."""
-        for name, weights in self._weights.items():
-            weights.add_(gradients[name], alpha=-self.rate)
+        sgd(list(self._weights.values()), [gradients[name] for name in self._weights], [None] * len(self._weights),
+            fused=True, weight_decay=0.0, momentum=0.0, lr=self.rate, dampening=0.0, nesterov=False, maximize=False)
 
 
 def make(name: Literal["adam", "sgd"], weights: Mapping[str, Tensor], rate: float) -> Optimiser:

@@ -13,6 +13,7 @@ import torch
 from edgekws import files
 from edgekws.errors import UserError
 from edgekws.evaluation import claims
+from edgekws.memory import LiveTensors
 from edgekws.models import encoder as encoders
 from edgekws.onda import cost, power
 from edgekws.settings import Calibration, FineTuning, OnDA, OndaCost, Pruning
@@ -149,7 +150,7 @@ def test_live_tensors_are_counted_to_the_byte() -> None:
         _ = second.view(10, 100).t() + 1  # a view takes nothing
 
     assert cost.memory(work)["tensors"] == 3 * 4000
-    with cost.LiveTensors() as live:
+    with LiveTensors() as live:
         work()
         assert live.now == 4000
 

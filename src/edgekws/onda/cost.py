@@ -14,7 +14,6 @@ import math
 import platform
 import tempfile
 import time
-import weakref
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -24,12 +23,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from edgekws.corpus.audio import CLIP_SAMPLES
 from edgekws.errors import UserError
 from edgekws.features.mfcc import mfcc
+from edgekws.memory import LiveTensors
 from edgekws.models import encoder as encoders
 from edgekws.models.encoder import Encoder
 from edgekws.onda import hessian, power, pruning, self_learning
@@ -117,42 +115,6 @@ def joules(operation: Operation, *, counter: power.EnergyCounter, idle: float, b
         wait()
         calls += 1
     return (counter.joules() - before - idle * (time.perf_counter() - start)) / calls
-
-
-class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the bytes of tensors that are alive, exactly; not the scratch that kernels take for themselves.
-
-    Attributes:
-        now: Bytes of the storages that were seen and are alive.
-        peak: The largest of them so far.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.now = self.peak = 0
-        self._alive: dict[int, weakref.ref[torch.UntypedStorage]] = {}
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # nothing is compiled here; to be skipped by the compiler would load it, for seconds
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves((args, kwargs, out)):
-            if isinstance(leaf, Tensor):
-                self._see(leaf.untyped_storage())
-        return out
-
-    def _see(self, storage: torch.UntypedStorage) -> None:
-        key, size = storage._cdata, storage.nbytes()
-        if key not in self._alive:
-            self._alive[key] = weakref.ref(storage, partial(self._gone, key, size))
-            self.now += size
-            self.peak = max(self.peak, self.now)
-
-    def _gone(self, key: int, size: int, _: object) -> None:
-        del self._alive[key]
-        self.now -= size
 
 
 def memory(operation: Operation) -> dict[str, Any]:

@@ -62,3 +62,4 @@ def train_bptt(net: RecurrentLIF, features: Features, labels: Labels, budget: Tr
         loss = cross_entropy(readout_potential(net, weights, batch), wanted)
         gradients = torch.autograd.grad(loss, list(weights.values()))
         optimiser.step(dict(zip(weights, gradients, strict=True)))
+        del batch, loss, gradients

@@ -83,10 +83,12 @@ def epochs(net: RecurrentLIF, features: Features, labels: Labels, budget: Traini
             for chosen in torch.split(torch.randperm(len(wanted), generator=generator), budget.batch_size):
                 batch = torch.as_tensor(features[chosen.numpy()]).to(net.readout)
                 net.check(batch)
-                if not bool(torch.isfinite(batch).all()):
+                # By the extremes, which carry NaN along: isfinite itself takes the batch's memory once more.
+                if not bool(torch.isfinite(torch.stack(batch.aminmax())).all()):
                     raise UserError("holds features that are not finite", where="training set",
                                     remedy="compute the features again")
                 yield batch, wanted[chosen.to(wanted.device)]
+                del batch  # two at a time would not fit a small device; what trains lets go of it likewise
                 bar.update()
             if checkpoint.due():
                 checkpoint.save(f"epoch {epoch + 1} of {budget.epochs}", {
@@ -126,3 +128,4 @@ def train(net: RecurrentLIF, features: Features, labels: Labels, budget: Trainin
         local.begin(wanted)
         for frame in batch.unbind(1):
             optimiser.step(local.step(frame))
+        del batch, frame
