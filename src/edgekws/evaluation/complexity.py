@@ -119,18 +119,19 @@ def _traces(rule: BatchRule) -> int:
     return sum(layer.trace.numel() for layer in [*rule.layers, *rule.targets])
 
 
-class _PairOperations(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the multiply-adds of matrix products that take or make a ``batch`` x ``batch`` matrix."""
+class MultiplyAdds(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the multiply-adds of matrix products in ``count``: all, or those with a ``batch`` x ``batch`` matrix."""
 
-    def __init__(self, batch: int) -> None:
+    def __init__(self, batch: int | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.square, self.count = torch.Size((batch, batch)), 0
+        self.square = None if batch is None else torch.Size((batch, batch))
+        self.count: int = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         made = func(*args, **(kwargs or {}))
         if func.overloadpacket in (torch.ops.aten.mm, torch.ops.aten.addmm, torch.ops.aten.addmm_):
             left, right = (arg for arg in args[-2:])
-            if self.square in (left.shape, right.shape, made.shape):
+            if self.square is None or self.square in (left.shape, right.shape, made.shape):
                 self.count += left.shape[0] * left.shape[1] * right.shape[1]
         return made
 
@@ -138,7 +139,7 @@ class _PairOperations(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def _run(network: Network, inputs: int, outputs: int, batch: int, seed: int) -> tuple[BatchRule, int]:
     """The rule after one frame, and the multiply-adds of its learning signal."""
     rule, frames = _begin(network, inputs, outputs, batch, seed, 1)
-    with _PairOperations(batch) as operations:
+    with MultiplyAdds(batch) as operations:
         rule.step(frames[0])
     return rule, operations.count
 
@@ -182,21 +183,21 @@ def _first_gradient(network: Network, inputs: int, outputs: int, seed: int, *, s
             weights.mul_(-3.0)
     for frame in frames:
         rule.step(frame)
-    return rule.gradients["hidden.0"].clone(), sum({id(tensor): tensor.numel() for tensor in _tensors(rule)}.values())
+    return rule.gradients["hidden.0"].clone(), sum({id(tensor): tensor.numel() for tensor in tensors_held(rule)}.values())
 
 
-def _tensors(thing: Any) -> Iterator[Tensor]:
-    """Every tensor an object holds, directly, in lists and in its parts."""
+def tensors_held(thing: Any) -> Iterator[Tensor]:
+    """Every tensor an object holds, directly, in lists and in its parts; one that is shared comes more than once."""
     if isinstance(thing, Tensor):
         yield thing
     elif isinstance(thing, Mapping):
         for part in thing.values():
-            yield from _tensors(part)
+            yield from tensors_held(part)
     elif isinstance(thing, list | tuple):
         for part in thing:
-            yield from _tensors(part)
+            yield from tensors_held(part)
     elif hasattr(thing, "__dict__"):
-        yield from _tensors(vars(thing))
+        yield from tensors_held(vars(thing))
 
 
 def _check(holds: bool, why: str) -> dict[str, Any]:

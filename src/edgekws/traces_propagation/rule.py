@@ -59,8 +59,8 @@ class TracedLayer(Layer):
         self.trace.mul_(self.trace_leak).add_(self.spikes)
 
 
-class ReadoutRule:
-    """The rule's readout part alone, with frozen hidden layers; the base of the two complete forms.
+class StepRule:
+    """What all rules share that give gradients at each time step: the protocol of training, and the readout.
 
     For each batch call :meth:`begin`, then :meth:`step` for each frame; apply the gradients in between. Weights are
     read from the network at each step, so an optimiser that works in place is all it takes.
@@ -71,7 +71,7 @@ class ReadoutRule:
         readout_potential: [clips, outputs], of the present batch.
     """
 
-    trains_hidden = False
+    trains_hidden = True
 
     def __init__(self, net: RecurrentLIF) -> None:
         self.net = net
@@ -79,7 +79,6 @@ class ReadoutRule:
                            if self.trains_hidden or name == "readout"}
         self.gradients = {name: torch.zeros_like(weights) for name, weights in self.parameters.items()}
         self.readout_potential = net.readout.new_empty(0, net.outputs)
-        self.layers: list[TracedLayer] = []
 
     @torch.no_grad()
     def begin(self, labels: Tensor) -> None:
@@ -91,18 +90,40 @@ class ReadoutRule:
         self.readout_potential.zero_()
         self._clear()
 
-    @torch.no_grad()
     def step(self, frame: Tensor) -> dict[str, Tensor]:
         """Advance by one frame [clips, inputs]; the gradients at this time step, by the parameter's name."""
+        raise NotImplementedError
+
+    def _allocate(self, size: int) -> None:
+        raise NotImplementedError
+
+    def _clear(self) -> None:
+        raise NotImplementedError
+
+    def _error(self, drive: Tensor) -> Tensor:
+        """Advance the readout by the last layer's spikes; the gradient of the batch's cross-entropy by its potential."""
+        self.readout_potential.addmm_(drive, self.net.readout.T, beta=self.net.settings.output_leak)
+        return torch.softmax(self.readout_potential, 1).sub_(self.label).div_(len(self.label))
+
+
+class ReadoutRule(StepRule):
+    """The rule's readout part alone, with frozen hidden layers; the base of the two complete forms."""
+
+    trains_hidden = False
+
+    def __init__(self, net: RecurrentLIF) -> None:
+        super().__init__(net)
+        self.layers: list[TracedLayer] = []
+
+    @torch.no_grad()
+    def step(self, frame: Tensor) -> dict[str, Tensor]:
         drive = frame
         for layer in self.layers:
             layer.step(drive, derivative=self.trains_hidden)
             drive = layer.spikes
         if self.trains_hidden:
             self._hidden_gradients()
-        self.readout_potential.addmm_(drive, self.net.readout.T, beta=self.net.settings.output_leak)
-        error = torch.softmax(self.readout_potential, 1).sub_(self.label).div_(len(self.label))
-        torch.mm(error.T, self.layers[-1].trace, out=self.gradients["readout"])
+        torch.mm(self._error(drive).T, self.layers[-1].trace, out=self.gradients["readout"])
         return self.gradients
 
     def _allocate(self, size: int) -> None:
