@@ -52,3 +52,10 @@ def test_arrays_maps_and_tensors_agree(tmp_path):
 def test_a_large_offset_costs_no_precision():
     values = features()
     np.testing.assert_allclose(normalise.set_scale(values + np.float32(1000)), normalise.set_scale(values), rtol=2e-3)
+
+
+def test_moments_are_those_of_the_clips_taken():
+    values, rows = features(), np.array([3, 500, 17])
+    mean, scale = normalise.set_moments(values, rows)
+    np.testing.assert_allclose(mean, values[rows].mean((0, 1), dtype=np.float64), rtol=1e-6)
+    np.testing.assert_array_equal(scale, normalise.set_scale(values, rows))

@@ -19,7 +19,12 @@ _CHUNK = 256
 
 
 def set_scale(features: Array, rows: npt.NDArray[np.int64] | None = None) -> Array:
-    """Standard deviation of each feature over clips and time (unbiased, as torch.std; 0 becomes 1).
+    """Standard deviation of each feature over clips and time: the second of :func:`set_moments`, (features,) float32."""
+    return set_moments(features, rows)[1]
+
+
+def set_moments(features: Array, rows: npt.NDArray[np.int64] | None = None) -> tuple[Array, Array]:
+    """Mean and standard deviation of each feature over clips and time (unbiased, as torch.std; 0 becomes 1).
 
     Computed in double precision in pieces of 256 clips, so a memory map of any length will do.
 
@@ -28,7 +33,7 @@ def set_scale(features: Array, rows: npt.NDArray[np.int64] | None = None) -> Arr
         rows: (draws,) clips to take, with repetition (a balanced draw, say); all of them once where not given.
 
     Returns:
-        (features,) float32, of the kind (and on the device) of ``features``.
+        Each (features,) float32, of the kind (and on the device) of ``features``.
     """
     rows = np.arange(len(features)) if rows is None else rows
     # Sums of differences from one frame: no cancellation, and exactly 0 for a feature that never changes.
@@ -40,5 +45,5 @@ def set_scale(features: Array, rows: npt.NDArray[np.int64] | None = None) -> Arr
         squares += chunk.square_().sum((0, 1))
     count = len(rows) * features.shape[1]
     deviation = ((squares - total.square() / count).clamp_(min=0) / (count - 1)).sqrt()
-    scale = torch.where(deviation > 0, deviation, 1).float()
-    return scale if isinstance(features, torch.Tensor) else scale.numpy()
+    mean, scale = (origin + total / count).float(), torch.where(deviation > 0, deviation, 1).float()
+    return (mean, scale) if isinstance(features, torch.Tensor) else (mean.numpy(), scale.numpy())

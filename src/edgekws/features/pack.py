@@ -6,6 +6,7 @@ import itertools
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,9 @@ from edgekws.corpus.audio import CLIP_SAMPLES
 from edgekws.errors import UserError
 from edgekws.features import logmel
 from edgekws.settings import Features
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Clip = tuple[int, npt.NDArray[np.int16]]
 
@@ -29,6 +33,17 @@ def extract(archive: Path, index_path: Path, out: Path, settings: Features, *, b
         UserError: An input is missing or not readable, a clip of the index is not in the archive, a setting does
             not fit, or the disk is full. Nothing is left of ``out`` then.
     """
+    index, clips = corpus_clips(archive, index_path, progress=progress)
+    with files.writing(out) as part:
+        extract_waves(clips, len(index), settings, part, batch=batch)
+
+
+def corpus_clips(archive: Path, index_path: Path, *, progress: bool) -> tuple[pd.DataFrame, Iterable[Clip]]:
+    """The table of an index, and a stream of its clips in the archive's order, with a bar if wanted.
+
+    Raises:
+        UserError: The index is not readable; while streaming, the archive is not, or does not fit the index.
+    """
     from edgekws.corpus.index import iter_clips, read_index
 
     index, _ = read_index(index_path)
@@ -37,8 +52,7 @@ def extract(archive: Path, index_path: Path, out: Path, settings: Features, *, b
         from edgekws.progress import tqdm
 
         clips = tqdm(clips, total=len(index), unit="clip")
-    with files.writing(out) as part:
-        extract_waves(clips, len(index), settings, part, batch=batch)
+    return index, clips
 
 
 def extract_waves(clips: Iterable[Clip], n: int, settings: Features, path: Path, *, batch: int = 64) -> None:

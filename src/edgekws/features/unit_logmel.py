@@ -7,7 +7,7 @@ of them into one time step of the network; each band on a scale from the 1st per
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -125,19 +125,12 @@ def extract(archive: Path, index_path: Path, out: Path, front: settings.LogMel, 
         UserError: An input is missing or not readable, a clip of the index is not in the archive, there is no training
             clip, a setting does not fit, or the disk is full. Nothing is left of ``out`` then.
     """
-    from edgekws.corpus.index import iter_clips, read_index
-
-    index, _ = read_index(index_path)
+    index, clips = pack.corpus_clips(archive, index_path, progress=progress)
     training = np.zeros(len(index), dtype=bool)
     training[index["clip"]] = index["split"] == "train"
     if not training.any():
         raise UserError("holds no training clip to fit the scale to", where=index_path,
                         remedy="take a corpus with speakers of the training split")
-    clips: Iterable[pack.Clip] = iter_clips(archive, index)
-    if progress:
-        from edgekws.progress import tqdm
-
-        clips = tqdm(clips, total=len(index), unit="clip")
     histogram = Histogram(front.mels)
 
     def batches() -> Iterator[tuple[list[int], FloatArray]]:

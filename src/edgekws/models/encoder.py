@@ -70,9 +70,9 @@ def multiply_accumulates(encoder: Encoder) -> int:
     return total
 
 
-def tensors_of(encoder: Encoder) -> dict[str, torch.Tensor]:
-    """Weights and running statistics by name, without torch's batch counters."""
-    return {name: tensor for name, tensor in encoder.state_dict().items() if not name.endswith("num_batches_tracked")}
+def tensors_of(net: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Weights and running statistics of an encoder by name, or of a net with one, without torch's batch counters."""
+    return {name: tensor for name, tensor in net.state_dict().items() if not name.endswith("num_batches_tracked")}
 
 
 def save_encoder(path: str | Path, encoder: Encoder, backbone: Backbone, *, about: Mapping[str, Any],

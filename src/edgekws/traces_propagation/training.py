@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy.typing as npt
@@ -19,7 +19,7 @@ from edgekws.progress import tqdm
 from edgekws.settings import Training
 from edgekws.traces_propagation.rule import Form, best_rule, make_rule
 
-__all__ = ["Features", "best_rule", "cosine_rate", "epochs", "train"]
+__all__ = ["Features", "batches", "best_rule", "cosine_rate", "epochs", "train"]
 
 Labels: TypeAlias = Tensor | npt.NDArray[Any]
 Parts: TypeAlias = tuple[Literal["hidden", "readout"], ...]
@@ -46,11 +46,25 @@ def cosine_rate(rate: float, epoch: int, epochs: int) -> float:
 def epochs(net: RecurrentLIF, features: Features, labels: Labels, budget: Training, optimiser: Optimiser, *, seed: int,
            progress: str | None = None, on_epoch: Callable[[int], None] | None = None,
            checkpoint: Checkpoint = NOWHERE) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches of all epochs, on the network's device and in its type; sets the optimiser's rate for each epoch.
+    """:func:`batches` for a network of this paper."""
+    return batches(features, labels, budget, optimiser, net.parameters(), outputs=net.outputs, check=net.check, seed=seed,
+                   progress=progress, on_epoch=on_epoch, checkpoint=checkpoint)
+
+
+def batches(features: Features, labels: Labels, budget: Training, optimiser: Optimiser, tensors: Mapping[str, Tensor], *,
+            outputs: int, check: Callable[[Tensor], None], seed: int, progress: str | None = None,
+            on_epoch: Callable[[int], None] | None = None,
+            checkpoint: Checkpoint = NOWHERE) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches of all epochs, on a network's device and in its type; sets the optimiser's rate for each epoch.
 
     Each epoch has all clips once, in an order of its own; its last batch may be smaller. Clips are gathered batch by
     batch, so a memory map is never read whole. From a checkpoint's epoch on, the network and the optimiser are what they
     were then.
+
+    Args:
+        tensors: All of the network that training changes, without gradients: what a checkpoint keeps.
+        outputs: Labels are below this.
+        check: Raises UserError for features that do not fit the network.
 
     Yields:
         Features [clips, frames, inputs] and labels [clips].
@@ -59,30 +73,31 @@ def epochs(net: RecurrentLIF, features: Features, labels: Labels, budget: Traini
         UserError: There is no clip, the numbers of clips and labels differ, a label is not one of the outputs, or
             features do not fit the network or are not finite.
     """
-    wanted = torch.as_tensor(labels, device=net.readout.device).to(torch.int64)
+    like = next(iter(tensors.values()))
+    wanted = torch.as_tensor(labels, device=like.device).to(torch.int64)
     if len(wanted) == 0:
         raise UserError("there are no clips to train on", where="training set", remedy="check the corpus and the split")
     if len(features) != len(wanted):
         raise UserError(f"has {len(features)} clips and {len(wanted)} labels", where="training set",
                         remedy="give one label per clip")
-    if int(wanted.min()) < 0 or int(wanted.max()) >= net.outputs:
-        raise UserError(f"has labels from {int(wanted.min())} to {int(wanted.max())}; the network has {net.outputs} "
+    if int(wanted.min()) < 0 or int(wanted.max()) >= outputs:
+        raise UserError(f"has labels from {int(wanted.min())} to {int(wanted.max())}; the network has {outputs} "
                         "outputs", where="training set", remedy="use the vocabulary that the model was made for")
     generator = torch.Generator().manual_seed(seed)
     first = 0
     if (found := checkpoint.found()) is not None:
         first = found["epochs"]
-        fill(net.parameters(), found["weights"])
+        fill(tensors, found["weights"])
         optimiser.restore(found["optimiser"])
         generator.set_state(found["order"])
-    batches = math.ceil(len(wanted) / budget.batch_size)
-    with tqdm(total=budget.epochs * batches, initial=first * batches, desc=progress, unit="batch",
+    steps = math.ceil(len(wanted) / budget.batch_size)
+    with tqdm(total=budget.epochs * steps, initial=first * steps, desc=progress, unit="batch",
               disable=progress is None) as bar:
         for epoch in range(first, budget.epochs):
             optimiser.rate = cosine_rate(budget.learning_rate, epoch, budget.epochs)
             for chosen in torch.split(torch.randperm(len(wanted), generator=generator), budget.batch_size):
-                batch = torch.as_tensor(features[chosen.numpy()]).to(net.readout)
-                net.check(batch)
+                batch = torch.as_tensor(features[chosen.numpy()]).to(like)
+                check(batch)
                 # By the extremes, which carry NaN along: isfinite itself takes the batch's memory once more.
                 if not bool(torch.isfinite(torch.stack(batch.aminmax())).all()):
                     raise UserError("holds features that are not finite", where="training set",
@@ -92,7 +107,7 @@ def epochs(net: RecurrentLIF, features: Features, labels: Labels, budget: Traini
                 bar.update()
             if checkpoint.due():
                 checkpoint.save(f"epoch {epoch + 1} of {budget.epochs}", {
-                    "epochs": epoch + 1, "weights": net.parameters(), "optimiser": optimiser.state(),
+                    "epochs": epoch + 1, "weights": tensors, "optimiser": optimiser.state(),
                     "order": generator.get_state()})
             if on_epoch is not None:
                 on_epoch(epoch)

@@ -1,0 +1,16 @@
+"""A conventional keyword classifier beside the spiking one: same corpus, words, users, folds and shots."""
+
+from edgekws.alternatives.ds_cnn.classifier import (
+    Classifier,
+    clips_of,
+    extract,
+    load_classifier,
+    predict,
+    save_classifier,
+)
+from edgekws.alternatives.ds_cnn.learning import Part, adapted, learn
+from edgekws.alternatives.ds_cnn.training import train_base
+from edgekws.features.mfcc import COEFFICIENTS
+
+__all__ = ["COEFFICIENTS", "Classifier", "Part", "adapted", "clips_of", "extract", "learn", "load_classifier", "predict",
+           "save_classifier", "train_base"]
