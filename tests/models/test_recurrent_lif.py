@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from edgekws import files
+from edgekws.delta.delta import Delta
 from edgekws.errors import UserError
 from edgekws.models.recurrent_lif import RecurrentLIF, load_network, save_network
 from edgekws.neurons import lif
@@ -69,6 +70,65 @@ def test_forward_in_chunks_is_forward_clip_by_clip():
     assert whole.shape == (1100, 4)
     for clip in (0, 511, 512, 1099):
         torch.testing.assert_close(whole[clip], net.forward(x[clip:clip + 1])[0], rtol=0, atol=1e-12)
+
+
+# ------------------------------------------------------------------------------------------------ adapted nets
+def additions(hidden=9, width=3):
+    random = torch.Generator().manual_seed(5)
+    return {"hidden.0.threshold": 0.2 + 0.4 * torch.rand(hidden, generator=random),
+            "adapter.down": torch.randn(width, hidden, generator=random),
+            "adapter.up": torch.randn(hidden, width, generator=random)}
+
+
+@pytest.mark.parametrize("reset", ["hard", "soft"])
+def test_thresholds_and_adapter_equal_a_plain_loop(reset):
+    net = network(hidden=[9], reset=reset, threshold=0.3).clone(dtype=torch.float64)
+    added = {name: tensor.double() for name, tensor in additions().items()}
+    weights, theta = net.tensors(), added["hidden.0.threshold"]
+    x = torch.rand(5, 30, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 2
+    v, s, m = x.new_zeros(5, 9), x.new_zeros(5, 9), x.new_zeros(5, 4)
+    for frame in x.unbind(1):
+        current = frame @ weights["hidden.0.input"].T + s @ weights["hidden.0.recurrent"].T
+        _, s, v = lif.step(current, v, leak=0.77, threshold=theta, reset=reset)
+        drive = s + torch.relu(s @ added["adapter.down"].T) @ added["adapter.up"].T
+        m = m + drive @ weights["readout"].T
+    found = net.adapted(Delta(added=added)).forward(x)
+    torch.testing.assert_close(found, m, rtol=0, atol=1e-12)
+    assert (found - net.forward(x)).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("reset", ["hard", "soft"])
+def test_equal_thresholds_and_an_empty_adapter_change_no_bit(reset):
+    net, x = network(hidden=[9], threshold=0.3, reset=reset), torch.rand(5, 30, 6, generator=torch.Generator().manual_seed(1)) * 2
+    same = {"hidden.0.threshold": torch.full((9,), 0.3), "adapter.down": torch.ones(2, 9), "adapter.up": torch.zeros(9, 2)}
+    assert net.forward(x).abs().max() > 0.1
+    assert torch.equal(net.adapted(Delta(added=same)).forward(x), net.forward(x))
+
+
+def test_an_adapted_net_in_a_file_and_back(tmp_path):
+    net = network(hidden=[9]).adapted(Delta(added=additions()))
+    save_network(tmp_path / "net.safetensors", net, vocabulary=["yes"], provenance={})
+    back, _ = load_network(tmp_path / "net.safetensors")
+    assert back.tensors().keys() == net.tensors().keys() == {*network(hidden=[9]).tensors(), *additions()}
+    assert all(torch.equal(tensor, back.tensors()[name]) for name, tensor in net.tensors().items())
+    assert back.parameters().keys() == network(hidden=[9]).parameters().keys()
+
+
+@pytest.mark.parametrize("change, message", [
+    ({"hidden.0.threshold": torch.ones(8)}, "hidden.0.threshold"), ({"hidden.1.threshold": torch.ones(9)}, "hidden.1.threshold"),
+    ({"adapter.down": torch.ones(2, 9)}, "adapter.up"),
+    ({"adapter.down": torch.ones(2, 9), "adapter.up": torch.ones(9, 3)}, "adapter.up")])
+def test_additions_that_do_not_fit_are_refused(change, message):
+    with pytest.raises(UserError, match=message):
+        network(hidden=[9]).adapted(Delta(added=change))
+
+
+def test_a_clone_of_an_adapted_net_shares_nothing():
+    net = network(hidden=[9]).adapted(Delta(added=additions()))
+    twin = net.clone()
+    for tensor in twin.added.values():
+        tensor.add_(1)
+    assert all(torch.equal(net.added[name], tensor) for name, tensor in additions().items())
 
 
 @pytest.mark.parametrize("shape", [(2, 3), (2, 3, 5), (2, 0, 6)])

@@ -135,6 +135,13 @@ def test_bad_training_sets_are_refused(train, change, message):
     assert same(net, network())
 
 
+def test_the_rule_refuses_a_net_that_has_more_than_the_papers():
+    net = network()
+    net.added["hidden.0.threshold"] = torch.full((40,), 0.4)
+    with pytest.raises(UserError, match=r"hidden\.0\.threshold"):
+        training.train(net, *task(), Training(), seed=0)
+
+
 # ------------------------------------------------------------------------------------------------ BPTT
 @pytest.mark.parametrize("values", [{}, {"recurrent": False}, {"reset": "soft"}, {"hidden": [40, 30]},
                                     {"output_leak": 0.9}])

@@ -1,10 +1,11 @@
-"""A delta: what changed in a model's named tensors, and how to lay it over the base."""
+"""A delta: what changed in a model's named tensors, how to find it, and how to lay it over the base."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from edgekws.errors import UserError
@@ -18,18 +19,21 @@ class Delta:
         replaced: New values of whole tensors, exactly as they were after adapting.
         low_rank: For a matrix [out, in] of the base (or a convolution's [out, in, 1, 1]) its ``(up [out, rank],
             down [rank, in])``: ``up @ down`` is added to it; a scale such as LoRA's alpha / rank is already in ``up``.
+        difference: What is added to whole tensors of the base (a matrix [out, in] also to a convolution's): quantised
+            deltas, and averages of several users'.
         added: Tensors that the base does not have: thresholds of single neurons, an adapter.
     """
 
     replaced: dict[str, Tensor] = field(default_factory=dict)
     low_rank: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    difference: dict[str, Tensor] = field(default_factory=dict)
     added: dict[str, Tensor] = field(default_factory=dict)
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that is kept, by name: ``<tensor>``, ``<tensor>.up`` and ``.down``."""
         factors = {f"{name}.{part}": tensor for name, pair in self.low_rank.items()
                    for part, tensor in zip(("up", "down"), pair, strict=True)}
-        return {**self.replaced, **factors, **self.added}
+        return {**self.replaced, **factors, **self.difference, **self.added}
 
     @property
     def values(self) -> int:
@@ -47,11 +51,27 @@ def apply(base: Mapping[str, Tensor], delta: Delta) -> dict[str, Tensor]:
     for name, tensor in delta.replaced.items():
         _own(base, name, tensor.shape)
         adapted[name] = tensor
-    for name, (up, down) in delta.low_rank.items():
-        shape = (len(up), down.shape[1])
-        weights = _own(base, name, shape, (*shape, 1, 1))
-        adapted[name] = weights + (up @ down).view_as(weights)
+    for name, difference in [*((name, up @ down) for name, (up, down) in delta.low_rank.items()), *delta.difference.items()]:
+        weights = _own(adapted, name, difference.shape, (*difference.shape, 1, 1))
+        adapted[name] = weights + difference.view_as(weights)
     return adapted | delta.added
+
+
+def between(base: Mapping[str, Tensor], adapted: Mapping[str, Tensor]) -> Delta:
+    """What ``adapted`` has in another value than ``base``, or beside it: ``apply(base, between(base, adapted))`` is it.
+
+    Raises:
+        UserError: A tensor of the base is missing, or has another shape or type.
+    """
+    remedy = "compare it with the base that it was adapted from"
+    for name, tensor in base.items():
+        if name not in adapted:
+            raise UserError(f"has no '{name}', which the base has", where="adapted model", remedy=remedy)
+        if (found := adapted[name]).shape != tensor.shape or found.dtype != tensor.dtype:
+            raise UserError(f"'{name}' is {found.dtype} {list(found.shape)}; the base's is {tensor.dtype} {list(tensor.shape)}",
+                            where="adapted model", remedy=remedy)
+    return Delta(replaced={name: adapted[name] for name, tensor in base.items() if not torch.equal(tensor, adapted[name])},
+                 added={name: tensor for name, tensor in adapted.items() if name not in base})
 
 
 def _own(base: Mapping[str, Tensor], name: str, *shapes: tuple[int, ...]) -> Tensor:

@@ -1,4 +1,9 @@
-"""Recurrent LIF layers and an integrating readout: the network of Traces Propagation (its sections 2 and 3)."""
+"""Recurrent LIF layers and an integrating readout: the network of Traces Propagation (its sections 2 and 3).
+
+A net that was adapted may have more than the paper's: thresholds of single neurons, and an adapter between the last
+hidden layer's spikes s and the readout (Houlsby et al. 2019, here with a rectified bottleneck), which is then driven by
+``s + up relu(down s)``.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +18,7 @@ import torch
 from torch import Tensor
 
 from edgekws import files, settings
+from edgekws.delta.delta import Delta, apply
 from edgekws.errors import UserError
 from edgekws.models.tensors import fill, size
 from edgekws.neurons.lif import Layer
@@ -37,6 +43,9 @@ class RecurrentLIF:
         readout: W_o, [outputs, H of the last layer]. Trained.
         target: S, which drives the first layer's target path with the one-hot label, and beside it R_S if
             recurrent: [H of the first layer, outputs + H] or [H, outputs]. Frozen.
+        added: What an adapted net has beside these, by its name in a file; empty in a base. ``hidden.0.threshold`` …
+            [H] in place of the settings' threshold; ``adapter.down`` [width, H of the last layer], ``adapter.up``
+            [H, width].
     """
 
     def __init__(self, network: settings.Network, *, inputs: int, outputs: int, generator: torch.Generator) -> None:
@@ -52,6 +61,7 @@ class RecurrentLIF:
         self.hidden = [layer(neurons, fan_in) for fan_in, neurons in itertools.pairwise(sizes)]
         self.readout = matrix(outputs, sizes[-1])
         self.target = layer(sizes[1], outputs)
+        self.added: dict[str, Tensor] = {}
 
     @property
     def inputs(self) -> int:
@@ -72,13 +82,14 @@ class RecurrentLIF:
         twin = copy.copy(self)
         twin.hidden = [weights.to(device, dtype, copy=True) for weights in self.hidden]
         twin.readout, twin.target = (weights.to(device, dtype, copy=True) for weights in (self.readout, self.target))
+        twin.added = {name: tensor.to(device, dtype, copy=True) for name, tensor in self.added.items()}
         return twin
 
     def layer(self, index: int, size: int) -> Layer:
         """Hidden layer ``index`` at rest, for a batch of ``size`` clips."""
         network, widths = self.settings, [self.inputs, *self.settings.hidden]
         return Layer(self.hidden[index], size, inputs=widths[index], leak=network.membrane_leak,
-                     threshold=network.threshold, reset=network.reset)
+                     threshold=self.added.get(f"hidden.{index}.threshold", network.threshold), reset=network.reset)
 
     def check(self, features: Tensor) -> None:
         """Raises: UserError if ``features`` is not [clips, frames >= 1, inputs]."""
@@ -108,11 +119,11 @@ class RecurrentLIF:
                 layer.integrate(drive)
                 layer.fire()
                 drive = layer.spikes
-            potential.addmm_(drive, self.readout.T, beta=self.settings.output_leak)
+            potential.addmm_(adapt(drive, self.added), self.readout.T, beta=self.settings.output_leak)
         return potential
 
     def tensors(self) -> dict[str, Tensor]:
-        """Every tensor by the name it has in a file: W and R, S and R_S, each on its own."""
+        """Every tensor by the name it has in a file: W and R, S and R_S, each on its own; they share the net's memory."""
         named: dict[str, Tensor] = {"readout": self.readout}
         for index, weights in enumerate(self.hidden):
             inputs = weights.shape[1] - (len(weights) if self.settings.recurrent else 0)
@@ -122,19 +133,42 @@ class RecurrentLIF:
         named["target.label"] = self.target[:, :self.outputs]
         if self.settings.recurrent:
             named["target.recurrent"] = self.target[:, self.outputs:]
-        return named
+        return named | self.added
 
     @classmethod
-    def from_tensors(cls, network: settings.Network, tensors: Mapping[str, Tensor]) -> RecurrentLIF:
-        """The inverse of :meth:`tensors`.
+    def from_tensors(cls, network: settings.Network, tensors: Mapping[str, Tensor], *,
+                     dtype: torch.dtype = torch.float32) -> RecurrentLIF:
+        """The inverse of :meth:`tensors`; the net is on the CPU and shares no memory with them.
 
         Raises:
             UserError: A tensor is missing or one too many, or a shape does not fit the settings.
         """
         net = cls(network, inputs=size(tensors, "hidden.0.input", 1), outputs=size(tensors, "readout", 0),
                   generator=torch.Generator())
+        last = network.hidden[-1]
+        net.added = {name: torch.empty(neurons) for index, neurons in enumerate(network.hidden)
+                     if (name := f"hidden.{index}.threshold") in tensors}
+        if {"adapter.down", "adapter.up"} & tensors.keys():
+            width = size(tensors, "adapter.down", 0)
+            net.added |= {"adapter.down": torch.empty(width, last), "adapter.up": torch.empty(last, width)}
+        net = net.clone(dtype=dtype)
         fill(net.tensors(), tensors)
         return net
+
+    def adapted(self, delta: Delta) -> RecurrentLIF:
+        """A net with ``delta`` laid over this one, which stays as it is; on the CPU, in the type of this one.
+
+        Raises:
+            UserError: The delta does not fit the net.
+        """
+        return RecurrentLIF.from_tensors(self.settings, apply(self.tensors(), delta), dtype=self.readout.dtype)
+
+
+def adapt(spikes: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
+    """What drives the readout: ``spikes`` [clips, H] of the last hidden layer, through the adapter where there is one."""
+    if "adapter.down" not in tensors:
+        return spikes
+    return spikes + torch.relu(spikes @ tensors["adapter.down"].T) @ tensors["adapter.up"].T
 
 
 def save_network(path: str | Path, net: RecurrentLIF, *, vocabulary: Iterable[str],

@@ -6,7 +6,8 @@ The paper's symbols and our names, for one layer at time step t::
     s^t = 1[u^t >= theta]                             spikes
     v^t = u^t (1 - s^t)  or  u^t - theta s^t          potential after a hard or a soft reset
 
-with leak = alpha, threshold = theta. There is no bias and no gain of (1 - alpha) on the input.
+with leak = alpha, threshold = theta. There is no bias and no gain of (1 - alpha) on the input. The threshold is one
+number, or a tensor with one for each neuron.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from torch import Tensor
 Reset = Literal["hard", "soft"]
 
 
-def step(current: Tensor, v: Tensor, *, leak: float, threshold: float, reset: Reset) -> tuple[Tensor, Tensor, Tensor]:
+def step(current: Tensor, v: Tensor, *, leak: float, threshold: float | Tensor,
+         reset: Reset) -> tuple[Tensor, Tensor, Tensor]:
     """One time step, as a pure function; all tensors have the shape of ``v``.
 
     Args:
@@ -47,7 +49,7 @@ class Layer:
         inputs: Width of the layer's input.
     """
 
-    def __init__(self, weights: Tensor, size: int, *, inputs: int, leak: float, threshold: float,
+    def __init__(self, weights: Tensor, size: int, *, inputs: int, leak: float, threshold: float | Tensor,
                  reset: Reset) -> None:
         neurons, width = weights.shape
         self.weights, self.inputs, self.recurrent = weights, inputs, width > inputs
@@ -74,4 +76,4 @@ class Layer:
         if self.hard:
             self.potential.mul_(self.potential < self.threshold)
         else:
-            self.potential.sub_(self.spikes, alpha=self.threshold)
+            self.potential.sub_(self.spikes * self.threshold)

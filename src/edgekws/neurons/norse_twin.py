@@ -21,9 +21,9 @@ from torch import Tensor
 from edgekws.neurons.lif import Reset
 
 
-def parameters(like: Tensor, *, leak: float, threshold: float, reset: Reset) -> Any:
-    """Norse's LIFBoxParameters of our neuron, on the device and in the type of ``like``."""
-    def constant(value: float) -> Tensor:
+def parameters(like: Tensor, *, leak: float, threshold: float | Tensor, reset: Reset) -> Any:
+    """Norse's LIFBoxParameters of our neuron, on the device and in the type of ``like``; a threshold may want a gradient."""
+    def constant(value: float | Tensor) -> Tensor:
         return torch.as_tensor(value, dtype=like.dtype, device=like.device)
 
     return LIFBoxParameters(tau_mem_inv=constant(1 - leak), v_leak=constant(0.0), v_th=constant(threshold),

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 
-def arctan_derivative(u: Tensor, threshold: float, scale: float, out: Tensor | None = None) -> Tensor:
+def arctan_derivative(u: Tensor, threshold: float | Tensor, scale: float, out: Tensor | None = None) -> Tensor:
     """``scale / (1 + (pi (u - threshold))^2)``, elementwise (the paper's psi, with scale = k and threshold = theta).
 
     Args:

@@ -7,13 +7,13 @@ path has no part in it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from edgekws.models.recurrent_lif import RecurrentLIF
+from edgekws.models.recurrent_lif import RecurrentLIF, adapt
 from edgekws.neurons import norse_twin
 from edgekws.optimiser import Adam
 from edgekws.settings import Training
@@ -24,28 +24,42 @@ def readout_potential(net: RecurrentLIF, weights: Mapping[str, Tensor], features
     """What ``net.forward(features)`` gives, [clips, outputs], differentiable in ``weights``.
 
     Args:
-        weights: Named as in ``net.parameters()``.
+        weights: Named as in ``net.parameters()`` and ``net.added``, in place of those.
         features: [clips, frames, inputs].
 
     Raises:
         UserError: The features do not fit the network.
     """
+    return integrate(net, weights, hidden_spikes(net, weights, features))
+
+
+def hidden_spikes(net: RecurrentLIF, weights: Mapping[str, Tensor], features: Tensor) -> list[Tensor]:
+    """Spikes of the last hidden layer in each frame, [clips, H]; arguments and errors of :func:`readout_potential`."""
     net.check(features)
     network, size = net.settings, len(features)
-    neuron = norse_twin.parameters(features, leak=network.membrane_leak, threshold=network.threshold,
-                                   reset=network.reset)
+    neuron = [norse_twin.parameters(features, leak=network.membrane_leak, reset=network.reset,
+                                    threshold=weights.get(f"hidden.{index}.threshold", network.threshold))
+              for index in range(len(network.hidden))]
     potential = [features.new_zeros(size, neurons) for neurons in network.hidden]
     spikes = [features.new_zeros(size, neurons) for neurons in network.hidden]
-    readout = features.new_zeros(size, net.outputs)
+    last = []
     for frame in features.unbind(1):
         drive = frame
         for index in range(len(network.hidden)):
             presynaptic = torch.cat([drive, spikes[index]], 1) if network.recurrent else drive
             current = presynaptic @ weights[f"hidden.{index}"].T
-            spikes[index], potential[index] = norse_twin.step(current, potential[index], neuron)
+            spikes[index], potential[index] = norse_twin.step(current, potential[index], neuron[index])
             drive = spikes[index]
-        readout = network.output_leak * readout + drive @ weights["readout"].T
-    return readout
+        last.append(drive)
+    return last
+
+
+def integrate(net: RecurrentLIF, weights: Mapping[str, Tensor], spikes: Iterable[Tensor]) -> Tensor:
+    """The readout's potential [clips, outputs] after ``spikes`` of the last hidden layer, [clips, H] in each frame."""
+    potential = torch.zeros((), dtype=net.readout.dtype, device=net.readout.device)
+    for frame in spikes:
+        potential = net.settings.output_leak * potential + adapt(frame, weights) @ weights["readout"].T
+    return potential
 
 
 def train_bptt(net: RecurrentLIF, features: Features, labels: Labels, budget: Training, *, seed: int,
@@ -59,7 +73,7 @@ def train_bptt(net: RecurrentLIF, features: Features, labels: Labels, budget: Tr
     optimiser = Adam(net.parameters(), budget.learning_rate)
     for batch, wanted in epochs(net, features, labels, budget, optimiser, seed=seed, progress=progress,
                                 on_epoch=on_epoch):
-        loss = cross_entropy(readout_potential(net, weights, batch), wanted)
+        loss = cross_entropy(readout_potential(net, net.added | weights, batch), wanted)
         gradients = torch.autograd.grad(loss, list(weights.values()))
         optimiser.step(dict(zip(weights, gradients, strict=True)))
         del batch, loss, gradients

@@ -74,6 +74,9 @@ class StepRule:
     trains_hidden = True
 
     def __init__(self, net: RecurrentLIF) -> None:
+        if net.added:
+            raise UserError(f"the rule is for the net of the paper; this one also has {', '.join(sorted(net.added))}",
+                            where="rule", remedy="start from a base, or from one whose own weights were adapted")
         self.net = net
         self.parameters = {name: weights for name, weights in net.parameters().items()
                            if self.trains_hidden or name == "readout"}
