@@ -30,7 +30,6 @@ from edgekws.release import app as release_app
 
 if TYPE_CHECKING:
     from edgekws.neuedge import experiments
-    from edgekws.traces_propagation.clips import Corpus
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="Keyword spotting that adapts on the device: replicate the papers, step by step.")
@@ -143,26 +142,6 @@ def corpus_index(
 
 
 # ------------------------------------------------------------------------------------------------ Traces Propagation
-def _open_features(features: Path, index_path: Path) -> tuple[Any, Any, dict[str, Any]]:
-    """Features of every clip, the index that they belong to, and the facts of the corpus."""
-    from edgekws.corpus import index
-    from edgekws.features import pack
-
-    table, facts = index.read_index(index_path)
-    packed = pack.open_features(features)
-    if len(packed) != len(table):
-        raise UserError(f"holds {len(packed)} clips, the index {len(table)}", where=features,
-                        remedy="extract the features again from this index")
-    return packed, table, facts
-
-
-def _open_corpus(features: Path, index_path: Path) -> tuple[Corpus, dict[str, Any]]:
-    from edgekws.traces_propagation.clips import Corpus
-
-    packed, table, facts = _open_features(features, index_path)
-    return Corpus(packed, table, list(facts["words"])), facts
-
-
 @tp_app.command("features")
 def tp_features(
     archive: Annotated[Path, typer.Argument(help="Archive the index was made from.")],
@@ -224,11 +203,12 @@ def tp_base(
     from edgekws.checkpoint import Checkpoint
     from edgekws.provenance import provenance
     from edgekws.traces_propagation import experiments
+    from edgekws.traces_propagation.clips import open_corpus
 
     where = devices.choose(device)
     on = devices.describe(where)
     chosen = s.read(s.TracesPropagation, settings, set_ or ())
-    corpus, facts = _open_corpus(features, index)
+    corpus, facts = open_corpus(features, index)
     user = files.read_table(plan)[1]["user"]
     about = {"network": chosen.network.model_dump(), "base": chosen.base.model_dump(),
              "features": chosen.features.model_dump(), "normalisation": normalisation, "seed": seed, "excluded": [user]}
@@ -267,9 +247,10 @@ def tp_tune(
     from edgekws.checkpoint import Checkpoint
     from edgekws.provenance import provenance
     from edgekws.traces_propagation import experiments
+    from edgekws.traces_propagation.clips import open_corpus
 
     chosen = s.read(s.TracesPropagation, settings, set_ or ())
-    corpus, facts = _open_corpus(features, index)
+    corpus, facts = open_corpus(features, index)
     loaded, about = experiments.read_base(base)
     table, plan_facts = files.read_table(plan)
     with Checkpoint(out, inputs=[features, index, plan, base], threads=threads, method=method, seed=seed,
@@ -306,12 +287,13 @@ def tp_adapt(
     from edgekws.checkpoint import Checkpoint
     from edgekws.provenance import provenance
     from edgekws.traces_propagation import experiments
+    from edgekws.traces_propagation.clips import open_corpus
 
     chosen = s.read(s.TracesPropagation, settings, set_ or ())
     spent = getattr(chosen.methods, method)
     if budget is not None:
         spent = s.validate(s.Training, files.read_json(budget).get("budget"), where=str(budget))
-    corpus, facts = _open_corpus(features, index)
+    corpus, facts = open_corpus(features, index)
     loaded, about = experiments.read_base(base)
     table, plan_facts = files.read_table(plan)
     work = experiments.tasks(table, plan_facts, corpus.index.set_index("clip").word, shots=shot,
@@ -387,10 +369,10 @@ def tp_personalise(
 
 # ------------------------------------------------------------------------------------------------ NeuEdge
 def _open_neuedge(features: Path, index_path: Path) -> tuple[experiments.Corpus, dict[str, Any]]:
-    from edgekws.features import unit_logmel
+    from edgekws.features import pack, unit_logmel
     from edgekws.neuedge import experiments
 
-    packed, table, facts = _open_features(features, index_path)
+    packed, table, facts = pack.open_indexed(features, index_path)
     unit_logmel.read_scale(features)  # features without one are not on a scale from 0 to 1
     return experiments.Corpus(packed, table, list(facts["words"])), facts
 

@@ -516,7 +516,7 @@ class OnDA(Settings):
 
 
 # ------------------------------------------------------------------------------------------------ alternatives
-LocalRule = Literal["traces_propagation", "eprop", "decolle", "etlp", "osttp", "tess"]
+LocalRule = Literal["traces_propagation", "eprop", "eprop_random", "decolle", "etlp", "osttp", "tess"]
 NetName = Literal["spiking", "ds_cnn"]
 GradientPart = Literal["full", "full_int8", "readout", "last_layer", "threshold", "lora", "adapter"]
 

@@ -19,13 +19,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from edgekws import optimiser
+from edgekws.alternatives.learning import MakeOptimiser
 from edgekws.delta.delta import Delta
 from edgekws.delta.int8 import rounded
 from edgekws.errors import UserError
@@ -37,7 +38,6 @@ from edgekws.traces_propagation.bptt import hidden_spikes, integrate, readout_po
 from edgekws.traces_propagation.training import Features, Labels, epochs
 
 Tensors: TypeAlias = Mapping[str, Tensor]
-MakeOptimiser: TypeAlias = Callable[[Literal["adam", "sgd"], Tensors, float], Optimiser]
 
 
 @dataclass(frozen=True)

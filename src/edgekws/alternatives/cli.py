@@ -195,4 +195,4 @@ def complexity(
     net, about = load_network(base)
     files.write_json(out, {"schema": 1, "paper": "alternatives", "experiment": "complexity",
                            "settings": {"network": about["settings"]["network"]}, "provenance": about["provenance"],
-                           **counting.complexity(net)})
+                           **counting.complexity(net.settings, inputs=net.inputs, outputs=net.outputs, batch=32)})

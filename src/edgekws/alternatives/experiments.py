@@ -115,7 +115,10 @@ def tune(table: pd.DataFrame, facts: dict[str, Any], base: Base, corpus: Corpus,
     return training.model_copy(update={"learning_rate": best["learning_rate"]}), points
 
 
-def delta_sizes(delta: Delta, base: Mapping[str, Tensor]) -> dict[str, float]:
-    """Numbers that adapting changes, the bytes that carry them, and their share of the base's."""
-    whole = sum(tensor.numel() for tensor in base.values())
-    return {"values": delta.values, "base_values": whole, "share": delta.values / whole}
+def delta_of(task: Task, base: Base, corpus: Corpus, method: AlternativeMethod,
+             budget: AlternativeTraining) -> dict[str, Any]:
+    """Numbers that a method changes, the bytes of their file, and their share of the base's; the same for every user."""
+    delta = adapt(base, corpus.clips(task.support, frozen_scale=base.scale), method, budget, seed=0)[1]
+    whole = sum(tensor.numel() for tensor in base.tensors.values())
+    return {"values": delta.values, "base_values": whole, "share": delta.values / whole,
+            "bytes": {precision: payload(delta, base.tensors, precision) for precision in ("fp32", "int8")}}

@@ -11,7 +11,6 @@ import pandas as pd
 from edgekws import optimiser
 from edgekws.alternatives import forgetting
 from edgekws.alternatives.experiments import Base, adapt
-from edgekws.alternatives.learning import MakeOptimiser
 from edgekws.checkpoint import NOWHERE, Checkpoint
 from edgekws.errors import UserError
 from edgekws.evaluation import statistics
@@ -124,7 +123,7 @@ def _remedies(parts: Sequence[dict[str, Any]], settings: Statistics) -> dict[str
     rows["gain"] = 100 * (rows.correct_after - rows.correct_before) / rows.query_clips
     rows["forgetting"] = 100 * (rows.others_before - rows.others_after) / rows.others_clips
     users = rows.groupby(["remedy", "strength", "user"], sort=False)[["gain", "forgetting"]].mean()
-    without = users.loc[("none", 0.0)]
+    without = users.xs("none").droplevel("strength")
     found = {}
     for (remedy, strength), cell in users.groupby(level=[0, 1], sort=False):
         own = cell.droplevel([0, 1])

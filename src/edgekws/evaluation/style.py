@@ -97,6 +97,7 @@ ENCODERS = {"ds_cnn_s": "DS-CNN-S", "ds_cnn_m": "DS-CNN-M", "ds_cnn_l": "DS-CNN-
 ALTERNATIVES = {
     "traces_propagation": Method("Traces Propagation", "#0072b2", "o"),
     "eprop": Method("e-prop", "#0072b2", "s"),
+    "eprop_random": Method("e-prop, random feedback", "#0072b2", "X"),
     "decolle": Method("DECOLLE", "#0072b2", "^"),
     "etlp": Method("ETLP", "#0072b2", "v"),
     "osttp": Method("OSTTP", "#0072b2", "D"),

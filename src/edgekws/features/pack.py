@@ -6,7 +6,7 @@ import itertools
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -121,3 +121,19 @@ def open_features(path: Path) -> np.memmap[tuple[int, int, int], np.dtype[np.flo
         raise UserError(f"holds {features.dtype} of shape {features.shape}, not float32 of (clips, frames, features)",
                         where=path, remedy=remedy)
     return features
+
+
+def open_indexed(path: Path, index_path: Path) -> tuple[npt.NDArray[np.float32], pd.DataFrame, dict[str, Any]]:
+    """Features of every clip as of :func:`open_features`, the index that they belong to, and the facts of its corpus.
+
+    Raises:
+        UserError: A file is missing or damaged, or the features are of another index.
+    """
+    from edgekws.corpus.index import read_index
+
+    table, facts = read_index(index_path)
+    packed = open_features(path)
+    if len(packed) != len(table):
+        raise UserError(f"holds {len(packed)} clips, the index {len(table)}", where=path,
+                        remedy="extract the features again from this index")
+    return packed, table, facts

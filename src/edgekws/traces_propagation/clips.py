@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
-from edgekws.features import normalise
+from edgekws.features import normalise, pack
 
 Ints = npt.NDArray[np.int64]
 
@@ -75,3 +76,13 @@ class Corpus:
     def scale(self, rows: Ints) -> torch.Tensor:
         """Scale of the clips at ``rows`` (F,)."""
         return torch.from_numpy(normalise.set_scale(self.features, rows))
+
+
+def open_corpus(features: Path, index_path: Path) -> tuple[Corpus, dict[str, Any]]:
+    """Packed features with their index, and the facts of the corpus.
+
+    Raises:
+        UserError: A file is missing or damaged, or the features are of another index.
+    """
+    packed, table, facts = pack.open_indexed(features, index_path)
+    return Corpus(packed, table, list(facts["words"])), facts

@@ -9,8 +9,8 @@ from edgekws.alternatives.ds_cnn.classifier import (
     save_classifier,
 )
 from edgekws.alternatives.ds_cnn.learning import Part, adapted, learn
-from edgekws.alternatives.ds_cnn.training import train_base
+from edgekws.alternatives.ds_cnn.training import test_accuracy, train_base
 from edgekws.features.mfcc import COEFFICIENTS
 
 __all__ = ["COEFFICIENTS", "Classifier", "Part", "adapted", "clips_of", "extract", "learn", "load_classifier", "predict",
-           "save_classifier", "train_base"]
+           "save_classifier", "test_accuracy", "train_base"]

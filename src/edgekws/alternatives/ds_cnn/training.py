@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch.nn.functional import cross_entropy
 
-from edgekws.alternatives.ds_cnn.classifier import Classifier, clips_of
+from edgekws.alternatives.ds_cnn.classifier import Classifier, clips_of, predict
 from edgekws.checkpoint import NOWHERE, Checkpoint
 from edgekws.features.normalise import set_moments
 from edgekws.optimiser import Adam
@@ -47,3 +47,10 @@ def train_base(corpus: Corpus, budget: Training, *, excluded: Sequence[str], see
         gradients = torch.autograd.grad(cross_entropy(net(batch), wanted), list(weights.values()))
         optimiser.step(dict(zip(weights, gradients, strict=True)))
     return net.cpu().eval()
+
+
+def test_accuracy(net: Classifier, corpus: Corpus, *, excluded: Sequence[str]) -> float:
+    """Share of the test split's clips, but for the excluded speakers', whose word is found, in percent."""
+    chosen = corpus.index[(corpus.index.split == "test") & ~corpus.index.speaker.isin(excluded)]
+    clips = clips_of(corpus, chosen["clip"].to_numpy())
+    return 100.0 * float((predict(net, clips) == clips.labels).mean())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from edgekws import optimiser
+from edgekws.alternatives.learning import MakeOptimiser
 from edgekws.alternatives.local_rules.decolle import Decolle
 from edgekws.alternatives.local_rules.eprop import RandomEprop, SymmetricEprop
 from edgekws.alternatives.local_rules.etlp import Etlp
@@ -45,7 +46,7 @@ def make_local_rule(net: RecurrentLIF, kind: str, *, seed: int) -> StepRule:
 
 @torch.no_grad()
 def learn(net: RecurrentLIF, features: Features, labels: Labels, method: AlternativeMethod, budget: AlternativeTraining,
-          *, seed: int) -> Delta:
+          *, seed: int, make: MakeOptimiser = optimiser.make) -> Delta:
     """Adapt by the local rule ``method.kind``; :class:`edgekws.alternatives.learning.Learn` says what is what.
 
     Everything that the net is trained in is trained: hidden layers and readout.
@@ -55,7 +56,7 @@ def learn(net: RecurrentLIF, features: Features, labels: Labels, method: Alterna
     """
     adapted = net.clone()
     rule = make_local_rule(adapted, method.kind, seed=derive_seed(seed, "projections"))
-    updates = optimiser.make(budget.optimiser, rule.parameters, budget.learning_rate)
+    updates = make(method.optimiser, rule.parameters, budget.learning_rate)
     for batch, wanted in epochs(adapted, features, labels, budget, updates, seed=seed):
         rule.begin(wanted)
         for frame in batch.unbind(1):
