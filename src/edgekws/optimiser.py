@@ -10,6 +10,8 @@ from torch import Tensor
 from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
+Name = Literal["adam", "sgd"]
+
 
 class Optimiser(Protocol):
     """Trains named tensors in place.
@@ -99,6 +101,6 @@ class Sgd:
             fused=True, weight_decay=0.0, momentum=0.0, lr=self.rate, dampening=0.0, nesterov=False, maximize=False)
 
 
-def make(name: Literal["adam", "sgd"], weights: Mapping[str, Tensor], rate: float) -> Optimiser:
+def make(name: Name, weights: Mapping[str, Tensor], rate: float) -> Optimiser:
     """The optimiser of that name, fresh."""
     return Adam(weights, rate) if name == "adam" else Sgd(weights, rate)

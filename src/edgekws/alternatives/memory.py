@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._pytree import tree_leaves
 
+from edgekws import optimiser as optimisers
 from edgekws.memory import LiveTensors
 from edgekws.traces_propagation.training import Features
 
@@ -58,18 +59,27 @@ class Usage:
 
 @dataclass(eq=False)
 class _Life:
-    """A storage from its first to its last moment; ``read`` as long as nothing says that it is only kept."""
+    """A storage from its first to its last moment.
+
+    Attributes:
+        step: In which it began.
+        whole: Holds whole numbers: labels, and the order of the clips.
+        category: As far as it follows from an operation.
+        read: It counts: nothing says that it is only kept.
+        carried: Into another step.
+    """
 
     size: int
     born: int
     step: int
+    whole: bool
     category: Category | None = None
     read: bool = True
     died: int | None = None
     carried: bool = False
 
 
-class Ledger(LiveTensors):
+class Ledger(LiveTensors):  # type: ignore[no-untyped-call]
     """Writes down when each storage comes and goes, and what it is used for."""
 
     def __init__(self) -> None:
@@ -85,8 +95,9 @@ class Ledger(LiveTensors):
             return func(*args, **(kwargs or {}))
         packet, given = func.overloadpacket, list(_tensors((args, kwargs)))
         for tensor in given:
-            if self.see(tensor) and tensor.dtype != torch.int64:
-                self._life(tensor).category, self._life(tensor).read = "frozen", False
+            if self.see(tensor):
+                life = self._life(tensor)
+                life.category, life.read = ("batch", True) if life.whole else ("frozen", False)
         if not (func.is_view or packet in _NO_READING):
             self._reads(given)
         out = func(*args, **(kwargs or {}))
@@ -104,8 +115,7 @@ class Ledger(LiveTensors):
         if new:
             self._moment += 1
             storage = tensor.untyped_storage()
-            # Whole numbers are labels and the order of the clips.
-            life = _Life(storage.nbytes(), self._moment, self._step, "batch" if tensor.dtype == torch.int64 else None)
+            life = _Life(storage.nbytes(), self._moment, self._step, whole=tensor.dtype == torch.int64)
             self._lives.append(life)
             self._living[storage._cdata] = life
         return new
@@ -120,11 +130,11 @@ class Ledger(LiveTensors):
         return self._living[tensor.untyped_storage()._cdata]
 
     def _reads(self, given: list[Tensor]) -> None:
-        forwards = torch._C._current_graph_task_id() == -1  # type: ignore[attr-defined]
+        forwards = torch._C._current_graph_task_id() == -1
         for tensor in given:
             life = self._life(tensor)
             life.read = True
-            place = tensor.untyped_storage()._cdata, tensor.storage_offset()
+            place = tensor.untyped_storage()._cdata, int(tensor.storage_offset())
             if life.category == "batch" and tensor.is_floating_point() and forwards and place != self._place:
                 self._place = place
                 self._step += 1
@@ -154,12 +164,16 @@ class Ledger(LiveTensors):
         return _Batches(features, self)
 
     def usage(self) -> Usage:
-        """What was used up to now."""
+        """What was used up to now.
+
+        Only in the end is it known what a tensor is: the peak is looked for when all is written down.
+        """
         changes = np.zeros((self._moment + 2, len(CATEGORIES)), np.int64)
         for life in self._lives:
             if life.read:
-                ended = life.died is None and self._step > life.step
-                place = CATEGORIES.index(life.category or ("traces" if life.carried or ended else "temporary"))
+                carried = life.carried or (life.died is None and self._step > life.step)
+                otherwise = "temporary" if not carried else "batch" if life.whole else "traces"
+                place = CATEGORIES.index(life.category or otherwise)
                 changes[life.born, place] += life.size
                 changes[life.died or self._moment + 1, place] -= life.size
         alive = changes.cumsum(axis=0)
@@ -191,11 +205,146 @@ def _tensors(tree: Any) -> Iterator[Tensor]:
 
 def measure(operation: Callable[[Ledger], object]) -> Usage:
     """What an operation takes; it is handed the ledger, for what the ledger cannot know by itself (the batch)."""
-    with Ledger() as ledger, saved_tensors_hooks(ledger.saved, lambda tensor: tensor):
+    ledger = Ledger()
+    with ledger, saved_tensors_hooks(ledger.saved, lambda tensor: tensor):
         operation(ledger)
-        return ledger.usage()
+    return ledger.usage()
 
 
 def measure_learning(learn: Callable[..., object], net: Any, features: Features, *args: Any, **options: Any) -> Usage:
     """What ``learn(net, features, *args, **options)`` takes: any method that only indexes the features it is given."""
     return measure(lambda ledger: learn(net, ledger.batches(features), *args, **options))
+
+
+# ------------------------------------------------------------------------------------------------ by formula
+Method = Literal["traces_propagation", "traces_propagation_batch", "traces_propagation_readout", "eprop", "eprop_random",
+                 "decolle", "etlp", "osttp", "tess", "full", "full_int8", "readout", "threshold", "lora", "adapter"]
+"""Kinds of methods for the spiking net: Traces Propagation in the prototype form that one hidden layer takes, in that of
+all pairs, and with frozen hidden layers; the other local rules; back-propagation."""
+
+Stored = Literal["fp32", "int8"]
+FROZEN_BASE: tuple[Method, ...] = ("readout", "threshold", "lora", "adapter", "traces_propagation_readout")
+"""Methods that leave the base (but for the readout that two of them train) as it is, so that it can be stored as int8."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """A spiking net with one recurrent hidden layer, and a user's clips.
+
+    Attributes:
+        inputs: Features of a frame, F.
+        neurons: H.
+        outputs: Words and spare outputs, O.
+        frames: Of a clip, T.
+        clips: All that are learnt from, N.
+    """
+
+    inputs: int
+    neurons: int
+    outputs: int
+    frames: int
+    clips: int
+
+    @property
+    def presynaptic(self) -> int:
+        """What drives a hidden neuron: the frame and the layer's own spikes, F + H."""
+        return self.inputs + self.neurons
+
+    @property
+    def weights(self) -> int:
+        """All that the base trains: H (F + H) + O H."""
+        return self.neurons * (self.presynaptic + self.outputs)
+
+
+def formula(method: Method, sizes: Sizes, batch: int, optimiser: optimisers.Name = "adam", *, rank: int = 4,
+            stored: Stored = "fp32") -> dict[Category, int]:
+    """Bytes that a method takes, by category; everything is float32 but labels, the clips' order and what is ``stored``.
+
+    Parameters, frozen weights, gradients, the optimiser's state and the traces of local rules are exact. Activations are
+    what autograd keeps, to within a few numbers a frame, and at their most: gradients of a back-propagation come as its
+    activations go. Temporary tensors are left out: a device sums in place where autograd makes new sums.
+
+    Args:
+        batch: Clips that are learnt from together, B.
+        rank: Of LoRA, or the width of the adapter's bottleneck.
+        stored: What the weights of a base that is not trained are stored in; int8 has a scale of four bytes for each row
+            of a tensor. Other methods are not changed by it.
+    """
+    hidden, readout = sizes.neurons * sizes.presynaptic, sizes.outputs * sizes.neurons
+    rows = 2 * sizes.neurons  # of the input's and of the recurrent matrix
+    trained, tensors, frozen = sizes.weights, 2, 0
+    match method:
+        case "traces_propagation" | "traces_propagation_batch":
+            frozen = 4 * sizes.neurons * (sizes.outputs + sizes.neurons)  # the target path
+        case "readout" | "traces_propagation_readout":
+            trained, tensors, frozen = readout, 1, _stored(hidden, rows, stored)
+        case "threshold":
+            trained, tensors, frozen = sizes.neurons, 1, _stored(sizes.weights, rows + sizes.outputs, stored)
+        case "adapter":
+            trained, tensors = 2 * rank * sizes.neurons, 2
+            frozen = _stored(sizes.weights, rows + sizes.outputs, stored)
+        case "lora":  # two factors each of the input's, the recurrent and the readout's matrix
+            trained, tensors = rank * (sizes.presynaptic + 3 * sizes.neurons + sizes.outputs), 6
+            frozen = _stored(sizes.weights, rows + sizes.outputs, stored)
+    return {
+        "parameters": 4 * trained, "frozen": frozen, "gradients": 4 * trained,
+        "optimiser": 4 * (2 * trained + tensors) if optimiser == "adam" else 0,  # two moments, and a count for each tensor
+        "activations": 4 * _activations(method, sizes, batch, rank),
+        "traces": _traces(method, sizes, batch),
+        "batch": 4 * batch * sizes.frames * sizes.inputs + 8 * (batch + 2 * sizes.clips)}
+
+
+def _stored(values: int, rows: int, stored: Stored) -> int:
+    return 4 * values if stored == "fp32" else values + 4 * rows
+
+
+def _activations(method: Method, sizes: Sizes, batch: int, rank: int) -> int:
+    """Values that wait for the backward pass."""
+    steps = sizes.frames * batch
+    # What drives a neuron is kept for its weights, and of Norse's neuron four values: three if only the threshold learns.
+    through_time = steps * (sizes.presynaptic + 4 * sizes.neurons)
+    match method:
+        case "full":
+            return through_time
+        case "full_int8" | "lora":
+            return through_time + sizes.weights  # as they are when quantised, or with the products added
+        case "threshold":
+            return steps * 3 * sizes.neurons
+        case "adapter":
+            return steps * (sizes.neurons + rank)
+        case "readout":
+            return batch * sizes.neurons
+        case _:
+            return 0
+
+
+def _traces(method: Method, sizes: Sizes, batch: int) -> int:
+    """Bytes of what goes on from frame to frame, with fixed random matrices, and of what is kept of each clip."""
+    neurons, outputs, presynaptic = sizes.neurons, sizes.outputs, sizes.presynaptic
+    # A layer has what drives it, potential, spikes, surrogate derivative and a trace; the readout potential and label.
+    local = batch * (presynaptic + 4 * neurons + 2 * outputs)
+    random, synapses = outputs * neurons, batch * neurons * presynaptic
+    values = 0
+    match method:
+        case "traces_propagation_readout":
+            values = local
+        case "traces_propagation":  # the target path, once for each class, and its traces in all frames
+            values = (local + batch * outputs + 2 * outputs * (outputs + 1) + 5 * neurons * outputs
+                      + sizes.frames * outputs * neurons)
+        case "traces_propagation_batch":  # the target path as large as the input path
+            values = local + batch * (2 * outputs + 5 * neurons)
+        case "eprop":
+            values = local + batch * presynaptic + synapses
+        case "eprop_random":
+            values = local + batch * presynaptic + synapses + random
+        case "osttp":
+            values = local + batch * neurons + synapses + random
+        case "decolle":
+            values = local + batch * presynaptic + random
+        case "etlp" | "tess":
+            values = local + batch * (presynaptic + neurons) + random
+        case "readout":  # sums of a clip's spikes, float32, and which clips are known
+            return sizes.clips * (4 * neurons + 1)
+        case "adapter":  # its spikes, a byte each
+            return sizes.clips * (sizes.frames * neurons + 1)
+    return 4 * values
