@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +19,8 @@ from edgekws.options import (
     Threads,
     pin_threads,
 )
+
+from edgekws.settings import NetName
 
 if TYPE_CHECKING:
     from edgekws.settings import AlternativeMethod, Alternatives
@@ -196,3 +198,127 @@ def complexity(
     files.write_json(out, {"schema": 1, "paper": "alternatives", "experiment": "complexity",
                            "settings": {"network": about["settings"]["network"]}, "provenance": about["provenance"],
                            **counting.complexity(net.settings, inputs=net.inputs, outputs=net.outputs, batch=32)})
+
+
+@app.command("cost")
+def cost(
+    features: FeaturesPath,
+    index: IndexPath,
+    plan: PlanPath,
+    base: BasePath,
+    out: MetricsPath,
+    net: Annotated[NetName, typer.Option(help="Kind of the base; its methods of the settings are measured.")] = "spiking",
+    settings: SettingsText = None, set_: SetOption = None, threads: Threads = 1, progress: Progress = True,
+) -> None:
+    """Peak memory and seconds of adapting to one user, by every method of a kind of net.
+
+    Settings: {"methods": ..., "training": ..., "limits": ...} of the section alternatives.
+    """
+    pin_threads(threads)
+    from edgekws import files
+    from edgekws import settings as s
+    from edgekws.alternatives import cost as costing
+    from edgekws.alternatives import experiments
+    from edgekws.provenance import provenance
+    from edgekws.traces_propagation.clips import open_corpus
+    from edgekws.traces_propagation.experiments import tasks
+
+    chosen = s.read(s.Alternatives, settings, set_ or ())
+    corpus, facts = open_corpus(features, index)
+    loaded, about = experiments.read_base(base, net)
+    work = tasks(*files.read_table(plan), corpus.index.set_index("clip").word, splits=["test"], users=1, folds=1)
+    clips = corpus.clips(work[-1].support, frozen_scale=loaded.scale)
+    measured = costing.costs(loaded, clips, {name: method for name, method in chosen.methods.items() if method.net == net},
+                             chosen.training, repetitions=chosen.limits.repetitions, progress=progress)
+    files.write_json(out, {"schema": 1, "paper": "alternatives", "experiment": f"cost_{net}",
+                           "settings": {"training": chosen.training.model_dump(), "base": about["settings"]},
+                           "provenance": provenance(corpus=facts, threads=threads), **measured})
+
+
+@app.command("limits")
+def limits(
+    base: Annotated[Path, typer.Argument(help="Spiking base model (.safetensors); only its sizes are taken.")],
+    out: MetricsPath,
+    frames: Annotated[int, typer.Option(min=1, help="Frames of a clip.")] = 101,
+    settings: SettingsText = None, set_: SetOption = None, threads: Threads = 1,
+) -> None:
+    """Which methods fit which nets on a device: peak memory by formula, and measured where torch can.
+
+    Settings: {"limits": ...} of the section alternatives.
+    """
+    pin_threads(threads)
+    from edgekws import files
+    from edgekws import settings as s
+    from edgekws.alternatives import limits as limiting
+    from edgekws.models.recurrent_lif import load_network
+
+    chosen = s.read(s.Alternatives, settings, set_ or ()).limits
+    net, about = load_network(base)
+    files.write_json(out, {"schema": 1, "paper": "alternatives", "experiment": "limits",
+                           "settings": {"limits": chosen.model_dump()}, "provenance": about["provenance"],
+                           **limiting.device_table(net, chosen, frames=frames)})
+
+
+@app.command("retain")
+def retain(
+    features: FeaturesPath,
+    index: IndexPath,
+    plan: PlanPath,
+    base: BasePath,
+    budget: Annotated[Path, typer.Argument(help="Budget chosen by `tune` (.json).")],
+    out: MetricsPath,
+    method: MethodName = "bptt_full",
+    settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1,
+    progress: Progress = True,
+) -> None:
+    """Remedies against forgetting, and users one after another on one device; all support clips of each user's first fold.
+
+    Settings: {"methods": ..., "retention": ..., "others": ...} of the section alternatives.
+    """
+    pin_threads(threads)
+    from edgekws import files
+    from edgekws import settings as s
+    from edgekws.alternatives import experiments, retention
+    from edgekws.checkpoint import Checkpoint
+    from edgekws.provenance import provenance
+    from edgekws.traces_propagation.clips import open_corpus
+    from edgekws.traces_propagation.experiments import tasks
+
+    chosen = s.read(s.Alternatives, settings, set_ or ())
+    way = _method(chosen, method)
+    spent = s.validate(s.AlternativeTraining, files.read_json(budget).get("budget"), where=str(budget))
+    corpus, facts = open_corpus(features, index)
+    loaded, about = experiments.read_base(base, way.net)
+    table, plan_facts = files.read_table(plan)
+    work = tasks(table, plan_facts, corpus.index.set_index("clip").word, shots=["all"], splits=["test"], folds=1,
+                 users=chosen.retention.users)
+    made_with = {"method": way.model_dump(), "budget": spent.model_dump(), "retention": chosen.retention.model_dump(),
+                 "others": chosen.others}
+    with Checkpoint(out, inputs=[features, index, plan, base], threads=threads, seed=seed, **made_with) as checkpoint:
+        remedies = retention.remedies(work, loaded, corpus, way, spent, chosen.retention,
+                                      excluded=about["settings"]["excluded"], seed=seed, others=chosen.others,
+                                      progress=progress, checkpoint=checkpoint)
+        sequence = retention.one_after_another(work, loaded, corpus, way, spent, chosen.retention, seed=seed,
+                                               progress=progress)
+        files.write_json(out, {"schema": 1, "paper": "alternatives", "method": method, "seed": seed,
+                               "settings": {**made_with, "plan": plan_facts, "base": about["settings"]},
+                               "provenance": provenance(corpus=facts, threads=threads),
+                               "remedies": remedies, "sequence": sequence})
+
+
+@app.command("summarise-retention")
+def summarise_retention(
+    out: Annotated[Path, typer.Argument(help="Summary to write, retention.json.")],
+    parts: Annotated[list[Path], typer.Argument(help="Metrics of `retain`, any methods and seeds.")],
+    settings: SettingsText = None, set_: SetOption = None,
+) -> None:
+    """Sum `retain` up: means with intervals over users."""
+    from edgekws import files
+    from edgekws import settings as s
+    from edgekws.alternatives import retention
+
+    read, intervals = [files.read_json(part) for part in parts], s.read(s.Statistics, settings, set_ or ())
+    files.write_json(out, {"schema": 1, "paper": "alternatives", "experiment": "retention",
+                           "seeds": sorted({part["seed"] for part in read}),
+                           "settings": {"retention": read[0]["settings"]["retention"], "statistics": intervals.model_dump()},
+                           "provenance": read[0]["provenance"], "summary": retention.summarise(read, intervals)})

@@ -54,12 +54,23 @@ def adapt(base: Base, clips: Clips, method: AlternativeMethod, budget: Alternati
         make: Of the optimiser.
     """
     start = base.net if net is None else net
-    if method.net == "ds_cnn":
-        learn: Learn = ds_cnn.learn
-    else:
-        learn = local_rules.learn if method.kind in get_args(LocalRule) else back_propagation.learn
-    delta = learn(start, clips, clips.labels, method, budget, seed=seed, make=make)
+    delta = learner(method)(start, clips, clips.labels, method, budget, seed=seed, make=make)
     return base.adapted(start, delta), delta
+
+
+def learner(method: AlternativeMethod) -> Learn:
+    """What adapts by a method.
+
+    Raises:
+        UserError: A local rule is asked for on a net that does not spike.
+    """
+    local = method.kind in get_args(LocalRule)
+    if method.net == "ds_cnn":
+        if local:
+            raise UserError(f"'{method.kind}' is a rule for spiking nets", where="alternatives.methods",
+                            remedy="set its net to spiking")
+        return ds_cnn.learn
+    return local_rules.learn if local else back_propagation.learn
 
 
 def read_base(path: Path, net: NetName) -> tuple[Base, dict[str, Any]]:
