@@ -125,7 +125,7 @@ class MultiplyAdds(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, batch: int | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.square = None if batch is None else torch.Size((batch, batch))
-        self.count: int = 0
+        self.count = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         made = func(*args, **(kwargs or {}))

@@ -6,7 +6,7 @@ inputs of a neuron (its layer's inputs, and the layer's own neurons if recurrent
 
 As in that table, the learning signal leaves out the forward pass, the weight update and the readout's own learning. The
 traces include the readout's, of which each rule has one for each neuron of the last layer (Traces Propagation has it among
-its others).
+its others). Where the signal is computed once for a clip, it is also kept for that long, ``B sum H_l`` values more.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ def _traces(rule: LocalRule) -> int:
 def _multiply_adds(run: Callable[[], object]) -> int:
     with traces_propagation.MultiplyAdds() as operations:
         run()
-    return operations.count
+    return int(operations.count)
 
 
 # ------------------------------------------------------------------------------------------------ locality
