@@ -573,7 +573,7 @@ class DeviceLimits(Settings):
     budgets: list[PositiveInt] = Field([256, 512, 1024, 2048], min_length=1, description="memories of a device, KiB")
     widths: list[PositiveInt] = Field([64, 128, 256, 450], min_length=1, description="neurons of the spiking net's hidden layer")
     batch_sizes: list[PositiveInt] = Field([1, 8], min_length=1, description="clips that are learnt from at a time")
-    clips: PositiveInt = Field(32, description="support clips of the adaptation that is measured")
+    clips: PositiveInt = Field(16, description="support clips that are learnt from in all")
     repetitions: PositiveInt = Field(5, description="adaptations that are timed; the median counts")
 
 
@@ -597,6 +597,7 @@ class Alternatives(Settings):
         default_factory=AlternativeTraining, description="budget of every method but for its learning rate")
     tuning: AlternativeTuning = Field(default_factory=AlternativeTuning, description="choice of the learning rate")
     shots: list[Shot] | None = Field(None, min_length=1, description="some of the plan's shots only; null takes all")
+    folds: PositiveInt | None = Field(None, description="folds of each user, at most; null takes all")
     others: PositiveInt = Field(256, description="test clips of other speakers on which forgetting is measured, at most")
     limits: DeviceLimits = Field(default_factory=DeviceLimits, description="limits of a device")
     retention: Retention = Field(default_factory=Retention, description="not forgetting")

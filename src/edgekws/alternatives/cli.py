@@ -19,7 +19,6 @@ from edgekws.options import (
     Threads,
     pin_threads,
 )
-
 from edgekws.settings import NetName
 
 if TYPE_CHECKING:
@@ -135,6 +134,7 @@ def adapt(
     out: MetricsPath,
     method: MethodName = "traces_propagation",
     shot: Annotated[list[str] | None, typer.Option(help="Some of the plan's shots only; may be repeated.")] = None,
+    folds: Annotated[int | None, typer.Option(min=1, help="Folds of each user, at most.")] = None,
     settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1,
     progress: Progress = True,
 ) -> None:
@@ -157,9 +157,10 @@ def adapt(
     corpus, facts = open_corpus(features, index)
     loaded, about = experiments.read_base(base, way.net)
     table, plan_facts = files.read_table(plan)
-    work = tasks(table, plan_facts, corpus.index.set_index("clip").word, shots=shot, splits=["test"])
+    work = tasks(table, plan_facts, corpus.index.set_index("clip").word, shots=shot, splits=["test"],
+                 folds=folds)
     made_with = {"method": way.model_dump(), "budget": spent.model_dump(), "others": chosen.others}
-    with Checkpoint(out, inputs=[features, index, plan, base], threads=threads, seed=seed, shot=shot,
+    with Checkpoint(out, inputs=[features, index, plan, base], threads=threads, seed=seed, shot=shot, folds=folds,
                     **made_with) as checkpoint:
         rows = experiments.run_tasks(work, loaded, corpus, way, spent, seed=seed, others=chosen.others,
                                      progress=f"{method}, seed {seed}" if progress else None, checkpoint=checkpoint)
@@ -240,7 +241,7 @@ def limits(
     base: Annotated[Path, typer.Argument(help="Spiking base model (.safetensors); only its sizes are taken.")],
     out: MetricsPath,
     frames: Annotated[int, typer.Option(min=1, help="Frames of a clip.")] = 101,
-    settings: SettingsText = None, set_: SetOption = None, threads: Threads = 1,
+    settings: SettingsText = None, set_: SetOption = None, threads: Threads = 1, progress: Progress = True,
 ) -> None:
     """Which methods fit which nets on a device: peak memory by formula, and measured where torch can.
 
@@ -256,7 +257,7 @@ def limits(
     net, about = load_network(base)
     files.write_json(out, {"schema": 1, "paper": "alternatives", "experiment": "limits",
                            "settings": {"limits": chosen.model_dump()}, "provenance": about["provenance"],
-                           **limiting.device_table(net, chosen, frames=frames)})
+                           **limiting.device_table(net, chosen, frames=frames, progress=progress)})
 
 
 @app.command("retain")

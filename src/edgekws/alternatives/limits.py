@@ -10,13 +10,18 @@ from typing import Any
 import torch
 
 from edgekws import optimiser as optimisers
+from edgekws.alternatives.experiments import learner
 from edgekws.alternatives.memory import FROZEN_BASE, Method, Sizes, Stored, Usage, formula, measure_learning
 from edgekws.models.recurrent_lif import RecurrentLIF
+from edgekws.progress import tqdm
 from edgekws.provenance import derive_seed
-from edgekws.settings import AlternativeMethod, AlternativeTraining, Network
+from edgekws.settings import AlternativeMethod, AlternativeTraining, DeviceLimits, Network
 
 KIB = 1024
 BUDGETS = (256 * KIB, 512 * KIB, 1024 * KIB, 2048 * KIB)
+METHODS: tuple[Method, ...] = ("traces_propagation", "eprop", "eprop_random", "decolle", "etlp", "osttp", "tess", "full",
+                               "full_int8", "readout", "threshold", "lora", "adapter")
+"""Those of the bench, for a spiking net with one hidden layer."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,30 @@ def widths(methods: Sequence[Method], sizes: Sizes, budgets: Sequence[int] = BUD
             for cell in cells(methods, [0], optimisers, batches) for budget in budgets]
 
 
+def device_table(net: RecurrentLIF, settings: DeviceLimits, *, frames: int, progress: bool = False) -> dict[str, Any]:
+    """The budget table of nets like ``net``: every width, batch, optimiser and way to store the base, by formula.
+
+    Measured too is every method with Adam at the narrowest width.
+
+    Args:
+        net: Its inputs, outputs and constants are taken.
+        frames: Of a clip.
+
+    Returns:
+        ``sizes``, ``rows`` (:func:`table`) and ``widest`` (:func:`widths`).
+    """
+    sizes = Sizes(net.inputs, min(settings.widths), net.outputs, frames, settings.clips)
+    budgets = [KIB * budget for budget in settings.budgets]
+    chosen = cells(METHODS, settings.widths, batches=settings.batch_sizes)
+    tried = [cell for cell in chosen
+             if (cell.neurons, cell.optimiser, cell.stored) == (min(settings.widths), "adam", "fp32")]
+    measured = {cell: measured_usage(cell, learner(AlternativeMethod.model_validate({"kind": cell.method})), net.settings,
+                                     sizes).peak
+                for cell in tqdm(tried, desc="memory", unit="cell", disable=not progress)}
+    return {"sizes": vars(sizes), "rows": table(chosen, sizes, budgets, measured=measured),
+            "widest": widths(METHODS, sizes, budgets, batches=settings.batch_sizes)}
+
+
 def measured_usage(cell: Cell, learn: Callable[..., object], network: Network, sizes: Sizes, *, rank: int = 4,
                    seed: int = 0) -> Usage:
     """What a method really takes, over two epochs with a net and clips of random numbers: values do not change it.
@@ -115,7 +144,7 @@ def measured_usage(cell: Cell, learn: Callable[..., object], network: Network, s
                        outputs=sizes.outputs, generator=generator)
     features = torch.rand(sizes.clips, sizes.frames, sizes.inputs, generator=generator)
     method = AlternativeMethod.model_validate({"kind": cell.method, "rank": rank, "optimiser": cell.optimiser})
-    budget = AlternativeTraining(epochs=2, batch_size=cell.batch, optimiser=cell.optimiser)
+    budget = AlternativeTraining(epochs=2, batch_size=cell.batch)
     return measure_learning(learn, net, features, torch.arange(sizes.clips) % sizes.outputs, method, budget, seed=seed)
 
 
