@@ -27,6 +27,7 @@ COMMANDS = [*(("corpus", verb) for verb in ("synthesise", "register", "index", "
             *(("loihi", verb) for verb in ("export", "measure", "referee", "second-opinion")),
             *(("onda", verb) for verb in ("words", "features", "pretrain", "prune-offline", "personalise", "summarise",
                                           "hessian", "cost", "adapt", "enrol", "listen")),
+            *(("delta", verb) for verb in ("diff", "apply", "merge", "size")),
             ("claims", "ledger"), ("claims", "explain"), ("claims", "readme"),
             ("report", "notebook"), ("report", "rulegraph"), ("report", "build"),
             ("release", "push"), ("release", "pull"),

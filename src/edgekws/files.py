@@ -164,21 +164,27 @@ def _canonical(blob: bytes) -> bytes:
     return len(text).to_bytes(8, "little") + text + blob[8 + length:]
 
 
-def read_model(path: str | Path, architecture: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def read_model(path: str | Path, architecture: str | None = None) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Tensors and metadata (``settings`` and ``provenance`` decoded) of a model written by :func:`write_model`.
 
     Raises:
-        UserError: The file is missing, is no safetensors file, or holds another architecture.
+        UserError: The file is missing, is no safetensors file, was not written by :func:`write_model`, or holds another
+            architecture than the one that is asked for.
     """
     with _opened_model(path) as stored:
         metadata: dict[str, Any] = dict(stored.metadata() or {})
         tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-    if metadata.get("architecture") != architecture:
+    if architecture is not None and metadata.get("architecture") != architecture:
         raise UserError(f"holds '{metadata.get('architecture')}', not '{architecture}'", where=path,
                         remedy="pass a model made by this paper's own training step")
-    for field in ("settings", "provenance"):
-        metadata[field] = json.loads(metadata[field])
-    return tensors, metadata
+    try:
+        decoded = {field: json.loads(metadata[field]) for field in ("settings", "provenance")}
+    except (KeyError, ValueError) as error:
+        raise UserError(f"its metadata are not those of a model of ours ({error})", where=path,
+                        remedy="pass a model that edgekws wrote") from error
+    if "architecture" not in metadata or not all(isinstance(value, dict) for value in decoded.values()):
+        raise UserError("its metadata are not those of a model of ours", where=path, remedy="pass a model that edgekws wrote")
+    return tensors, metadata | decoded
 
 
 def architecture_of(path: str | Path) -> str:
