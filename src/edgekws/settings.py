@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from edgekws.device import Name as DeviceName
 from edgekws.errors import UserError, did_you_mean
@@ -593,6 +593,7 @@ class Alternatives(Settings):
 
     ds_cnn: DsCnnTraining = Field(default_factory=DsCnnTraining, description="training of the conventional base net")
     methods: dict[Name, AlternativeMethod] = Field(default_factory=_alternative_methods, description="methods by name")
+    compared: list[Name] | None = Field(None, min_length=1, description="some of the methods only; null takes all")
     training: AlternativeTraining = Field(
         default_factory=AlternativeTraining, description="budget of every method but for its learning rate")
     tuning: AlternativeTuning = Field(default_factory=AlternativeTuning, description="choice of the learning rate")
@@ -601,6 +602,13 @@ class Alternatives(Settings):
     others: PositiveInt = Field(256, description="test clips of other speakers on which forgetting is measured, at most")
     limits: DeviceLimits = Field(default_factory=DeviceLimits, description="limits of a device")
     retention: Retention = Field(default_factory=Retention, description="not forgetting")
+
+    @model_validator(mode="after")
+    def _methods_are_known(self) -> Alternatives:
+        for name in [*(self.compared or []), *self.retention.methods]:
+            if name not in self.methods:
+                raise ValueError(f"there is no method '{name}'; {did_you_mean(name, self.methods)}")
+        return self
 
 
 class Statistics(Settings):

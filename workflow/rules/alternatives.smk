@@ -1,17 +1,18 @@
 """What else could adapt the models: local rules, parameter-efficient fine-tuning, limits, forgetting, federated learning.
 
 Inputs: features, plan and base models of Traces Propagation; for the DS-CNN the corpus' archive and index.
-Outputs: results/<run>/metrics/alternatives/{adaptation,cost,limits,complexity,retention,federated}.json.
+Outputs: results/<run>/metrics/alternatives/{adaptation,complexity,cost_*,limits,retention,federated}.json.
 """
 
 ALT = SETTINGS.alternatives
+ALT_METHODS = {name: ALT.methods[name] for name in ALT.compared or ALT.methods}
 ALT_METRICS = f"{RUN}/metrics/alternatives"
 ALT_MODELS = f"{RUN}/models/alternatives"
 PAPERS["alternatives"] = Paper(
     title="Alternatives",
     metrics=expand(
         f"{ALT_METRICS}/{{experiment}}.json",
-        experiment=["adaptation", "complexity", "cost", "limits", "retention", "federated"],
+        experiment=["adaptation", "complexity", "cost_spiking", "cost_ds_cnn", "limits", "retention", "federated"],
     ),
     figures={
         "trade_off": "gain of every method against training memory, bytes updated and forgetting",
@@ -116,7 +117,7 @@ rule alternatives_tune:
     params:
         threads=THREADS,
         settings=lambda wildcards: as_json(
-            methods={wildcards.method: ALT.methods[wildcards.method].model_dump(mode="json")},
+            methods={wildcards.method: ALT.methods[wildcards.method]},
             training=ALT.training,
             tuning=ALT.tuning,
         ),
@@ -149,21 +150,21 @@ rule alternatives_adapt:
         runtime=480,
     params:
         threads=THREADS,
-        shots=" ".join(f"--shot {shot}" for shot in ALT.shots or []),
-        settings=lambda wildcards: as_json(
-            methods={wildcards.method: ALT.methods[wildcards.method].model_dump(mode="json")}, others=ALT.others
+        some=" ".join(
+            [*(f"--shot {shot}" for shot in ALT.shots or []), *([f"--folds {ALT.folds}"] if ALT.folds else [])]
         ),
+        settings=lambda wildcards: as_json(methods={wildcards.method: ALT.methods[wildcards.method]}, others=ALT.others),
     message:
         "Adapting to the users by {wildcards.method}, seed {wildcards.seed}"
     shell:
         "edgekws alternatives adapt {input.features} {input.index} {input.plan} {input.base} {input.budget} {output}"
-        " --method {wildcards.method} --seed {wildcards.seed} {params.shots}"
+        " --method {wildcards.method} --seed {wildcards.seed} {params.some}"
         " --settings {params.settings:q} {params.threads} &> {log}"
 
 
 rule alternatives_summarise:
     input:
-        expand(f"{ALT_METRICS}/adaptation/{{method}}_seed{{seed}}.json", method=ALT.methods, seed=SETTINGS.seeds),
+        expand(f"{ALT_METRICS}/adaptation/{{method}}_seed{{seed}}.json", method=ALT_METHODS, seed=SETTINGS.seeds),
     output:
         f"{ALT_METRICS}/adaptation.json",
     log:
@@ -203,25 +204,134 @@ rule alternatives_complexity:
 
 rule alternatives_cost:
     input:
-        features=[alt_features("spiking"), alt_features("ds_cnn")],
+        features=lambda wildcards: alt_features(wildcards.net),
         index=f"{RUN}/corpus/index.parquet",
         plan=f"{RUN}/corpus/plan_many_users.parquet",
-        bases=[alt_base("spiking", SETTINGS.seeds[0]), alt_base("ds_cnn", SETTINGS.seeds[0])],
+        base=lambda wildcards: alt_base(wildcards.net, SETTINGS.seeds[0]),
     output:
-        f"{ALT_METRICS}/cost.json",
+        f"{ALT_METRICS}/cost_{{net}}.json",
     log:
-        f"{LOGS}/alternatives/cost.log",
+        f"{LOGS}/alternatives/cost_{{net}}.log",
     benchmark:
-        f"{BENCHMARKS}/alternatives/cost.tsv"
+        f"{BENCHMARKS}/alternatives/cost_{{net}}.tsv"
+    wildcard_constraints:
+        net="spiking|ds_cnn",
     threads: SETTINGS.threads
     resources:
         mem_mb=more_memory(2000, mapped=True),
         runtime=120,
     params:
         threads=THREADS,
-        settings=as_json(methods=ALT.methods, training=ALT.training, limits=ALT.limits),
+        settings=as_json(methods=ALT_METHODS, training=ALT.training, limits=ALT.limits),
     message:
-        "Measuring memory and time of every method"
+        "Measuring memory and time of every method, net {wildcards.net}"
     shell:
-        "edgekws alternatives cost {input.features} {input.index} {input.plan} {input.bases} {output}"
+        "edgekws alternatives cost {input.features} {input.index} {input.plan} {input.base} {output} --net {wildcards.net}"
         " --settings {params.settings:q} {params.threads} &> {log}"
+
+
+rule alternatives_limits:
+    input:
+        alt_base("spiking", SETTINGS.seeds[0]),
+    output:
+        f"{ALT_METRICS}/limits.json",
+    log:
+        f"{LOGS}/alternatives/limits.log",
+    benchmark:
+        f"{BENCHMARKS}/alternatives/limits.tsv"
+    threads: SETTINGS.threads
+    resources:
+        mem_mb=more_memory(1500),
+        runtime=60,
+    params:
+        threads=THREADS,
+        settings=as_json(limits=ALT.limits),
+    message:
+        "Reckoning which methods fit which device"
+    shell:
+        "edgekws alternatives limits {input} {output} --settings {params.settings:q} {params.threads} &> {log}"
+
+
+rule alternatives_retain:
+    input:
+        features=lambda wildcards: alt_features(alt_net(wildcards)),
+        index=f"{RUN}/corpus/index.parquet",
+        plan=f"{RUN}/corpus/plan_many_users.parquet",
+        base=lambda wildcards: alt_base(alt_net(wildcards), wildcards.seed),
+        budget=f"{ALT_METRICS}/tuning/{{method}}.json",
+    output:
+        f"{ALT_METRICS}/retention/{{method}}_seed{{seed}}.json",
+    log:
+        f"{LOGS}/alternatives/retention/{{method}}_seed{{seed}}.log",
+    benchmark:
+        f"{BENCHMARKS}/alternatives/retention/{{method}}_seed{{seed}}.tsv"
+    wildcard_constraints:
+        method="|".join(ALT.methods),
+    threads: SETTINGS.threads
+    resources:
+        mem_mb=more_memory(3000, mapped=True),
+        runtime=480,
+    params:
+        threads=THREADS,
+        settings=lambda wildcards: as_json(
+            methods={wildcards.method: ALT.methods[wildcards.method]},
+            retention=ALT.retention,
+            others=ALT.others,
+        ),
+    message:
+        "Remedies against forgetting, {wildcards.method}, seed {wildcards.seed}"
+    shell:
+        "edgekws alternatives retain {input.features} {input.index} {input.plan} {input.base} {input.budget} {output}"
+        " --method {wildcards.method} --seed {wildcards.seed}"
+        " --settings {params.settings:q} {params.threads} &> {log}"
+
+
+rule alternatives_summarise_retention:
+    input:
+        expand(
+            f"{ALT_METRICS}/retention/{{method}}_seed{{seed}}.json",
+            method=ALT.retention.methods,
+            seed=SETTINGS.seeds,
+        ),
+    output:
+        f"{ALT_METRICS}/retention.json",
+    log:
+        f"{LOGS}/alternatives/retention.log",
+    benchmark:
+        f"{BENCHMARKS}/alternatives/retention.tsv"
+    threads: 1
+    resources:
+        mem_mb=more_memory(1000),
+        runtime=20,
+    params:
+        settings=as_json(SETTINGS.statistics),
+    message:
+        "Summing up the remedies against forgetting"
+    shell:
+        "edgekws alternatives summarise-retention {output} {input} --settings {params.settings:q} &> {log}"
+
+
+rule alternatives_figures:
+    input:
+        notebook="notebooks/alternatives.ipynb",
+        metrics=PAPERS["alternatives"].metrics,
+    output:
+        notebook=f"{RUN}/notebooks/alternatives.ipynb",
+        captions=f"{RUN}/figures/alternatives.json",
+        figures=figures_of(PAPERS["alternatives"]),
+    log:
+        f"{LOGS}/alternatives/figures.log",
+    benchmark:
+        f"{BENCHMARKS}/alternatives/figures.tsv"
+    threads: 1
+    resources:
+        mem_mb=more_memory(1500),
+        runtime=20,
+    params:
+        metrics=ALT_METRICS,
+        figures=f"{RUN}/figures",
+    message:
+        "Drawing the figures of the alternatives"
+    shell:
+        "edgekws report notebook {input.notebook} {output.notebook} -p metrics={params.metrics}"
+        " -p figures={params.figures} &> {log}"

@@ -61,14 +61,8 @@ wildcard_constraints:
 
 def as_json(*sections, **named):
     """One section of the settings, or several under their names, as the JSON text a command takes."""
-    if sections:
-        return json.dumps(sections[0].model_dump(mode="json"), sort_keys=True)
     return json.dumps(
-        {
-            name: value.model_dump(mode="json") if hasattr(value, "model_dump") else value
-            for name, value in named.items()
-        },
-        sort_keys=True,
+        sections[0] if sections else named, sort_keys=True, default=lambda section: section.model_dump(mode="json")
     )
 
 

@@ -17,6 +17,7 @@ from edgekws.alternatives import back_propagation, ds_cnn, local_rules
 from edgekws.alternatives.learning import Learn, MakeOptimiser
 from edgekws.checkpoint import NOWHERE, Checkpoint
 from edgekws.delta.delta import Delta
+from edgekws.delta.format import payload
 from edgekws.errors import UserError
 from edgekws.models.recurrent_lif import RecurrentLIF, load_network
 from edgekws.settings import AlternativeMethod, AlternativeTraining, AlternativeTuning, LocalRule, NetName
@@ -130,6 +131,7 @@ def delta_of(task: Task, base: Base, corpus: Corpus, method: AlternativeMethod,
              budget: AlternativeTraining) -> dict[str, Any]:
     """Numbers that a method changes, the bytes of their file, and their share of the base's; the same for every user."""
     delta = adapt(base, corpus.clips(task.support, frozen_scale=base.scale), method, budget, seed=0)[1]
-    whole = sum(tensor.numel() for tensor in base.tensors.values())
+    # Without the target path of Traces Propagation, which only training needs.
+    whole = sum(tensor.numel() for name, tensor in base.tensors.items() if not name.startswith("target."))
     return {"values": delta.values, "base_values": whole, "share": delta.values / whole,
             "bytes": {precision: payload(delta, base.tensors, precision) for precision in ("fp32", "int8")}}

@@ -57,13 +57,13 @@ def against_full(users: pd.DataFrame, method: str, full: str, settings: Statisti
         if list(mine.index) != list(whole.index):
             raise UserError(f"'{method}' and '{full}' were measured on other users", where="metrics",
                             remedy="adapt by both on the same plan")
-        change, unit = mine - whole, whole.mean(axis=0).to_dict()
-        cells = {"gain": change.gain, "forgetting": change.forgetting,
-                 "accuracy_kept": 100 * (1 + change.after / unit["after"])}
+        change, unit = mine - whole, {name: float(whole[name].mean()) for name in ("after", "gain")}
+        cells = {"gain": change["gain"], "forgetting": change["forgetting"],
+                 "accuracy_kept": 100 * (1 + change["after"] / unit["after"])}
         if unit["gain"] > 0:
-            cells["gain_kept"] = 100 * (1 + change.gain / unit["gain"])
+            cells["gain_kept"] = 100 * (1 + change["gain"] / unit["gain"])
         found[str(shot)] = {name: statistics.mean_interval(
-            values.to_numpy(np.float64), confidence=settings.confidence, resamples=settings.resamples,
+            np.asarray(values, np.float64), confidence=settings.confidence, resamples=settings.resamples,
             seed=settings.seed).as_dict() for name, values in cells.items()}
     return found
 

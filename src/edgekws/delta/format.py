@@ -140,6 +140,14 @@ def stored_bytes(path: str | Path) -> dict[str, tuple[int, int]]:
             for key, tensor in sorted(stored.items()) if not key.startswith("scale/")}
 
 
+def payload(delta: Delta, base: Mapping[str, Tensor], precision: Literal["fp32", "int8"]) -> int:
+    """Bytes of the tensors that a delta's file would hold, scales included; metadata come on top."""
+    stored = _keyed(delta)
+    if precision == "int8":
+        stored = _as_int8(stored, base, where="delta")
+    return sum(tensor.nbytes for tensor in stored.values())
+
+
 def _keyed(delta: Delta) -> dict[str, Tensor]:
     factors = {f"{name}.{part}": factor for name, pair in delta.low_rank.items()
                for part, factor in zip(("up", "down"), pair, strict=True)}
