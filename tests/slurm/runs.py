@@ -37,9 +37,12 @@ def drain_a_node(cluster: Cluster, run: Run) -> dict[str, set[str]]:
 
 def lose_a_node(cluster: Cluster, run: Run) -> str:
     """A node goes down under its job; the number of that job, which Slurm has queued again."""
-    wait_for("a job runs", lambda: any(map(cluster.running, NODES)), run.alive)
-    lost = next(node for node in NODES if cluster.running(node))
-    job = min(cluster.running(lost))
+    def at_work() -> list[tuple[str, str]]:
+        # Slurm holds a job, and does not queue it, whose node goes while the job is being launched there.
+        return [(node, job) for node in NODES for job in sorted(cluster.running(node)) if cluster.steps(node, job)]
+
+    wait_for("a job is at work", at_work, run.alive)
+    lost, job = at_work()[0]
     cluster.lose_node(lost, "DOWN")
     wait_for("the job is queued again", lambda: "Restarts=1" in cluster.ask("scontrol", "show", "job", job), run.alive)
     wait_for("what it had started there is gone", lambda: not cluster.steps(lost, job), run.alive)
