@@ -41,8 +41,9 @@ def lose_a_node(cluster: Cluster, run: Run) -> str:
         # Slurm holds a job, and does not queue it, whose node goes while the job is being launched there.
         return [(node, job) for node in NODES for job in sorted(cluster.running(node)) if cluster.steps(node, job)]
 
-    wait_for("a job is at work", at_work, run.alive)
-    lost, job = at_work()[0]
+    found: list[tuple[str, str]] = []
+    wait_for("a job is at work", lambda: found or found.extend(at_work()), run.alive)
+    lost, job = found[0]
     cluster.lose_node(lost, "DOWN")
     wait_for("the job is queued again", lambda: "Restarts=1" in cluster.ask("scontrol", "show", "job", job), run.alive)
     wait_for("what it had started there is gone", lambda: not cluster.steps(lost, job), run.alive)
