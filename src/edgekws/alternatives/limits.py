@@ -115,7 +115,7 @@ def measured_usage(cell: Cell, learn: Callable[..., object], network: Network, s
                        outputs=sizes.outputs, generator=generator)
     features = torch.rand(sizes.clips, sizes.frames, sizes.inputs, generator=generator)
     method = AlternativeMethod.model_validate({"kind": cell.method, "rank": rank, "optimiser": cell.optimiser})
-    budget = AlternativeTraining(epochs=2, batch_size=cell.batch, optimiser=cell.optimiser)
+    budget = AlternativeTraining(epochs=2, batch_size=cell.batch)
     return measure_learning(learn, net, features, torch.arange(sizes.clips) % sizes.outputs, method, budget, seed=seed)
 
 
