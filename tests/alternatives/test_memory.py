@@ -26,11 +26,11 @@ def make_net(sizes=SIZES):
                         generator=torch.Generator().manual_seed(0))
 
 
-def local(net, features, labels, form, budget, *, seed):
-    """Traces Propagation as a method of the bench; ``form`` "readout" leaves the hidden layer alone."""
-    adapted = net.clone()
+def local(net, features, labels, method, budget, *, seed):
+    """Traces Propagation as a method of the bench, in one of :data:`FORMS`; "readout" leaves the hidden layer alone."""
+    (form, name), adapted = method, net.clone()
     rule = make_rule(adapted, form, hidden=form != "readout")
-    updates = optimiser.make(budget.optimiser, rule.parameters, budget.learning_rate)
+    updates = optimiser.make(name, rule.parameters, budget.learning_rate)
     for batch, wanted in epochs(adapted, features, labels, budget, updates, seed=seed):
         rule.begin(wanted)
         for frame in batch.unbind(1):
@@ -39,10 +39,10 @@ def local(net, features, labels, form, budget, *, seed):
     return {name: tensor.clone() for name, tensor in adapted.tensors().items()}
 
 
-def through_time(net, features, labels, _, budget, *, seed):
-    adapted = net.clone()
+def through_time(net, features, labels, method, budget, *, seed):
+    (_, name), adapted = method, net.clone()
     weights = {name: tensor.requires_grad_() for name, tensor in adapted.parameters().items()}
-    updates = optimiser.make(budget.optimiser, weights, budget.learning_rate)
+    updates = optimiser.make(name, weights, budget.learning_rate)
     for batch, wanted in epochs(adapted, features, labels, budget, updates, seed=seed):
         loss = torch.nn.functional.cross_entropy(readout_potential(adapted, weights, batch), wanted)
         gradients = torch.autograd.grad(loss, list(weights.values()))
@@ -55,11 +55,11 @@ FORMS = {"traces_propagation": "prototype", "traces_propagation_batch": "batch",
 
 
 def usage(method, sizes, batch, name="adam"):
-    budget = AlternativeTraining(epochs=2, batch_size=batch, optimiser=name)
+    budget = AlternativeTraining(epochs=2, batch_size=batch)
     features = torch.rand(sizes.clips, sizes.frames, sizes.inputs, generator=torch.Generator().manual_seed(1))
     learn = through_time if method == "full" else local
     return measure_learning(learn, make_net(sizes), features, torch.arange(sizes.clips) % sizes.outputs,
-                            FORMS.get(method), budget, seed=0)
+                            (FORMS.get(method), name), budget, seed=0)
 
 
 # ------------------------------------------------------------------------------------------------ by hand
@@ -194,8 +194,8 @@ def test_the_same_bytes_twice(method):
     budget = AlternativeTraining(epochs=2, batch_size=4)
     features, labels = torch.rand(8, 5, SIZES.inputs), torch.arange(8) % SIZES.outputs
     learn = through_time if method == "full" else local
-    plain = learn(make_net(), features, labels, FORMS.get(method), budget, seed=0)
+    plain = learn(make_net(), features, labels, (FORMS.get(method), "adam"), budget, seed=0)
     counted = {}
     measure_learning(lambda *args, **options: counted.update(learn(*args, **options)), make_net(), features, labels,
-                     FORMS.get(method), budget, seed=0)
+                     (FORMS.get(method), "adam"), budget, seed=0)
     assert all(torch.equal(counted[name], tensor) for name, tensor in plain.items())
