@@ -302,6 +302,9 @@ def test_cost_sums_seeds_and_parts_and_bears_what_was_not_measured(made_up_run):
         {"name": "traces_propagation/many", "jobs": 2, "wall": 120.0, "memory": 500.5, "devices": ["cpu"]},
         {"name": "traces_propagation/one_user", "jobs": 1, "wall": 60.0, "memory": 500.5, "devices": ["a made-up GPU"]}]
     assert (cost["wall"], cost["jobs"], cost["memory"]) == (270.4, 6, 700.0)
+    (bench / "one_user.tsv").write_text("cut off")
+    with pytest.raises(UserError, match=r"one_user.tsv: is no benchmark"):
+        page.read_cost(results)
 
 
 def test_key_figures_share_an_axis_that_holds_every_number(made_up_run):

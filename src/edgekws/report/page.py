@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import csv
 import importlib
 import json
 import os
@@ -19,6 +18,7 @@ from markupsafe import Markup
 from edgekws import files
 from edgekws.errors import UserError
 from edgekws.evaluation import claims, style
+from edgekws.run.measured import read_benchmark
 
 _EXPERIMENTS = {
     "one_user": "One user left out, per-set normalisation (the paper's protocol)",
@@ -279,6 +279,9 @@ def read_cost(results: Path, device: str = "") -> dict[str, Any] | None:
     Args:
         results: Folder of the run.
         device: What ran the steps whose results do not say it themselves.
+
+    Raises:
+        UserError: A file is no benchmark.
     """
     steps: dict[str, dict[str, Any]] = {}
     for path in sorted((results / "benchmarks").rglob("*.tsv")):
@@ -286,11 +289,10 @@ def read_cost(results: Path, device: str = "") -> dict[str, Any] | None:
         name = re.sub(r"_seed-?\d+(_part\d+)?$", "", job.as_posix())
         step = steps.setdefault(name, {"name": name, "jobs": 0, "wall": 0.0, "memory": 0.0, "devices": set()})
         step["devices"].add(_device(results, job) or device)
-        with path.open(encoding="utf-8", newline="") as handle:
-            for row in csv.DictReader(handle, delimiter="\t"):
-                step["jobs"] += 1
-                step["wall"] += _measured(row.get("s"))
-                step["memory"] = max(step["memory"], _measured(row.get("max_rss")))
+        wall, _, memory = read_benchmark(path)
+        step["jobs"] += 1
+        step["wall"] += wall
+        step["memory"] = max(step["memory"], memory)
     if not steps:
         return None
     rows = [{**step, "devices": sorted(step["devices"] - {""})} for step in steps.values()]
@@ -310,14 +312,6 @@ def _device(results: Path, job: Path) -> str | None:
             about = json.loads((opened.metadata() or {}).get("provenance", "{}"))
         return str(about.get("device", "")) or None
     return None
-
-
-def _measured(text: str | None) -> float:
-    """A cell of a benchmark file; Snakemake writes ``-`` or ``NA`` for what a job was too short to have measured."""
-    try:
-        return float(text or 0)
-    except ValueError:
-        return 0.0
 
 
 def provenance_lines(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
