@@ -701,13 +701,15 @@ def report_rulegraph(
 def report_build(
     results: Annotated[Path, typer.Argument(help="Folder of the run's results.")],
     out: Annotated[Path, typer.Argument(help="Report to write (.html).")],
+    name: Annotated[list[str] | None, typer.Option("--name", metavar="PAPER=NAME", help="What a paper is called, in the order "
+                                                   "to show them in; may be repeated.")] = None,
     deviations: Annotated[Path | None, typer.Option(help="Where the papers are silent, what was chosen (.md).")] = None,
     config: Annotated[Path | None, typer.Option(help="The run's whole configuration (.json).")] = None,
 ) -> None:
     """Write the report: one self-contained page, from the claims down to how it was made."""
     from edgekws import report
 
-    report.build(results, out, deviations=deviations, config=config)
+    report.build(results, out, names=dict(part.partition("=")[::2] for part in name or ()), deviations=deviations, config=config)
 
 
 # ------------------------------------------------------------------------------------------------ settings

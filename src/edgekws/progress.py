@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
 import tqdm as _tqdm
+
+Item = TypeVar("Item")
 
 SECONDS = 30
 """Between two lines of a log; work that is over sooner writes none."""
@@ -35,3 +37,8 @@ class tqdm(_tqdm.tqdm):  # type: ignore[type-arg]
                 separator = "\n"  # the last line is ended when the bar is closed
 
         return line
+
+
+def reading(files: Iterable[Item], what: str, *, shown: bool) -> Iterator[Item]:
+    """The same files, with a bar while they are read if it is to be ``shown``."""
+    yield from tqdm(files, desc=f"reading {what}", unit=" files", disable=not shown)

@@ -13,6 +13,7 @@ from edgekws.onda import summary as onda_summary
 from edgekws.settings import OndaEvaluation, Statistics
 
 REPOSITORY = Path(__file__).parents[2]
+NAMES = {"traces_propagation": "Traces Propagation", "neuedge": "NeuEdge", "onda": "OnDA"}
 METHODS = {"traces_propagation": 11.0, "bptt": 12.0, "readout_only": 4.0, "from_scratch": -55.0}
 SHOTS = {"many_users": ("1", "3", "all"), "one_user": ("1", "5", "all")}
 

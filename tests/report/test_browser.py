@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from tests.report.conftest import fill_run
+from tests.report.conftest import NAMES, fill_run
 from tests.report.test_page import DEVIATIONS, add_figures
 
 from edgekws import report
@@ -36,7 +36,7 @@ def built(tmp_path_factory):
     results = fill_run(folder / "results" / "made_up", neuedge={}, onda={})
     (add_figures(results) / "rulegraph.svg").write_text(rulegraph.draw('0[label = "all"];\n1[label = "a"];\n1 -> 0\n'))
     (folder / "deviations.md").write_text(DEVIATIONS)
-    report.build(results, results / "report.html", deviations=folder / "deviations.md")
+    report.build(results, results / "report.html", names=NAMES, deviations=folder / "deviations.md")
     return results / "report.html"
 
 

@@ -4,6 +4,7 @@ from html.parser import HTMLParser
 
 import pytest
 import torch
+from tests.report.conftest import NAMES
 
 from edgekws import files, report
 from edgekws.errors import UserError
@@ -61,13 +62,13 @@ def add_figures(results):
     return folder
 
 
-def built(results, tmp_path):
+def built(results, tmp_path, names=NAMES):
     (tmp_path / "deviations.md").write_text(DEVIATIONS)
     (tmp_path / "config.json").write_text('{"run": "made_up"}')
     (results / "notebooks").mkdir()
     (results / "notebooks" / "traces_propagation.ipynb").write_text("{}")
     out = results / "report.html"
-    report.build(results, out, deviations=tmp_path / "deviations.md", config=tmp_path / "config.json")
+    report.build(results, out, names=names, deviations=tmp_path / "deviations.md", config=tmp_path / "config.json")
     return out.read_text()
 
 
@@ -104,6 +105,16 @@ def test_the_summary_shows_every_claim_as_a_cell_that_leads_to_it(made_up_run, t
         assert float(re.search(r' fill-opacity="([\d.]+)"', cell[1])[1]) == (1 if claims.is_decided(claim) else 0.35)
     assert 'aria-label="Traces Propagation, 22 claims: ' in summary
     assert "N-MNIST (3)" in summary, "what is missing, and for how many claims"
+
+
+def test_papers_are_shown_in_the_order_of_their_names_under_which_their_deviations_are_found(made_up_run, tmp_path):
+    text = built(made_up_run(), tmp_path, {"onda": "A wake word", "neuedge": "Chips", "traces_propagation": "Padding"})
+    measured, first, second, deviations = (text.index(f'id="{name}"') for name in (
+        "traces_propagation", "onda", "neuedge", "deviations"))
+    assert measured < first < second, "what was measured comes first"
+    assert re.findall("<h2>(.*?)</h2>", text)[1:4] == ["Padding", "A wake word", "Chips"]
+    own = text.index('id="traces_propagation-deviations"')
+    assert own < text.index("None.", own) < first and "Traces Propagation" in text[deviations:], "there no paper is called so"
 
 
 def test_every_claim_is_on_the_page_once(made_up_run, tmp_path):
@@ -302,6 +313,9 @@ def test_cost_sums_seeds_and_parts_and_bears_what_was_not_measured(made_up_run):
         {"name": "traces_propagation/many", "jobs": 2, "wall": 120.0, "memory": 500.5, "devices": ["cpu"]},
         {"name": "traces_propagation/one_user", "jobs": 1, "wall": 60.0, "memory": 500.5, "devices": ["a made-up GPU"]}]
     assert (cost["wall"], cost["jobs"], cost["memory"]) == (270.4, 6, 700.0)
+    (bench / "one_user.tsv").write_text("cut off")
+    with pytest.raises(UserError, match=r"one_user.tsv: is no benchmark"):
+        page.read_cost(results)
 
 
 def test_key_figures_share_an_axis_that_holds_every_number(made_up_run):

@@ -87,7 +87,7 @@ def test_the_page_leads_to_a_method_with_claim_figure_and_section(checkout):
     assert (results / "figures" / "class_means.svg").stat().st_size > 1000
     report = (results / "report.html").read_text()
     assert all(part in report for part in (
-        '<section id="nearest_mean-numbers">', '<tr id="mean-01">', '<figure id="class_means">'))
+        '<h2>Nearest class mean</h2>', '<section id="nearest_mean-numbers">', '<tr id="mean-01">', '<figure id="class_means">'))
     assert any("5 passed" in text for text in output)
 
     changed = {line[3:] for line in git(checkout, "status", "--porcelain", "--untracked-files=all").splitlines()}

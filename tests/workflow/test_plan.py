@@ -1,10 +1,14 @@
 """What the workflow would do: dry runs, without any data."""
 
+import os
 import re
+import shlex
+import subprocess
 
 import pytest
 from tests.workflow.conftest import ROOT
 
+from edgekws import release
 from edgekws.evaluation import claims
 
 
@@ -90,6 +94,23 @@ def test_a_claim_that_nothing_measures_says_so_and_makes_nothing(project):
     done = project.run("claim_tp_08", "--cores", "1")
     assert "Not measured, it needs N-MNIST" in done.stdout + done.stderr
     assert not project.results().exists()
+
+
+def test_a_release_is_enough_to_draw_all_and_to_report_without_any_training(project):
+    made = re.findall(r"^Reason: Missing output files: (.*?)(?:;|$)", project.run("--dry-run").stdout, re.MULTILINE)
+    kept = tuple(f"results/tiny/{name}" for name in (*release.NEEDED, *release.ALSO))
+    brought = [project.folder / path for line in made for path in line.split(", ") if path.startswith(kept)]
+    project.run("results/tiny/config.json", "--cores", "1")
+    for path in brought:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        os.utime(path, (0, 0))
+    asked = subprocess.run(["make", "--file", ROOT / "Makefile", "--dry-run", "--old-file=.venv/.main", "restore", "RUN=tiny"],
+                           cwd=project.folder, capture_output=True, text=True, check=True).stdout.splitlines()
+    _, *arguments = next(shlex.split(line) for line in asked if line.startswith(".venv/bin/snakemake"))
+    planned = project.planned(*arguments, config=None).keys()
+    assert {rule for rule in planned if not rule.endswith("_figures")} == {"claims", "report", "all"}
+    assert planned >= {"traces_propagation_figures", "neuedge_figures", "onda_figures"}
 
 
 LEFT = {

@@ -38,7 +38,8 @@ TRAINS_ON = f"{THREADS} --device {SETTINGS.device}" if GPUS else THREADS
 class Paper(NamedTuple):
     """What a paper's rules file tells the ledger, the report and the menu of targets.
 
-    Its title, the metrics that its claims rest on, and its figures by name, each with what it shows.
+    Its title, by which menu and report call it, the metrics that its claims rest on, and its figures by name, each with what
+    it shows.
     """
 
     title: str

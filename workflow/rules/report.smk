@@ -126,8 +126,9 @@ rule report:
         runtime=20,
     params:
         results=RUN,
+        names=[f"--name={name}={paper.title}" for name, paper in PAPERS.items()],
     message:
         "Writing the report"
     shell:
-        "edgekws report build {params.results} {output.page} --deviations {input.deviations} --config {input.config}"
-        " &> {log}"
+        "edgekws report build {params.results} {output.page} {params.names:q} --deviations {input.deviations}"
+        " --config {input.config} &> {log}"

@@ -15,6 +15,7 @@ from edgekws import files
 from edgekws.corpus.archive import Fingerprint, read_members
 from edgekws.corpus.audio import CLIP_SAMPLES, FULL_SCALE, decode_wav
 from edgekws.errors import UserError, did_you_mean
+from edgekws.progress import reading
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,7 +86,7 @@ def build_index(archive: Path, *, words: list[str] | None = None,
     archive = Path(archive)
     fingerprint, clips, lists, folders = Fingerprint(), [], {}, set()
     synthetic = False
-    for name, data in _bar(read_members(archive, fingerprint), progress):
+    for name, data in reading(read_members(archive, fingerprint), "the archive", shown=progress):
         folder = name.rpartition("/")[0]
         if data is None:
             folders.add(name)
@@ -171,12 +172,6 @@ def iter_clips(archive: Path, index: pd.DataFrame) -> Iterator[tuple[int, npt.ND
     if wanted:
         raise UserError(f"lacks {len(wanted)} of the {len(index)} clips of the index, the first being "
                         f"'{min(wanted)}'", where=archive, remedy=remedy)
-
-
-def _bar(members: Iterator[tuple[str, bytes | None]], progress: bool) -> Iterator[tuple[str, bytes | None]]:
-    from edgekws.progress import tqdm
-
-    yield from tqdm(members, desc="reading the archive", unit=" files", disable=not progress)
 
 
 def _is_clip(name: str) -> bool:

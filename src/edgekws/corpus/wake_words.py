@@ -26,6 +26,7 @@ from edgekws.corpus.archive import MAX_MEMBER_BYTES, Fingerprint, read_members
 from edgekws.corpus.audio import FULL_SCALE, SAMPLE_RATE, decode_wav
 from edgekws.corpus.index import SYNTHETIC_MARKER
 from edgekws.errors import UserError
+from edgekws.progress import reading
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,7 +92,7 @@ def build_index(archive: Path, *, positives: Path | None = None, salt: Path | No
     manifests: dict[str, bytes] = {}
     lengths: dict[str, float | UserError] = {}
     version = ""
-    for root, name, data in _bar(_members(archive, fingerprint), progress):
+    for root, name, data in reading(_members(archive, fingerprint), "the recordings", shown=progress):
         version = version or ROOTS.get(root, "")
         if name == SYNTHETIC_MARKER:
             version = "synthetic_wake_words"
@@ -111,7 +112,8 @@ def build_index(archive: Path, *, positives: Path | None = None, salt: Path | No
             raise UserError("is a synthetic corpus; HeySnapdragon's negatives are HeySnips'", where=archive,
                             remedy="give HeySnips as the archive, or leave the positives out")
         listing = hashlib.sha256()
-        items = [item for item in items if not item.positive] + list(_bar(_snapdragon_items(positives, listing), progress))
+        items = [item for item in items if not item.positive]
+        items += reading(_snapdragon_items(positives, listing), "the recordings", shown=progress)
         facts |= {"name": "heysnapdragon", "negatives": version, "positives_archive": Path(positives).name,
                   "positives_sha256": listing.hexdigest()}
     secret = PUBLIC_SALT if synthetic else read_salt(salt or salt_beside(archive))
@@ -412,9 +414,3 @@ def read_salt(path: Path) -> str:
 
 def _hash(salt: str, identity: str, digits: int) -> str:
     return hashlib.sha256((salt + identity).encode("utf-8", "surrogateescape")).hexdigest()[:digits]
-
-
-def _bar(members: Iterator[Any], progress: bool) -> Iterator[Any]:
-    from edgekws.progress import tqdm
-
-    yield from tqdm(members, desc="reading the recordings", unit=" files", disable=not progress)

@@ -69,8 +69,8 @@ class FeedForwardLIF:
         """Every matrix, from the input to the readout."""
         return [*self.hidden, self.readout]
 
-    def to(self, device: torch.device) -> None:
-        """Move the tensors to a device."""
+    def to(self, device: torch.device | str | None) -> None:
+        """Move the tensors to a device; None leaves them where they are."""
         self.hidden = [weights.to(device) for weights in self.hidden]
         self.biases = [bias.to(device) for bias in self.biases]
         self.readout = self.readout.to(device)

@@ -61,8 +61,8 @@ class TemporalConv:
             named |= {f"kernel.{index}": kernel, f"bias.{index}": bias}
         return named
 
-    def to(self, device: torch.device) -> None:
-        """Move the tensors to a device."""
+    def to(self, device: torch.device | str | None) -> None:
+        """Move the tensors to a device; None leaves them where they are."""
         self.kernels = [kernel.to(device) for kernel in self.kernels]
         self.biases = [bias.to(device) for bias in self.biases]
         self.readout, self.readout_bias = self.readout.to(device), self.readout_bias.to(device)

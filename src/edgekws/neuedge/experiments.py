@@ -34,7 +34,6 @@ ARMS: tuple[NeuEdgeArm, ...] = get_args(NeuEdgeArm)
 CODES: dict[NeuEdgeArm, Code] = {"rate": "rate", "lif": "lif", "hybrid": "hybrid", "mapped": "hybrid", "full": "hybrid"}
 """The code of each spiking arm."""
 
-_CPU = torch.device("cpu")
 _CHUNK = 512  # clips that are encoded together, so that a memory map is never read whole
 _INFORMED = 8192  # training clips from which information is estimated, at most: few clips leave a bias
 
@@ -101,7 +100,7 @@ def encode_rows(features: Features, rows: npt.NDArray[np.int64], code: Code, enc
                            for start in range(0, len(rows), _CHUNK)])
 
 
-def train_arm(corpus: Corpus, arm: NeuEdgeArm, chosen: settings.NeuEdge, *, seed: int, device: torch.device = _CPU,
+def train_arm(corpus: Corpus, arm: NeuEdgeArm, chosen: settings.NeuEdge, *, seed: int, device: torch.device | None = None,
               progress: bool = False,
               checkpoint: Checkpoint = NOWHERE) -> tuple[FeedForwardLIF | TemporalConv, dict[str, Any]]:
     """Train one arm on the training split.
@@ -125,7 +124,7 @@ def train_arm(corpus: Corpus, arm: NeuEdgeArm, chosen: settings.NeuEdge, *, seed
         net.to(device)
         trained = training.train_conventional(net, clips, labels, chosen.training, seed=train_seed, progress=label,
                                               checkpoint=checkpoint)
-        net.to(_CPU)
+        net.to("cpu")
         return net, {"activity": [], "epochs": trained.epochs, "mapping": None,
                      "validation_accuracy": _accuracy(corpus, "validation", _conventional(net))}
     units = encoding.units_of(bands, chosen.encoder)
@@ -141,7 +140,7 @@ def train_arm(corpus: Corpus, arm: NeuEdgeArm, chosen: settings.NeuEdge, *, seed
         net, clips, labels, chosen.training, seed=train_seed, hardware=hardware, progress=label, checkpoint=checkpoint,
         encode=lambda features, draws: encode(features, code, chosen.encoder, draws),
         adaptive=rule_maker(chosen.adaptive, chosen.adaptive.chosen) if arm == "full" else None)
-    net.to(_CPU)
+    net.to("cpu")
     rule = rule_maker(chosen.adaptive, chosen.adaptive.chosen)(trained.activity) if arm == "full" else None
 
     draws = np.random.default_rng(derive_seed(seed, "rate code"))
@@ -185,7 +184,7 @@ def grid_points(grid: settings.EncodingGrid) -> list[tuple[Code, float | None, f
     return [("rate", None, None), *(("hybrid", base, alpha) for base, alpha in swept)]
 
 
-def sweep_encoder(corpus: Corpus, chosen: settings.NeuEdge, *, seed: int, device: torch.device = _CPU,
+def sweep_encoder(corpus: Corpus, chosen: settings.NeuEdge, *, seed: int, device: torch.device | None = None,
                   progress: bool = False, checkpoint: Checkpoint = NOWHERE) -> Iterator[dict[str, Any]]:
     """Spikes and accuracy at every point of the grid, on the validation split, and information on the training split.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import csv
 import importlib
 import json
 import os
@@ -19,6 +18,7 @@ from markupsafe import Markup
 from edgekws import files
 from edgekws.errors import UserError
 from edgekws.evaluation import claims, style
+from edgekws.run.measured import read_benchmark
 
 _EXPERIMENTS = {
     "one_user": "One user left out, per-set normalisation (the paper's protocol)",
@@ -31,18 +31,18 @@ _AXES = {("traces_propagation", "%"): "Accuracy, %", ("traces_propagation", "per
          ("neuedge", "%"): "Utilisation, saving and accuracy, %", ("neuedge", "x"): "Fewer spikes, times",
          ("neuedge", "ms"): "Latency, ms", ("neuedge", "GOp/s/W"): "Efficiency, GOp/s/W",
          ("onda", "%"): "Accuracy at 0.5 false alarms an hour, %", ("onda", "x"): "Compression and gains, times"}
-_NAMES = {"traces_propagation": "Traces Propagation", "neuedge": "NeuEdge", "onda": "OnDA"}
 _PRETTY_CORPUS = ("name", "archive", "archive_sha256", "speakers", "clips")
 
 
-def build(results: str | Path, out: str | Path, *, deviations: str | Path | None = None,
-          config: str | Path | None = None) -> None:
+def build(results: str | Path, out: str | Path, *, names: Mapping[str, str] | None = None,
+          deviations: str | Path | None = None, config: str | Path | None = None) -> None:
     """Write the report of a run.
 
     Args:
         results: ``results/<run>``: ``claims.json`` is needed; ``metrics``, ``figures``, ``notebooks`` and
             ``benchmarks`` are shown as far as they are there.
         out: Page to write.
+        names: What papers are called, in the order to show them in; the others follow, called as their folders.
         deviations: Where the papers are silent, what was chosen (Markdown).
         config: The run's whole configuration (JSON).
 
@@ -51,6 +51,9 @@ def build(results: str | Path, out: str | Path, *, deviations: str | Path | None
     """
     results, out = Path(results), Path(out)
     ledger = claims.read_ledger(results / "claims.json")
+    called = names or {}
+    names = {paper: called.get(paper, paper.replace("_", " ")) for paper in (*called, *ledger["papers"])
+             if paper in ledger["papers"]}
     experiments = read_experiments(results / "metrics")
     rulegraph = results / "figures" / "rulegraph.svg"
     measured = {paper: found for paper in section_names(ledger["papers"])
@@ -65,7 +68,7 @@ def build(results: str | Path, out: str | Path, *, deviations: str | Path | None
     templates.filters.update(interval=interval, signed=lambda found: interval(found, sign="+"), flipped=flipped, short=short,
                              shot=style.shot_label)
     source = PackageLoader("edgekws.report")
-    told = {} if deviations is None else read_deviations(files.existing(deviations, "list of deviations"))
+    told = {} if deviations is None else read_deviations(files.existing(deviations, "list of deviations"), names)
     page = templates.get_template("report.html").render(
         ledger=ledger,
         css=Markup(source.get_source(templates, "report.css")[0]),
@@ -74,7 +77,7 @@ def build(results: str | Path, out: str | Path, *, deviations: str | Path | None
         synthetic_wake_words=any(corpus.get("synthetic") for corpus in wake_words),
         corpus=claims.CorpusFacts.model_validate(corpora[0]).label,
         counts=claims.verdict_counts(ledger), labels=claims.VERDICT_LABELS, rules=claims.RULES,
-        lacking=lacking(ledger), papers=by_paper(ledger, read_figures(results / "figures"), told),
+        lacking=lacking(ledger), papers=by_paper(ledger, names, read_figures(results / "figures"), told),
         experiments=experiments, tuned=tuned_against_published(experiments), method=style.method,
         sections=list(measured),
         **{paper: _section_module(paper).section(found, ledger) for paper, found in measured.items()},
@@ -149,27 +152,26 @@ def _axis(found: list[dict[str, Any]]) -> dict[str, Any]:
     return {"rows": rows, "ticks": ticks}
 
 
-def by_paper(ledger: Mapping[str, Any], figures: Mapping[str, Any], deviations: Mapping[str, Markup]) -> list[dict[str, Any]]:
-    """Each paper with all that is shown of it; papers of which nothing was measured come last.
+def by_paper(ledger: Mapping[str, Any], names: Mapping[str, str], figures: Mapping[str, Any],
+             deviations: Mapping[str, Markup]) -> list[dict[str, Any]]:
+    """Each paper with all that is shown of it, in the order of ``names``; those of which nothing was measured come last.
 
     ``cells`` are its claims in the order of their verdicts, ``tested`` and ``rest`` the tables of those with an outcome and
     of those without.
     """
     papers = []
-    for name, about in ledger["papers"].items():
+    for name, called in names.items():
         own = [claim for claim in ledger["claims"] if claim["paper"] == name]
         tested = [claim for claim in own if claims.is_decided(claim)]
         rest = [claim for claim in own if not claims.is_decided(claim)]
-        papers.append({**about, "id": name, "name": _NAMES.get(name, name.replace("_", " ")), "claims": len(own),
+        papers.append({**ledger["papers"][name], "id": name, "name": called, "claims": len(own),
                        "cells": [{**claim, "decided": claims.is_decided(claim)} for claim in sorted(
                            own, key=lambda claim: (claims.VERDICTS.index(claim["verdict"]), not claims.is_decided(claim)))],
                        "counts": claims.verdict_counts({"claims": own}), "key": key_figures(own),
                        "tested": claims.claims_table(tested) if tested else None,
                        "rest": claims.claims_table(rest) if rest else None, "untested": len(rest),
                        "figures": figures.get(name, []), "deviations": deviations.get(name)})
-    order = list(_NAMES)
-    return sorted(papers, key=lambda paper: (paper["tested"] is None, order.index(paper["id"]) if paper["id"] in order
-                                             else len(order)))
+    return sorted(papers, key=lambda paper: paper["tested"] is None)
 
 
 def lacking(ledger: Mapping[str, Any]) -> list[tuple[str, int]]:
@@ -251,13 +253,14 @@ def read_figures(folder: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 # ------------------------------------------------------------------------------------------------ how it was made
-def read_deviations(path: Path) -> dict[str, Markup]:
-    """Markdown by its sections, under the names of papers where they are named so: ``## Traces Propagation``."""
+def read_deviations(path: Path, names: Mapping[str, str]) -> dict[str, Markup]:
+    """Markdown by its sections, each under the paper that is called so, if one is: ``## Traces Propagation``."""
+    papers = {called.lower(): paper for paper, called in names.items()}
     parts = re.split(r"^## (.+)$", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
     found = {"": markdown(parts[0])}
     for heading, text in zip(parts[1::2], parts[2::2], strict=True):
-        name = heading.strip().lower().replace(" ", "_")
-        found[name] = markdown(text if name in _NAMES else f"## {heading}\n{text}")
+        paper = papers.get(heading.strip().lower())
+        found[paper or heading] = markdown(text if paper else f"## {heading}\n{text}")
     return {name: html for name, html in found.items() if html.strip()}
 
 
@@ -279,6 +282,9 @@ def read_cost(results: Path, device: str = "") -> dict[str, Any] | None:
     Args:
         results: Folder of the run.
         device: What ran the steps whose results do not say it themselves.
+
+    Raises:
+        UserError: A file is no benchmark.
     """
     steps: dict[str, dict[str, Any]] = {}
     for path in sorted((results / "benchmarks").rglob("*.tsv")):
@@ -286,11 +292,10 @@ def read_cost(results: Path, device: str = "") -> dict[str, Any] | None:
         name = re.sub(r"_seed-?\d+(_part\d+)?$", "", job.as_posix())
         step = steps.setdefault(name, {"name": name, "jobs": 0, "wall": 0.0, "memory": 0.0, "devices": set()})
         step["devices"].add(_device(results, job) or device)
-        with path.open(encoding="utf-8", newline="") as handle:
-            for row in csv.DictReader(handle, delimiter="\t"):
-                step["jobs"] += 1
-                step["wall"] += _measured(row.get("s"))
-                step["memory"] = max(step["memory"], _measured(row.get("max_rss")))
+        wall, _, memory = read_benchmark(path)
+        step["jobs"] += 1
+        step["wall"] += wall
+        step["memory"] = max(step["memory"], memory)
     if not steps:
         return None
     rows = [{**step, "devices": sorted(step["devices"] - {""})} for step in steps.values()]
@@ -310,14 +315,6 @@ def _device(results: Path, job: Path) -> str | None:
             about = json.loads((opened.metadata() or {}).get("provenance", "{}"))
         return str(about.get("device", "")) or None
     return None
-
-
-def _measured(text: str | None) -> float:
-    """A cell of a benchmark file; Snakemake writes ``-`` or ``NA`` for what a job was too short to have measured."""
-    try:
-        return float(text or 0)
-    except ValueError:
-        return 0.0
 
 
 def provenance_lines(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -108,7 +108,7 @@ def core_seconds(wall: float, cpu_time: float) -> float:
 
 
 def _number(text: str) -> float:
-    """A field of a benchmark; 0 for what was not sampled."""
+    """A field of a benchmark; 0 for what the job was too short to have sampled, which Snakemake writes as - or NA."""
     value = 0.0 if text in ("NA", "-", "") else float(text)
     return 0.0 if math.isnan(value) else value
 
