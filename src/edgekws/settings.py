@@ -553,7 +553,8 @@ class AlternativeTuning(Settings):
     """What each method takes the best of, for the validation split's users only."""
 
     learning_rate: list[PositiveFloat] = Field(
-        [1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2], min_length=1, description="learning rates tried")
+        [1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2], min_length=1,
+        description="learning rates tried")
     users: PositiveInt = Field(16, description="validation users it is tried on, at most")
     folds: PositiveInt = Field(1, description="folds of each user it is tried on, at most")
     shots: Shot = Field("all", description="support clips of each word while tuning")
@@ -562,9 +563,9 @@ class AlternativeTuning(Settings):
 class DsCnnTraining(Training):
     """Training of the conventional base net."""
 
-    learning_rate: PositiveFloat = Field(1e-3, description="Adam's learning rate in the first epoch")
-    epochs: PositiveInt = Field(20, description="passes over the training split")
-    batch_size: PositiveInt = Field(64, description="clips in a batch")
+    learning_rate: PositiveFloat = Field(2e-3, description="Adam's learning rate in the first epoch")
+    epochs: PositiveInt = Field(15, description="passes over the training split")
+    batch_size: PositiveInt = Field(32, description="clips in a batch")
 
 
 class DeviceLimits(Settings):
