@@ -15,7 +15,8 @@ def part(method, *, kind="full", net="spiking", rank=4, values=1000, lost=0, see
              "correct_before": before, "correct_after": after - lost, "others_clips": 20, "others_before": 15,
              "others_after": 15 - forgotten} for user, (before, after) in users.items()]
     return {"method": method, "seed": seed, "rows": rows, "provenance": {"corpus": {"name": "toy"}},
-            "delta": {"values": values, "base_values": 2000, "share": values / 2000, "bytes": {"fp32": 4 * values, "int8": values}},
+            "delta": {"values": values, "base_values": 2000, "share": values / 2000,
+                      "bytes": {"fp32": 4 * values, "int8": values}},
             "settings": {"method": {"kind": kind, "net": net, "rank": rank, "optimiser": "adam"}, "plan": {"users": 3},
                          "budget": {"learning_rate": 0.001, "epochs": 1, "batch_size": 8}}}
 
