@@ -589,6 +589,27 @@ class Retention(Settings):
     sequence: Annotated[int, Field(ge=2)] = Field(5, description="users that follow one another on one device")
 
 
+class Federated(Settings):
+    """Users with words of their own who teach one readout together."""
+
+    users: PositiveInt | None = Field(None, description="users of a split that take part, at most; null takes all")
+    folds: PositiveInt = Field(5, description="folds of each user, at most; each is a federation of its own")
+    shot: Shot = Field("all", description="support clips of each word, at most")
+    words: PositiveInt = Field(4, description="words that a user has clips of, at most")
+    rounds: PositiveInt = Field(20, description="rounds of averaging")
+    users_per_round: PositiveInt | None = Field(None, description="users drawn for each round; null takes all")
+    steps: PositiveInt = Field(4, description="steps of a user in a round")
+    sampling: Fraction = Field(0.25, description="probability of a clip to be in a step")
+    rank: PositiveInt | None = Field(None, description="learn LoRA's up-projection of this rank; null: the whole readout")
+    learning_rates: list[PositiveFloat] = Field(
+        [0.1, 0.3, 1.0, 3.0, 10.0, 30.0], min_length=1,
+        description="learning rates, of which each way of learning takes the best for the validation users")
+    noise: list[PositiveFloat] = Field([1.0, 2.0, 4.0, 8.0], description="noise multipliers of differential privacy")
+    clipping: PositiveFloat = Field(1.0, description="largest norm of a clip's gradient under differential privacy")
+    delta: Fraction = Field(1e-5, description="delta of the (epsilon, delta) guarantee for one clip of one user")
+    others: PositiveInt = Field(600, description="clips by speakers who take no part, at most, for what is forgotten")
+
+
 class Alternatives(Settings):
     """What else could adapt this model, on the users, folds and shots of Traces Propagation."""
 
@@ -603,6 +624,7 @@ class Alternatives(Settings):
     others: PositiveInt = Field(256, description="test clips of other speakers on which forgetting is measured, at most")
     limits: DeviceLimits = Field(default_factory=DeviceLimits, description="limits of a device")
     retention: Retention = Field(default_factory=Retention, description="not forgetting")
+    federated: Federated = Field(default_factory=Federated, description="learning together")
 
     @model_validator(mode="after")
     def _methods_are_known(self) -> Alternatives:

@@ -29,7 +29,7 @@ from edgekws.traces_propagation.experiments import Base
 WORDS = ["down", "go", "left", "no", "right", "yes"]
 ALL = Local(learning_rate=0.5, sampling=1.0, steps=3)
 SOME = dataclasses.replace(ALL, sampling=0.4, steps=6)
-SMALL = experiments.Federated(rounds=6, steps=5, words=3, folds=2, learning_rates=[3.0, 30.0], noise=[1.0, 8.0], others=30)
+SMALL = Federated(rounds=6, steps=5, words=3, folds=2, learning_rates=[3.0, 30.0], noise=[1.0, 8.0], others=30)
 
 
 @pytest.fixture

@@ -311,6 +311,54 @@ rule alternatives_summarise_retention:
         "edgekws alternatives summarise-retention {output} {input} --settings {params.settings:q} &> {log}"
 
 
+rule alternatives_federate:
+    input:
+        features=alt_features("spiking"),
+        index=f"{RUN}/corpus/index.parquet",
+        plan=f"{RUN}/corpus/plan_many_users.parquet",
+        base=lambda wildcards: alt_base("spiking", wildcards.seed),
+        environment=".envs/flower",
+    output:
+        f"{ALT_METRICS}/federated/seed{{seed}}.json",
+    log:
+        f"{LOGS}/alternatives/federated/seed{{seed}}.log",
+    benchmark:
+        f"{BENCHMARKS}/alternatives/federated/seed{{seed}}.tsv"
+    threads: SETTINGS.threads
+    resources:
+        mem_mb=more_memory(4000, mapped=True),
+        runtime=240,
+    params:
+        threads=THREADS,
+        settings=as_json(ALT.federated),
+    message:
+        "Users teach one readout together, seed {wildcards.seed}"
+    shell:
+        "edgekws alternatives federate {input.features} {input.index} {input.plan} {input.base} {input.environment} {output}"
+        " --seed {wildcards.seed} --settings {params.settings:q} {params.threads} &> {log}"
+
+
+rule alternatives_summarise_federated:
+    input:
+        expand(f"{ALT_METRICS}/federated/seed{{seed}}.json", seed=SETTINGS.seeds),
+    output:
+        f"{ALT_METRICS}/federated.json",
+    log:
+        f"{LOGS}/alternatives/federated.log",
+    benchmark:
+        f"{BENCHMARKS}/alternatives/federated.tsv"
+    threads: 1
+    resources:
+        mem_mb=more_memory(1000),
+        runtime=20,
+    params:
+        settings=as_json(SETTINGS.statistics),
+    message:
+        "Summing up what users learn together"
+    shell:
+        "edgekws alternatives summarise-federated {output} {input} --settings {params.settings:q} &> {log}"
+
+
 rule alternatives_figures:
     input:
         notebook="notebooks/alternatives.ipynb",

@@ -28,7 +28,7 @@ rule tool_environment:
     benchmark:
         f"{BENCHMARKS}/tool_environment/{{tool}}.tsv"
     wildcard_constraints:
-        tool="lava|neurobench|sanafe|bench",
+        tool="lava|neurobench|sanafe|flower|bench",
     # From the network or this machine alone: a node of a cluster may reach neither.
     localrule: True
     threads: 1

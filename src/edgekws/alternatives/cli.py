@@ -323,3 +323,51 @@ def summarise_retention(
                            "seeds": sorted({part["seed"] for part in read}),
                            "settings": {"retention": read[0]["settings"]["retention"], "statistics": intervals.model_dump()},
                            "provenance": read[0]["provenance"], "summary": retention.summarise(read, intervals)})
+
+
+@app.command("federate")
+def federate(
+    features: FeaturesPath,
+    index: IndexPath,
+    plan: PlanPath,
+    base: Annotated[Path, typer.Argument(help="Spiking base model (.safetensors).")],
+    environment: Annotated[Path, typer.Argument(help="What `envs/tool flower FOLDER` built; without Flower a loop runs.")],
+    out: MetricsPath,
+    settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1,
+    progress: Progress = True,
+) -> None:
+    """Users with words of their own teach one readout together: alone, pooled, federated, and with differential privacy.
+
+    Settings: alternatives.federated.
+    """
+    pin_threads(threads)
+    from edgekws import files
+    from edgekws import settings as s
+    from edgekws.alternatives.federated import experiments
+    from edgekws.provenance import provenance
+    from edgekws.traces_propagation.clips import open_corpus
+    from edgekws.traces_propagation.experiments import read_base
+
+    chosen = s.read(s.Federated, settings, set_ or ())
+    corpus, facts = open_corpus(features, index)
+    loaded, about = read_base(base)
+    table, plan_facts = files.read_table(plan)
+    found = experiments.run(table, plan_facts, loaded, corpus, chosen, environment, seed=seed, progress=progress)
+    files.write_json(out, {"schema": 1, "paper": "alternatives", "seed": seed,
+                           "settings": {"federated": chosen.model_dump(), "plan": plan_facts, "base": about["settings"]},
+                           "provenance": provenance(corpus=facts, threads=threads), **found})
+
+
+@app.command("summarise-federated")
+def summarise_federated(
+    out: Annotated[Path, typer.Argument(help="Summary to write, federated.json.")],
+    parts: Annotated[list[Path], typer.Argument(help="Metrics of `federate`, one for each seed.")],
+    settings: SettingsText = None, set_: SetOption = None,
+) -> None:
+    """Sum `federate` up: means with intervals over users, and the curves by round."""
+    from edgekws import files
+    from edgekws import settings as s
+    from edgekws.alternatives import summary
+
+    files.write_json(out, summary.federated_file([files.read_json(part) for part in parts],
+                                                 s.read(s.Statistics, settings, set_ or ())))

@@ -94,3 +94,43 @@ def _listed(told: Mapping[str, str], methods: Mapping[str, Mapping[str, Any]]) -
 
 def _check(holds: bool, why: str) -> dict[str, Any]:
     return {"holds": holds, "why": why}
+
+
+# ------------------------------------------------------------------------------------------------ learning together
+def federated_file(parts: Sequence[Mapping[str, Any]], settings: Statistics) -> dict[str, Any]:
+    """``federated.json`` from the metrics of every seed.
+
+    ``summary`` has for each way of learning the accuracy on the user's own query, on its words that no support clip of the
+    user has (``unknown``), and on speakers who take no part, and what each is above that of the base (``own_gain``, ...);
+    ``curves`` the means over seeds after each round.
+    """
+    first = parts[0]
+    rows = pd.DataFrame([{"seed": part["seed"], **row} for part in parts for row in part["rows"]])
+    rows["unknown_clips"] = rows.query_clips - rows.known_clips
+    rows["unknown_correct"] = rows.correct - rows.known_correct
+    kinds = {"own": ("correct", "query_clips"), "unknown": ("unknown_correct", "unknown_clips"),
+             "others": ("others_correct", "others_clips")}
+    # Folds are added up; users without a clip of a kind have no accuracy there.
+    users = rows.groupby(["way", "user", "seed"])[[name for pair in kinds.values() for name in pair]].sum()
+    percent = pd.DataFrame({name: 100 * users[right] / users[clips].where(users[clips] > 0)
+                            for name, (right, clips) in kinds.items()}).groupby(["way", "user"]).mean()
+    base = percent.xs("base")
+
+    def cell(values: Any) -> dict[str, Any] | None:
+        known = np.asarray(values.dropna(), np.float64)
+        return statistics.mean_interval(known, confidence=settings.confidence, resamples=settings.resamples,
+                                        seed=settings.seed).as_dict() if len(known) else None
+
+    summary = {}
+    for way in dict.fromkeys(rows["way"]):
+        own = percent.xs(way)
+        summary[str(way)] = {**{name: cell(own[name]) for name in kinds},
+                             **{f"{name}_gain": cell(own[name] - base[name]) for name in kinds}}
+    curves = {way: {name: np.mean([part["curves"][way][name] for part in parts], axis=0).tolist()
+                    for name in first["curves"][way]} for way in first["curves"]}
+    return {
+        "schema": 1, "paper": "alternatives", "experiment": "federated", "seeds": sorted(part["seed"] for part in parts),
+        "settings": {**first["settings"], "statistics": settings.model_dump()}, "provenance": first["provenance"],
+        "engine": first["engine"], "why": first["why"], "versions": first["versions"], "users": len(first["users"]),
+        "summary": summary, "curves": curves, "privacy": first["privacy"], "bytes": first["bytes"],
+        "secure": first["secure"], "check": first["check"], "rates": {str(part["seed"]): part["rates"] for part in parts}}

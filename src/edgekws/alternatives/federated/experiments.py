@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
 from torch import Tensor
 
 from edgekws.alternatives.federated import averaging, flower, privacy
@@ -32,34 +31,13 @@ from edgekws.alternatives.federated.users import User, View, gather
 from edgekws.environments import NotRun
 from edgekws.progress import tqdm
 from edgekws.provenance import derive_seed
-from edgekws.settings import Fraction, PositiveFloat, PositiveInt, Settings, Shot
+from edgekws.settings import Federated
 from edgekws.traces_propagation.clips import Corpus
 from edgekws.traces_propagation.experiments import Base, tasks, training_rows
 
 _SCALE_CLIPS = 256  # of the base's own training, for the scale of the spike counts
 Histories = dict[str, list[Tensor]]
 """For each way of federated learning and fold, the server's change after each round, [rounds, outputs, width]."""
-
-
-class Federated(Settings):
-    """Users with words of their own who teach one readout together."""
-
-    users: PositiveInt | None = Field(None, description="users of a split that take part, at most; null takes all")
-    folds: PositiveInt = Field(5, description="folds of each user, at most; each is a federation of its own")
-    shot: Shot = Field("all", description="support clips of each word, at most")
-    words: PositiveInt = Field(4, description="words that a user has clips of, at most")
-    rounds: PositiveInt = Field(20, description="rounds of averaging")
-    users_per_round: PositiveInt | None = Field(None, description="users drawn for each round; null takes all")
-    steps: PositiveInt = Field(4, description="steps of a user in a round")
-    sampling: Fraction = Field(0.25, description="probability of a clip to be in a step")
-    rank: PositiveInt | None = Field(None, description="learn LoRA's up-projection of this rank; null: the whole readout")
-    learning_rates: list[PositiveFloat] = Field(
-        [0.03, 0.1, 0.3, 1.0, 3.0, 10.0], min_length=1,
-        description="learning rates, of which each way of learning takes the best for the validation users")
-    noise: list[PositiveFloat] = Field([1.0, 2.0, 4.0, 8.0], description="noise multipliers of differential privacy")
-    clipping: PositiveFloat = Field(1.0, description="largest norm of a clip's gradient under differential privacy")
-    delta: Fraction = Field(1e-5, description="delta of the (epsilon, delta) guarantee for one clip of one user")
-    others: PositiveInt = Field(600, description="clips by speakers who take no part, at most, for what is forgotten")
 
 
 @dataclasses.dataclass(frozen=True)
