@@ -54,7 +54,7 @@ class Federated(Settings):
     sampling: Fraction = Field(0.25, description="probability of a clip to be in a step")
     rank: PositiveInt | None = Field(None, description="learn LoRA's up-projection of this rank; null: the whole readout")
     learning_rates: list[PositiveFloat] = Field(
-        [0.03, 0.1, 0.3, 1.0, 3.0, 10.0], min_length=1,
+        [0.1, 0.3, 1.0, 3.0, 10.0, 30.0], min_length=1,
         description="learning rates, of which each way of learning takes the best for the validation users")
     noise: list[PositiveFloat] = Field([1.0, 2.0, 4.0, 8.0], description="noise multipliers of differential privacy")
     clipping: PositiveFloat = Field(1.0, description="largest norm of a clip's gradient under differential privacy")
