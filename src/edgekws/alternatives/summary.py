@@ -102,7 +102,7 @@ def federated_file(parts: Sequence[Mapping[str, Any]], settings: Statistics) -> 
 
     ``summary`` has for each way of learning the accuracy on the user's own query, on its words that no support clip of the
     user has (``unknown``), and on speakers who take no part, and what each is above that of the base (``own_gain``, ...);
-    ``curves`` the means over seeds after each round.
+    ``against_local`` what a user gains who goes on from the others' work, over going on from the base; ``curves`` the means over seeds after each round.
     """
     first = parts[0]
     rows = pd.DataFrame([{"seed": part["seed"], **row} for part in parts for row in part["rows"]])
@@ -132,5 +132,8 @@ def federated_file(parts: Sequence[Mapping[str, Any]], settings: Statistics) -> 
         "schema": 1, "paper": "alternatives", "experiment": "federated", "seeds": sorted(part["seed"] for part in parts),
         "settings": {**first["settings"], "statistics": settings.model_dump()}, "provenance": first["provenance"],
         "engine": first["engine"], "why": first["why"], "versions": first["versions"], "users": len(first["users"]),
-        "summary": summary, "curves": curves, "privacy": first["privacy"], "bytes": first["bytes"],
+        "summary": summary,
+        "against_local": {way: cell(percent.xs(way)["own"] - percent.xs("local")["own"])
+                          for way in summary if way.endswith("_local")},
+        "curves": curves, "privacy": first["privacy"], "bytes": first["bytes"],
         "secure": first["secure"], "check": first["check"], "rates": {str(part["seed"]): part["rates"] for part in parts}}

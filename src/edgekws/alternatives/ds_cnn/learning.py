@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -26,16 +25,14 @@ from torch.nn.functional import cross_entropy
 
 from edgekws import optimiser
 from edgekws.alternatives.ds_cnn.classifier import Classifier, embeddings
+from edgekws.alternatives.learning import MakeOptimiser
 from edgekws.delta.delta import Delta, apply
 from edgekws.errors import UserError
 from edgekws.models.feedforward_lif import quantised
 from edgekws.models.tensors import fill
-from edgekws.optimiser import Optimiser
 from edgekws.provenance import derive_seed
 from edgekws.settings import AlternativeMethod, AlternativeTraining
 from edgekws.traces_propagation.training import Features, Labels, batches
-
-MakeOptimiser = Callable[[Literal["adam", "sgd"], Mapping[str, Tensor], float], Optimiser]
 
 _LAST = "encoder.blocks.3."
 _HEAD = "linear."
