@@ -16,7 +16,8 @@ from typing import Any
 
 import edgekws
 
-_PACKAGES = ("numpy", "scipy", "torch", "torch-pruning", "norse", "peft", "opacus", "snakemake", "papermill", "dvc", "espeakng-loader")
+_PACKAGES = ("numpy", "scipy", "torch", "torch-pruning", "norse", "peft", "opacus", "snakemake", "papermill", "dvc",
+             "espeakng-loader")
 
 
 @functools.cache

@@ -20,7 +20,7 @@ from edgekws.alternatives.federated.users import View, gather, own_words, spike_
 from edgekws.delta.delta import apply
 from edgekws.models.recurrent_lif import RecurrentLIF
 from edgekws.provenance import derive_seed
-from edgekws.settings import Network
+from edgekws.settings import Federated, Network
 from edgekws.traces_propagation import experiments as tp
 from edgekws.traces_propagation import plan
 from edgekws.traces_propagation.clips import Corpus

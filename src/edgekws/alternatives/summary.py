@@ -102,7 +102,8 @@ def federated_file(parts: Sequence[Mapping[str, Any]], settings: Statistics) -> 
 
     ``summary`` has for each way of learning the accuracy on the user's own query, on its words that no support clip of the
     user has (``unknown``), and on speakers who take no part, and what each is above that of the base (``own_gain``, ...);
-    ``against_local`` what a user gains who goes on from the others' work, over going on from the base; ``curves`` the means over seeds after each round.
+    ``against_local`` what a user gains who goes on from the others' work, over going on from the base; ``curves`` the means
+    over seeds after each round.
     """
     first = parts[0]
     rows = pd.DataFrame([{"seed": part["seed"], **row} for part in parts for row in part["rows"]])
