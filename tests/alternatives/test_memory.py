@@ -118,8 +118,23 @@ def test_the_base_counts_where_it_is_read():
         gradient, = torch.autograd.grad((net(features[[0]]).detach() + own).sum(), own)
         optimiser.make("sgd", {"bias": own}, 0.1).step({"bias": gradient})
 
-    assert [measure_learning(learn, net, features).largest[kind] for learn in (trains_a_copy, trains_beside_it)
-            for kind in ("parameters", "frozen")] == [128, 0, 16, 128]
+    def trains_beside_a_new_one(net, features):
+        twin = torch.nn.Linear(8, 4, bias=False)
+        twin.load_state_dict(net.state_dict())
+        trains_beside_it(twin, features)
+
+    def trains_beside_a_copy(net, features):
+        trains_beside_it(copy.deepcopy(net), features)
+
+    normalised = torch.nn.Sequential(torch.nn.BatchNorm1d(8, affine=False), net).eval()  # 16 numbers, and a count
+
+    def trains_beside_buffers(_, features):
+        trains_beside_it(copy.deepcopy(normalised), features)
+
+    learns = (trains_a_copy, trains_beside_it, trains_beside_a_new_one, trains_beside_a_copy, trains_beside_buffers)
+    found = [measure_learning(learn, net, features).largest for learn in learns]
+    assert [(each["parameters"], each["frozen"]) for each in found] == \
+        [(128, 0), (16, 128), (16, 128), (16, 128), (16, 128 + 64)]
 
 
 def test_reading_the_clips_is_not_counted():

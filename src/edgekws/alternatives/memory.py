@@ -35,7 +35,9 @@ CATEGORIES: tuple[Category, ...] = get_args(Category)
 _aten = torch.ops.aten
 _UPDATES = (_aten._fused_adam_, _aten._fused_sgd_)
 _COPIES = (_aten.clone, _aten._to_copy)
-_NO_READING = (*_COPIES, _aten.copy_, _aten.detach, _aten.equal, _aten._unsafe_view, _aten.lift_fresh, _aten.set_)
+_SHAPED_ALIKE = (_aten.new_empty, _aten.new_zeros, _aten.new_full, _aten.empty_like, _aten.zeros_like, _aten.full_like)
+_NO_READING = (*_COPIES, *_SHAPED_ALIKE, _aten.copy_, _aten.detach, _aten.equal, _aten._unsafe_view, _aten.lift_fresh,
+               _aten.set_)
 
 
 @dataclass(frozen=True)
@@ -104,10 +106,14 @@ class Ledger(LiveTensors):  # type: ignore[no-untyped-call]
         if packet in _UPDATES:
             self._updated(args)
         for tensor in _tensors(out):
-            if self.see(tensor) and packet in _COPIES and tensor.dtype == given[0].dtype:
-                source = self._life(given[0])
-                if source.category in ("frozen", "parameters"):
-                    self._life(tensor).category, self._life(tensor).read = source.category, False
+            new = self.see(tensor)
+            life = self._life(tensor)
+            if packet is _aten.set_ and new:  # copy.deepcopy makes storages by itself
+                life.category, life.read = "frozen", False
+            elif packet in _COPIES and new and tensor.dtype == given[0].dtype and self._weights(given[0]):
+                life.category, life.read = self._life(given[0]).category, False
+            elif packet is _aten.copy_ and life.category is None and self._weights(given[1]):
+                life.category = self._life(given[1]).category  # a new module is given the base's weights
         return out
 
     def see(self, tensor: Tensor) -> bool:
@@ -128,6 +134,9 @@ class Ledger(LiveTensors):  # type: ignore[no-untyped-call]
 
     def _life(self, tensor: Tensor) -> _Life:
         return self._living[tensor.untyped_storage()._cdata]
+
+    def _weights(self, tensor: Tensor) -> bool:
+        return self._life(tensor).category in ("frozen", "parameters")
 
     def _reads(self, given: list[Tensor]) -> None:
         forwards = torch._C._current_graph_task_id() == -1
