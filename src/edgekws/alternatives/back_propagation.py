@@ -90,6 +90,7 @@ def train(net: RecurrentLIF, part: Part, features: Features, labels: Labels, bud
             potential = integrate(net, weights, frozen.spikes(asked.places, batch).unbind(1))
         gradients = torch.autograd.grad(cross_entropy(potential, wanted), list(leaves.values()))
         updates.step(dict(zip(leaves, gradients, strict=True)))
+        del batch, weights, potential, gradients
     return part.delta({name: tensor.detach() for name, tensor in leaves.items()})
 
 
@@ -231,12 +232,12 @@ class _Frozen:
         if not self._known[places].all():
             frames = hidden_spikes(self.net, self.weights, batch)
             if self.summed:
-                found = torch.zeros_like(frames[0])
+                found = batch.new_zeros(len(batch), self.net.settings.hidden[-1])
                 for spikes in frames:
                     found.mul_(self.net.settings.output_leak).add_(spikes)
                 found = found[:, None]
             else:
-                found = torch.stack(frames, 1).bool()
+                found = torch.stack([spikes.bool() for spikes in frames], 1)
             if not len(self._kept):
                 self._kept = found.new_empty(len(self._known), *found.shape[1:])
             self._kept[places], self._known[places] = found, True

@@ -7,7 +7,7 @@ path has no part in it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -33,8 +33,14 @@ def readout_potential(net: RecurrentLIF, weights: Mapping[str, Tensor], features
     return integrate(net, weights, hidden_spikes(net, weights, features))
 
 
-def hidden_spikes(net: RecurrentLIF, weights: Mapping[str, Tensor], features: Tensor) -> list[Tensor]:
-    """Spikes of the last hidden layer in each frame, [clips, H]; arguments and errors of :func:`readout_potential`."""
+def hidden_spikes(net: RecurrentLIF, weights: Mapping[str, Tensor], features: Tensor) -> Iterator[Tensor]:
+    """Frame by frame the spikes of the last hidden layer, so that who needs no earlier ones need not keep them.
+
+    Arguments and errors are those of :func:`readout_potential`.
+
+    Yields:
+        [clips, H], 0 or 1.
+    """
     net.check(features)
     network, size = net.settings, len(features)
     neuron = [norse_twin.parameters(features, leak=network.membrane_leak, reset=network.reset,
@@ -42,7 +48,6 @@ def hidden_spikes(net: RecurrentLIF, weights: Mapping[str, Tensor], features: Te
               for index in range(len(network.hidden))]
     potential = [features.new_zeros(size, neurons) for neurons in network.hidden]
     spikes = [features.new_zeros(size, neurons) for neurons in network.hidden]
-    last = []
     for frame in features.unbind(1):
         drive = frame
         for index in range(len(network.hidden)):
@@ -50,8 +55,7 @@ def hidden_spikes(net: RecurrentLIF, weights: Mapping[str, Tensor], features: Te
             current = presynaptic @ weights[f"hidden.{index}"].T
             spikes[index], potential[index] = norse_twin.step(current, potential[index], neuron[index])
             drive = spikes[index]
-        last.append(drive)
-    return last
+        yield drive
 
 
 def integrate(net: RecurrentLIF, weights: Mapping[str, Tensor], spikes: Iterable[Tensor]) -> Tensor:

@@ -126,6 +126,7 @@ def learn(net: Classifier, features: Features, labels: Labels, method: Alternati
                                  seed=seed):
         gradients = torch.autograd.grad(cross_entropy(logits(batch), wanted), list(part.weights.values()))
         trainer.step(dict(zip(part.weights, gradients, strict=True)))
+        del batch, gradients
     return part.delta()
 
 

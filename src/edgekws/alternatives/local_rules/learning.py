@@ -61,5 +61,6 @@ def learn(net: RecurrentLIF, features: Features, labels: Labels, method: Alterna
         rule.begin(wanted)
         for frame in batch.unbind(1):
             updates.step(rule.step(frame))
+        del batch, frame
     return Delta(replaced={name: tensor.clone(memory_format=torch.contiguous_format)
                            for name, tensor in adapted.tensors().items() if not name.startswith("target.")})
