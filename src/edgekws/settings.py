@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from edgekws.device import Name as DeviceName
 from edgekws.errors import UserError, did_you_mean
@@ -626,13 +626,6 @@ class Alternatives(Settings):
     retention: Retention = Field(default_factory=Retention, description="not forgetting")
     federated: Federated = Field(default_factory=Federated, description="learning together")
 
-    @model_validator(mode="after")
-    def _methods_are_known(self) -> Alternatives:
-        for name in [*(self.compared or []), *self.retention.methods]:
-            if name not in self.methods:
-                raise ValueError(f"there is no method '{name}'; {did_you_mean(name, self.methods)}")
-        return self
-
 
 class Statistics(Settings):
     confidence: Fraction = Field(0.95, description="coverage of every interval")
@@ -664,6 +657,15 @@ class Config(Settings):
     onda: OnDA = Field(default_factory=OnDA, description="paper 3")
     alternatives: Alternatives = Field(default_factory=Alternatives, description="what else could adapt the models")
     statistics: Statistics = Field(default_factory=Statistics, description="intervals")
+
+    # Not in the section itself: a command may be given the one method that it is about.
+    @field_validator("alternatives")
+    @classmethod
+    def _methods_are_known(cls, chosen: Alternatives) -> Alternatives:
+        for name in [*(chosen.compared or []), *chosen.retention.methods]:
+            if name not in chosen.methods:
+                raise ValueError(f"there is no method '{name}'; {did_you_mean(name, chosen.methods)}")
+        return chosen
 
 
 # ------------------------------------------------------------------------------------------------ reading
