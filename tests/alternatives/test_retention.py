@@ -14,7 +14,7 @@ from edgekws.settings import Alternatives, Retention, Statistics
 from edgekws.traces_propagation.experiments import tasks, training_rows
 
 METHODS = Alternatives().methods
-SETTINGS = Retention(rehearsal=[3, 7], elastic=[1.0, 1e6], fisher_clips=1000, sequence=2)
+SETTINGS = Retention(rehearsal=[3, 7], elastic=[1.0, 1e6], fisher_clips=1000)
 REHEARSED, HELD = [("rehearsal", 3.0), ("rehearsal", 7.0)], [("elastic", 1.0), ("elastic", 1e6)]
 EXCLUDED = ["t1"]
 
@@ -129,7 +129,8 @@ def four_users(toy):
 def test_users_one_after_another_by_hand(spiking, name):
     toy, method, budget = spiking, METHODS[name], BUDGETS["spiking"]
     work = {task.user: task for task in four_users(toy)}
-    rows = retention.one_after_another(list(work.values()), toy.base, toy.corpus, method, budget, SETTINGS, seed=5)
+    groups = retention.deal(list(work.values()), 2, seed=5)
+    rows = retention.one_after_another(groups, toy.base, toy.corpus, method, budget, seed=5)
     order = {(row["group"], row["place"]): row["user"] for row in rows if row["after"] == 0}
     assert sorted(order) == [(0, 0), (0, 1), (1, 0), (1, 1)] and sorted(order.values()) == sorted(work), "groups share no user"
 
@@ -152,29 +153,30 @@ def test_users_one_after_another_by_hand(spiking, name):
     assert rows == expected
 
 
-def test_who_makes_no_whole_group_goes_without(spiking):
-    settings = SETTINGS.model_copy(update={"sequence": 3})
-    rows = retention.one_after_another(four_users(spiking), spiking.base, spiking.corpus, METHODS["bptt_readout"],
-                                       BUDGETS["spiking"], settings, seed=5)
+@pytest.mark.parametrize(("size", "dealt"), [(2, 2), (3, 1), (4, 1)])
+def test_groups_share_no_user_and_who_is_left_over_goes_without(spiking, size, dealt):
+    groups = retention.deal(four_users(spiking), size, seed=5)
+    users = [task.user for group in groups for task in group]
+    assert [len(group) for group in groups] == [size] * dealt and len(set(users)) == len(users) == size * dealt
+
+
+def test_three_users_are_asked_again_after_each_that_follows(spiking):
+    groups = retention.deal(four_users(spiking), 3, seed=5)
+    rows = retention.one_after_another(groups, spiking.base, spiking.corpus, METHODS["bptt_readout"], BUDGETS["spiking"], seed=5)
     assert [(row["group"], row["place"], row["after"]) for row in rows] == [
         (0, 0, 0), (0, 0, 1), (0, 1, 0), (0, 0, 2), (0, 1, 1), (0, 2, 0)]
-    assert len({row["user"] for row in rows}) == 3
+    assert [row["user"] for row in rows if row["after"] == 0] == [task.user for task in groups[0]]
 
 
 def test_the_order_of_users_follows_from_the_seed(spiking):
-    def order(seed):
-        rows = retention.one_after_another(four_users(spiking), spiking.base, spiking.corpus, METHODS["bptt_readout"],
-                                           BUDGETS["spiking"].model_copy(update={"epochs": 1}), SETTINGS, seed=seed)
-        return tuple(row["user"] for row in rows)
-
-    assert order(0) == order(0) and len({order(seed) for seed in range(5)}) > 1
+    orders = [tuple(task.user for group in retention.deal(four_users(spiking), 2, seed=seed) for task in group)
+              for seed in (0, 0, 1, 2, 3, 4)]
+    assert orders[0] == orders[1] and len(set(orders)) > 1
 
 
 def test_too_few_users_are_told(spiking):
-    settings = SETTINGS.model_copy(update={"sequence": 5})
     with pytest.raises(UserError, match="4 test users make no group of 5") as told:
-        retention.one_after_another(four_users(spiking), spiking.base, spiking.corpus, METHODS["bptt_readout"],
-                                    BUDGETS["spiking"], settings, seed=5)
+        retention.deal(four_users(spiking), 5, seed=5)
     assert "alternatives.retention.sequence" in told.value.remedy
 
 
