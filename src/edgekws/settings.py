@@ -715,8 +715,10 @@ def validate(section: type[Section], values: Any, *, where: str = "settings") ->
             known = _names_at(section, first["loc"][:-1])
             raise UserError(f"unknown setting '{name}'", where=where,
                             remedy=did_you_mean(str(first["loc"][-1]), known)) from error
-        raise UserError(f"setting '{name}' is {first['input']!r}: {first['msg'].removeprefix('Value error, ')}", where=where,
-                        remedy="see the comment beside it in config/default.yaml") from error
+        what = first["msg"].removeprefix("Value error, ")
+        if first["loc"]:  # else it is about settings beside one another, all of which would be shown
+            what = f"setting '{name}' is {first['input']!r}: {what}"
+        raise UserError(what, where=where, remedy="see the comment beside it in config/default.yaml") from error
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:
