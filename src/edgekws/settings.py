@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from edgekws.device import Name as DeviceName
 from edgekws.errors import UserError, did_you_mean
@@ -658,14 +658,14 @@ class Config(Settings):
     alternatives: Alternatives = Field(default_factory=Alternatives, description="what else could adapt the models")
     statistics: Statistics = Field(default_factory=Statistics, description="intervals")
 
-    # Not in the section itself: a command may be given the one method that it is about.
-    @field_validator("alternatives")
-    @classmethod
-    def _methods_are_known(cls, chosen: Alternatives) -> Alternatives:
+    @model_validator(mode="after")
+    def _alternatives_are_known(self) -> Config:
+        # Here, and not in its own section: a rule hands its command the methods that it is about.
+        chosen = self.alternatives
         for name in [*(chosen.compared or []), *chosen.retention.methods]:
             if name not in chosen.methods:
-                raise ValueError(f"there is no method '{name}'; {did_you_mean(name, chosen.methods)}")
-        return chosen
+                raise ValueError(f"alternatives: there is no method '{name}'; {did_you_mean(name, chosen.methods)}")
+        return self
 
 
 # ------------------------------------------------------------------------------------------------ reading
@@ -715,8 +715,10 @@ def validate(section: type[Section], values: Any, *, where: str = "settings") ->
             known = _names_at(section, first["loc"][:-1])
             raise UserError(f"unknown setting '{name}'", where=where,
                             remedy=did_you_mean(str(first["loc"][-1]), known)) from error
-        raise UserError(f"setting '{name}' is {first['input']!r}: {first['msg'].removeprefix('Value error, ')}", where=where,
-                        remedy="see the comment beside it in config/default.yaml") from error
+        what = first["msg"].removeprefix("Value error, ")
+        if first["loc"]:  # else it is about settings beside one another, all of which would be shown
+            what = f"setting '{name}' is {first['input']!r}: {what}"
+        raise UserError(what, where=where, remedy="see the comment beside it in config/default.yaml") from error
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:

@@ -3,17 +3,21 @@
 import functools
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from edgekws.alternatives import cost, limits, retention
+from edgekws.alternatives import summary as alternatives_summary
+from edgekws.alternatives.memory import CATEGORIES, Sizes
 from edgekws.evaluation import claims, statistics
 from edgekws.neuedge import experiments, summary
 from edgekws.onda import summary as onda_summary
-from edgekws.settings import OndaEvaluation, Statistics
+from edgekws.settings import Alternatives, Federated, OndaEvaluation, Retention, Statistics
 
 REPOSITORY = Path(__file__).parents[2]
-NAMES = {"traces_propagation": "Traces Propagation", "neuedge": "NeuEdge", "onda": "OnDA"}
+NAMES = {"traces_propagation": "Traces Propagation", "neuedge": "NeuEdge", "onda": "OnDA", "alternatives": "Alternatives"}
 METHODS = {"traces_propagation": 11.0, "bptt": 12.0, "readout_only": 4.0, "from_scratch": -55.0}
 SHOTS = {"many_users": ("1", "3", "all"), "one_user": ("1", "5", "all")}
 
@@ -325,13 +329,136 @@ def write_onda(folder: Path, *, users: int = 12, seeds: int = 3, whole: bool = T
         (folder / f"{name}.json").write_text(json.dumps(content))
 
 
+# ------------------------------------------------------------------------------------------------ alternatives
+SIZES = Sizes(inputs=12, neurons=16, outputs=5, frames=9, clips=8)
+GAINS = {"traces_propagation": 9, "bptt_full": 12, "bptt_readout": 5, "ds_cnn_full": 10, "ds_cnn_readout": 3}
+
+
+def made_up_users(users: int, change: float, rng: np.random.Generator) -> list[dict]:
+    """Rows of tasks; with ``change`` points more right than before, and half as many of the others' wrong."""
+    rows = []
+    for user in range(users):
+        for shot, share in (("1", 0.5), ("all", 1.0)):
+            before, lost = int(rng.integers(50, 80)), int(rng.integers(0, 3 + change))
+            rows.append({"user": f"user{user}", "split": "test", "fold": 0, "shot": shot, "support_clips": 8, "query_clips": 100,
+                         "correct_before": before, "correct_after": min(100, before + round(change * share)),
+                         "others_clips": 100, "others_before": 80, "others_after": 80 - lost})
+    return rows
+
+
+def made_up_cost_of(net: str, head: dict) -> dict:
+    """What ``edgekws alternatives cost`` would write."""
+    methods = {name: method for name, method in Alternatives().methods.items() if method.net == net}
+    found = {}
+    for size, name in enumerate(methods):
+        at_peak = {**dict.fromkeys(CATEGORIES, 1000 * (size + 1)), "batch": 5000}
+        usage = {"peak": sum(at_peak.values()), "at_peak": at_peak, "largest": at_peak}
+        found[name] = {"memory": usage, "memory_longer": usage, "seconds": 0.1 + 0.01 * size}
+    return {**head, "experiment": f"cost_{net}", "clips": 8, "frames": 9, "methods": found, "checks": cost.checks(methods, found)}
+
+
+def made_up_complexity(head: dict) -> dict:
+    """What ``edgekws alternatives complexity`` would write; one count is not what the formula says."""
+    def counted(number: int, text: str, paper: str | None, **more: Any) -> dict:
+        return {"formula": number, "formula_text": text, "counted": number, "paper": paper, **more}
+
+    def rule(batch: int, *holds: bool, paper: bool | None, per: str = "step", per_synapse: int | None = None) -> dict:
+        names = ("update_locking_free", "no_weight_transport", "local_in_time", "local_in_space")
+        return {"batch": batch, "trace": counted(120, "B (sum N_l + H_L)", "L H", per_synapse=per_synapse),
+                "auxiliary": counted(40, "O sum H_l", None), "learning_signal": counted(160, "B O sum H_l", None, per=per),
+                **{name: {"holds": each, "why": f"seen on <{name}>", "paper": paper}
+                   for name, each in zip(names, holds, strict=True)}}
+
+    rules = {"traces_propagation": rule(5, True, True, False, True, paper=True),
+             "eprop": rule(4, False, False, True, False, paper=False),
+             "etlp": rule(4, *[True] * 4, paper=None, per="clip", per_synapse=3000)}
+    rules["eprop"]["trace"]["counted"] = 121
+    return {**head, "experiment": "complexity", "rules": rules,
+            "sizes": {"inputs": 6, "hidden": [8], "outputs": 5, "batch": 4, "recurrent": True}}
+
+
+def made_up_federation(seed: int, users: int, head: dict, *, flower: bool) -> dict:
+    """What ``edgekws alternatives federate`` would write of a seed."""
+    settings = Federated(rounds=3, noise=[1.0, 4.0])
+    ways = {"base": 0, "local": 6, "centralised": 14}
+    for way, gain in (("centralised", 14), ("federated", 12), ("private_1", 5), ("private_4", 1)):
+        ways |= {way: gain, f"{way}_local": gain + 4}
+    rows = [{"way": way, "fold": 0, "user": f"user{user}", "support_clips": 8, "query_clips": 100, "known_clips": 60,
+             "correct": 60 + gain + user % 3, "known_correct": 45 + gain // 2, "others_clips": 200,
+             "others_correct": 160 - gain // 3} for way, gain in ways.items() for user in range(users)]
+    private = {f"private_{noise:g}": {"noise": noise, "clipping": 1.0, "sampling": 0.25, "steps": 12, "delta": 1e-5,
+                                      "epsilon": 9.5 / noise} for noise in settings.noise}
+    sent = {"down": 5200.0, "up": 5300.0}
+    secure = {"largest_difference": [1e-6, 2e-6, 3e-6], "bound_first_round": 1e-5, "largest_value": 0.5, "own_plain": 72.0,
+              "own": 71.5}
+    return {**head, "seed": seed, "settings": {"federated": settings.model_dump()}, "engine": "flower" if flower else "loop",
+            "why": "" if flower else "the packages of envs/flower.txt could not be installed here",
+            "versions": {"flwr": "1.0"} if flower else {}, "check": {"largest_difference": 2e-7} if flower else None,
+            "secure": secure if flower else None, "users": {f"user{user}": ["yes", "no"] for user in range(users)},
+            "tuned": {}, "rates": dict.fromkeys(ways, 1.0), "rows": rows, "privacy": private,
+            "curves": {way: {"own": [60.0, 64.0, 68.0, 72.0], "others": [80.0] * 4} for way in ("federated", *private)},
+            "bytes": {"values": 80, "fp32": {"down": 320, "up": 320}, "federated": sent if flower else None,
+                      "secure": {"down": 5200.0, "up": 9000.0} if flower else None}}
+
+
+@functools.cache
+def made_up_alternatives(*, users: int = 6, seeds: int = 2, flower: bool = True, synthetic: bool = True) -> dict[str, dict]:
+    """Every file of ``metrics/alternatives`` by name, not to be changed; the methods of the settings, and one nobody knows."""
+    corpus = {"name": "synthetic" if synthetic else "gsc", "archive": "made-up.tar", "archive_sha256": "0" * 64,
+              "synthetic": synthetic, "words": ["yes", "no"], "clips": 1200, "speakers": 54}
+    head = {"schema": 1, "paper": "alternatives", "provenance": {"code": "0", "corpus": corpus}}
+    bench, rng, chosen = Alternatives(), np.random.default_rng(users), Statistics(resamples=200)
+    methods = bench.methods | {"mine_<new>": bench.methods["bptt_readout"]}
+    parts = []
+    for seed in range(seeds):
+        for name, method in methods.items():
+            values = {"lora": 90 * method.rank, "readout": 80}.get(method.kind, 2000)
+            parts.append({**head, "method": name, "seed": seed, "rows": made_up_users(users, GAINS.get(name, 8), rng),
+                          "settings": {"method": method.model_dump(), "plan": {"users": users},
+                                       "budget": {**bench.training.model_dump(), "learning_rate": 3e-4}},
+                          "delta": {"values": values, "base_values": 2000, "share": values / 2000,
+                                    "bytes": {"fp32": 4 * values, "int8": values + 40}}})
+    remedies = [("none", 0.0), ("rehearsal", 16.0), ("rehearsal", 64.0), ("elastic", 1.0), ("elastic", 100.0), ("elastic", 1e4)]
+    kept = [{"method": method, "seed": seed,
+             "remedies": [{**row, "remedy": remedy, "strength": strength} for remedy, strength in remedies
+                          if remedy != "elastic" or method != "bptt_lora_4"
+                          for row in made_up_users(users, 9 - 3 * (remedy != "none"), rng) if row["shot"] == "all"],
+             "sequence": [{"group": 0, "user": f"user{user}", "place": user, "after": after, "query_clips": 100, "before": 60,
+                           "alone": 75, "shared": 75 - 3 * after} for user in range(users) for after in range(users - user)]}
+            for seed in range(seeds) for method in bench.retention.methods]
+    cells = limits.cells(["traces_propagation", "traces_propagation_batch", "full", "lora"], [16, 32], batches=[1, 8])
+    measured = {cell: 40_000 for cell in cells if (cell.neurons, cell.optimiser, cell.stored) == (16, "adam", "fp32")}
+    budgets = [8 * limits.KIB, 64 * limits.KIB]
+    federated = [made_up_federation(seed, users, head, flower=flower) for seed in range(seeds)]
+    return {
+        "adaptation": alternatives_summary.adaptation_file(parts, chosen),
+        "complexity": made_up_complexity(head),
+        **{f"cost_{net}": made_up_cost_of(net, head) for net in ("spiking", "ds_cnn")},
+        "limits": {**head, "experiment": "limits", "sizes": vars(SIZES),
+                   "rows": limits.table(cells, SIZES, budgets, measured=measured),
+                   "widest": limits.widths(["traces_propagation", "traces_propagation_batch", "full", "lora"], SIZES, budgets)},
+        "retention": {**head, "experiment": "retention", "seeds": list(range(seeds)),
+                      "settings": {"retention": Retention(sequence=max(2, users)).model_dump()},
+                      "summary": retention.summarise(kept, chosen)},
+        "federated": alternatives_summary.federated_file(federated, chosen)}
+
+
+def write_alternatives(folder: Path, *, missing: tuple[str, ...] = (), **made: Any) -> None:
+    """Every file of ``metrics/alternatives`` but those that are ``missing``; the rest is given to
+    :func:`made_up_alternatives`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in made_up_alternatives(**made).items():
+        if name not in missing:
+            (folder / f"{name}.json").write_text(json.dumps(content, allow_nan=False))
+
+
 def fill_run(results: Path, *, synthetic: bool = True, experiments: tuple[str, ...] = (
         "one_user", "many_users", "many_users_per_set", "many_users_tuned"), neuedge: dict | None = None,
-        onda: dict | None = None) -> Path:
+        onda: dict | None = None, alternatives: dict | None = None) -> Path:
     """Fill ``results/<run>`` with metrics, a ledger, and what Snakemake leaves; returns the folder.
 
-    ``neuedge`` is given to :func:`write_neuedge`, ``onda`` to :func:`write_onda`; without it there are no metrics of that
-    paper.
+    ``neuedge`` is given to :func:`write_neuedge`, ``onda`` to :func:`write_onda`, ``alternatives`` to
+    :func:`write_alternatives`; without it there are no metrics of that paper.
     """
     folder = results / "metrics" / "traces_propagation"
     folder.mkdir(parents=True)
@@ -342,6 +469,8 @@ def fill_run(results: Path, *, synthetic: bool = True, experiments: tuple[str, .
         write_neuedge(results / "metrics" / "neuedge", synthetic=synthetic, **neuedge)
     if onda is not None:
         write_onda(results / "metrics" / "onda", **{"synthetic": synthetic, **onda})
+    if alternatives is not None:
+        write_alternatives(results / "metrics" / "alternatives", **{"synthetic": synthetic, **alternatives})
     benchmark = results / "benchmarks" / "traces_propagation"
     benchmark.mkdir(parents=True)
     head = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"

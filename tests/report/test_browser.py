@@ -33,7 +33,7 @@ def browser(tmp_path_factory):
 def built(tmp_path_factory):
     """A whole report, made once."""
     folder = tmp_path_factory.mktemp("built")
-    results = fill_run(folder / "results" / "made_up", neuedge={}, onda={})
+    results = fill_run(folder / "results" / "made_up", neuedge={}, onda={}, alternatives={})
     (add_figures(results) / "rulegraph.svg").write_text(rulegraph.draw('0[label = "all"];\n1[label = "a"];\n1 -> 0\n'))
     (folder / "deviations.md").write_text(DEVIATIONS)
     report.build(results, results / "report.html", names=NAMES, deviations=folder / "deviations.md")

@@ -4,12 +4,12 @@ from html.parser import HTMLParser
 
 import pytest
 import torch
-from tests.report.conftest import NAMES
+from tests.report.conftest import NAMES, made_up_alternatives
 
 from edgekws import files, report
 from edgekws.errors import UserError
 from edgekws.evaluation import claims
-from edgekws.report import neuedge, onda, page
+from edgekws.report import alternatives, neuedge, onda, page
 
 VOID = {"meta", "br", "img", "rect", "path"}
 DEVIATIONS = """# Deviations
@@ -277,6 +277,97 @@ def test_probing_is_a_share_of_the_time_of_onda_1():
     assert onda.probing(told) == (25, 50)
     assert onda.scaled({"value": 0.5, "ci_low": None, "ci_high": 1.0, "n": 3}, 1e3) == {
         "value": 500, "ci_low": None, "ci_high": 1000, "n": 3}
+
+
+# ------------------------------------------------------------------------------------------------ alternatives
+FILES = ("adaptation", "complexity", "cost_spiking", "cost_ds_cnn", "limits", "retention", "federated")
+HEADINGS = {"adaptation": "Every method", "limits": "What fits a device", "complexity": "What local rules keep",
+            "retention": "Not forgetting", "federated": "Learning together"}
+
+
+def alternatives_of(results, tmp_path):
+    """The section, after what holds for every page."""
+    text = built(results, tmp_path)
+    checker = Checker()
+    checker.feed(text)
+    assert checker.open == []
+    assert len(checker.ids) == len(set(checker.ids))
+    start = text.index('<section id="alternatives-numbers">')
+    return text[start:text.index("</section>", start)]
+
+
+def tables_of(section):
+    """The rows of each table as lists of what their cells say."""
+    def text(cell):
+        return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", cell)).strip()
+
+    return [[[text(cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", row, re.DOTALL)]
+             for row in re.findall(r"<tr>(.*?)</tr>", body, re.DOTALL)]
+            for body in re.findall(r"<tbody>(.*?)</tbody>", section, re.DOTALL)]
+
+
+def test_alternatives_have_a_section_of_their_own(made_up_run, tmp_path):
+    section = alternatives_of(made_up_run(experiments=("one_user",), alternatives={}), tmp_path)
+    assert section.count("<table") == section.count('<div class="scroll"') == section.count('class="sortable"') == 9
+    methods, widest, needs, widest_sgd, _, rules, remedies, sequence, ways = tables_of(section)
+    for rows in (methods, widest, needs, rules, remedies, sequence, ways):
+        assert len({len(row) for row in rows}) == 1, "no cell is missing"
+    assert [row[0] for row in methods][:2] == ["Traces Propagation", "e-prop"] and methods[-1][0] == "mine &lt;new&gt;"
+    assert "<new>" not in section and "seen on &lt;local_in_time&gt;" in section, "what is shown is escaped"
+    assert [row[-1] for row in methods if row[0] == "mine &lt;new&gt;"] == ["–"], "its cost was not measured"
+    assert [row[:3] for row in widest if row[0] == "BPTT, LoRA"] == [
+        ["BPTT, LoRA", stored, batch] for batch in ("1", "8") for stored in ("fp32", "int8")]
+    assert ["none"] in [row[3:4] for row in widest] and len(widest) == len(widest_sgd) == len(needs)
+    assert "The same with plain gradient descent" in section
+    tp, eprop, etlp = rules
+    assert tp[0] == "Traces Propagation 5 clips" and tp[4:] == ["yes", "yes", "no paper: yes", "yes"]
+    assert eprop[1].startswith("121 by formula 120") and eprop[4:] == ["no", "no", "yes paper: no", "no"]
+    assert "in a clip" in etlp[3] and "with a trace for each synapse 3,000" in etlp[1] and etlp[4:] == ["yes"] * 4
+    assert [row[1] for row in remedies if row[0] == "BPTT, LoRA 4"] == ["none", "rehearsal, 16 clips", "rehearsal, 64 clips"]
+    assert {row[1]: row[4] == "–" for row in remedies if row[0] == "BPTT, all weights"} == {
+        "none": True, "rehearsal, 16 clips": False, "rehearsal, 64 clips": False, "elastic weights, 1": False,
+        "elastic weights, 100": False, "elastic weights, 10,000": False}
+    assert [row[5].split()[0] for row in sequence[:6]] == ["+0.0", "+3.0", "+6.0", "+9.0", "+12.0", "+15.0"]
+    told = {row[0]: (row[2].split()[0], row[7].split()[0], row[8]) for row in ways}
+    assert told["as deployed"] == ("–", "–", "–") and told["federated"] == ("+12.0", "–", "–")
+    assert told["federated, then each alone"] == ("+16.0", "+10.0", "–")
+    assert told["federated, noise 4"] == ("+1.0", "–", "2.38") and told["federated, noise 4, then each alone"][2] == "2.38"
+    for words in ("s messages 5.2 KiB up and 5.1 KiB down", "with secure aggregation 8.8 KiB up", "flwr 1.0",
+                  "71.5 % of the own queries are right instead of 72.0 %", "differ from a plain loop by 2e-07"):
+        assert words in section
+
+
+def test_where_flower_could_not_be_built_the_page_says_so(made_up_run, tmp_path):
+    section = alternatives_of(made_up_run(experiments=("one_user",), alternatives={"users": 1, "seeds": 1, "flower": False}),
+                              tmp_path)
+    assert "Federations ran in a plain loop: the packages of envs/flower.txt could not be installed here." in section
+    assert "secure aggregation" not in section and "messages" not in section
+    assert "1 user," in section and "1 seed." in section
+
+
+@pytest.mark.parametrize("present", FILES)
+def test_each_file_of_the_alternatives_is_shown_alone_or_missing(made_up_run, tmp_path, present):
+    others = tuple(name for name in FILES if name != present)
+    made = {"users": 2, "seeds": 1, "missing": others}
+    section = alternatives_of(made_up_run(experiments=("one_user",), alternatives=made), tmp_path)
+    assert {name for name, heading in HEADINGS.items() if heading in section} == {present} & set(HEADINGS)
+
+
+def test_without_alternatives_there_is_no_section_of_them(made_up_run, tmp_path):
+    assert alternatives.read(tmp_path / "nothing") is None
+    assert "alternatives-numbers" not in built(made_up_run(experiments=("one_user",)), tmp_path)
+
+
+def test_what_fits_is_told_by_optimiser_method_and_width():
+    found = alternatives.limits(made_up_alternatives(users=2, seeds=1)["limits"])
+    assert found["budgets"] == [8192, 65536] and found["widths"] == [16, 32] and list(found["optimisers"]) == ["adam", "sgd"]
+    for rows in found["optimisers"].values():
+        for row in rows:
+            for width, need in row["needs"].items():
+                assert all((need["bytes"] <= budget) == (width <= neurons) for budget, neurons in row["widest"].items())
+                fitting = [budget for budget in found["budgets"] if need["bytes"] <= budget]
+                assert need["budget"] == min(fitting, default=None)
+    assert {need["measured"] for row in found["optimisers"]["sgd"] for need in row["needs"].values()} == {None}
 
 
 def test_bad_inputs_are_named(made_up_run, tmp_path):

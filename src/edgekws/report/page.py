@@ -30,7 +30,8 @@ _ORDER = {name: place for place, name in enumerate(_EXPERIMENTS)}
 _AXES = {("traces_propagation", "%"): "Accuracy, %", ("traces_propagation", "percentage points"): "Gain, percentage points",
          ("neuedge", "%"): "Utilisation, saving and accuracy, %", ("neuedge", "x"): "Fewer spikes, times",
          ("neuedge", "ms"): "Latency, ms", ("neuedge", "GOp/s/W"): "Efficiency, GOp/s/W",
-         ("onda", "%"): "Accuracy at 0.5 false alarms an hour, %", ("onda", "x"): "Compression and gains, times"}
+         ("onda", "%"): "Accuracy at 0.5 false alarms an hour, %", ("onda", "x"): "Compression and gains, times",
+         ("alternatives", "%"): "Kept of full fine-tuning, %"}
 _PRETTY_CORPUS = ("name", "archive", "archive_sha256", "speakers", "clips")
 
 
