@@ -48,11 +48,18 @@ def test_overlays_are_valid(overlay):
     ({"alternatives": {"compared": ["bppt_full"]}}, "there is no method 'bppt_full'; did you mean 'bptt_full'", "default.yaml"),
     ({"seeds": []}, "'seeds' is []", "default.yaml"),
     ({"traces_propagation": {"network": {"membrane_leak": 1.5}}}, "membrane_leak", "default.yaml"),
-    ({"run": "../elsewhere"}, "'run' is '../elsewhere'", "default.yaml")])
+    ({"run": "../elsewhere"}, "'run' is '../elsewhere'", "default.yaml"),
+    ({"alternatives": {"compared": ["bptt_lora_44"]}}, "did you mean 'bptt_lora_4'?", "default.yaml"),
+    ({"alternatives": {"retention": {"methods": ["tesss"]}}}, "did you mean 'tess'?", "default.yaml"),
+    ({"alternatives": {"methods": {"tess": {"kind": "tess"}}}}, "there is no method 'traces_propagation'", "default.yaml")])
 def test_wrong_settings_are_named_with_a_remedy(values, message, remedy):
     with pytest.raises(UserError) as error:
         settings.validate(settings.Config, values)
     assert message in str(error.value) and remedy in error.value.remedy
+
+
+def test_a_command_may_be_given_one_method_alone():
+    assert list(settings.read(settings.Alternatives, '{"methods": {"tess": {"kind": "tess"}}}').methods) == ["tess"]
 
 
 def test_json_text_file_and_overrides_agree(tmp_path):

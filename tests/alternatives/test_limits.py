@@ -7,12 +7,14 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
+import torch
 
 from edgekws import optimiser
 from edgekws.alternatives import limits
 from edgekws.alternatives.limits import BUDGETS, Cell
 from edgekws.alternatives.memory import FROZEN_BASE, Sizes, formula
-from edgekws.settings import Network
+from edgekws.models.recurrent_lif import RecurrentLIF
+from edgekws.settings import DeviceLimits, Network
 from edgekws.traces_propagation.rule import make_rule
 from edgekws.traces_propagation.training import epochs
 
@@ -88,3 +90,27 @@ def test_measured_cells_stand_beside_the_formula():
     for neurons in (16, 24):
         trained = neurons * (8 + neurons + 4)
         assert by_cell[neurons, "adam", 1] - by_cell[neurons, "sgd", 1] == 4 * (2 * trained + 2)
+
+
+def test_the_table_of_a_device():
+    net = RecurrentLIF(Network(hidden=[9], threshold=0.3), inputs=6, outputs=4, generator=torch.Generator().manual_seed(0))
+    settings = DeviceLimits(budgets=[8, 64], widths=[24, 12], batch_sizes=[1, 2], clips=4)
+    found = limits.device_table(net, settings, frames=5)
+    assert json.loads(json.dumps(found)) == found
+    sizes = Sizes(inputs=6, neurons=12, outputs=4, frames=5, clips=4)
+    assert found["sizes"] == vars(sizes), "the base's own width is not asked about"
+    rows = pd.DataFrame(found["rows"])
+    stored = len(limits.METHODS) + len({"readout", "threshold", "lora", "adapter"})
+    assert len(rows) == stored * len(["adam", "sgd"]) * 2 * 2 and set(rows.neurons) == {12, 24}
+    # Measured is what the bench takes, with Adam, float32 and the narrowest net; beside it the formula is nearly the same.
+    measured = rows[rows.measured_bytes.notna()]
+    assert set(measured.method) == set(limits.METHODS) - {"traces_propagation_batch"}
+    assert set(zip(measured.neurons, measured.optimiser, measured.stored, strict=True)) == {(12, "adam", "fp32")}
+    assert sorted(measured.batch.unique()) == [1, 2] and len(measured) == 2 * measured.method.nunique()
+    assert measured.formula_bytes.to_numpy() == pytest.approx(measured.measured_bytes.to_numpy(), rel=0.35)
+    assert (rows.formula_budget.dropna().isin([8 * limits.KIB, 64 * limits.KIB])).all()
+    wide = pd.DataFrame(found["widest"])
+    assert len(wide) == stored * len(["adam", "sgd"]) * 2 * 2 and set(wide.budget) == {8 * limits.KIB, 64 * limits.KIB}
+    # What a row says of a width the table of the widest nets says, too.
+    both = rows.merge(wide, on=["method", "optimiser", "batch", "stored"], suffixes=("", "_most"))
+    assert ((both.formula_bytes <= both.budget) == (both.neurons <= both.neurons_most)).all()

@@ -22,7 +22,7 @@ from edgekws.options import (
 from edgekws.settings import NetName
 
 if TYPE_CHECKING:
-    from edgekws.settings import AlternativeMethod, Alternatives
+    from edgekws.settings import AlternativeMethod, Alternatives, AlternativeTraining
 
 app = typer.Typer(no_args_is_help=True, help="What else could adapt the models: local rules, parameter-efficient fine-tuning, "
                                              "memory, forgetting, federated learning.")
@@ -36,6 +36,16 @@ def _method(chosen: Alternatives, name: str) -> AlternativeMethod:
     if name not in chosen.methods:
         raise UserError(f"no such method: '{name}'", where="--method", remedy=did_you_mean(name, chosen.methods))
     return chosen.methods[name]
+
+
+def _budget(path: Path) -> AlternativeTraining:
+    from edgekws import files
+    from edgekws import settings as s
+
+    found = files.read_json(path)
+    if not isinstance(found, dict) or "budget" not in found:
+        raise UserError("holds no budget", where=path, remedy="give what `edgekws alternatives tune` wrote")
+    return s.validate(s.AlternativeTraining, found["budget"], where=str(path))
 
 
 @app.command("features")
@@ -153,10 +163,14 @@ def adapt(
 
     chosen = s.read(s.Alternatives, settings, set_ or ())
     way = _method(chosen, method)
-    spent = s.validate(s.AlternativeTraining, files.read_json(budget).get("budget"), where=str(budget))
+    spent = _budget(budget)
     corpus, facts = open_corpus(features, index)
     loaded, about = experiments.read_base(base, way.net)
     table, plan_facts = files.read_table(plan)
+    known = [str(each) for each in plan_facts["shots"]]
+    for name in shot or ():
+        if name not in known:
+            raise UserError(f"no such shot: '{name}'", where="--shot", remedy=did_you_mean(name, known))
     work = tasks(table, plan_facts, corpus.index.set_index("clip").word, shots=shot, splits=["test"],
                  folds=folds)
     made_with = {"method": way.model_dump(), "budget": spent.model_dump(), "others": chosen.others}
@@ -225,12 +239,16 @@ def cost(
     from edgekws.traces_propagation.experiments import tasks
 
     chosen = s.read(s.Alternatives, settings, set_ or ())
+    methods = {name: method for name, method in chosen.methods.items() if method.net == net}
+    if not methods:
+        raise UserError(f"no method is for the net {net}", where="alternatives.methods",
+                        remedy="add one, or choose another --net")
     corpus, facts = open_corpus(features, index)
     loaded, about = experiments.read_base(base, net)
     work = tasks(*files.read_table(plan), corpus.index.set_index("clip").word, splits=["test"], users=1, folds=1)
     clips = corpus.clips(work[-1].support, frozen_scale=loaded.scale)
-    measured = costing.costs(loaded, clips, {name: method for name, method in chosen.methods.items() if method.net == net},
-                             chosen.training, repetitions=chosen.limits.repetitions, progress=progress)
+    measured = costing.costs(loaded, clips, methods, chosen.training, repetitions=chosen.limits.repetitions,
+                             progress=progress)
     files.write_json(out, {"schema": 1, "paper": "alternatives", "experiment": f"cost_{net}",
                            "settings": {"training": chosen.training.model_dump(), "base": about["settings"]},
                            "provenance": provenance(corpus=facts, threads=threads), **measured})
@@ -287,20 +305,20 @@ def retain(
 
     chosen = s.read(s.Alternatives, settings, set_ or ())
     way = _method(chosen, method)
-    spent = s.validate(s.AlternativeTraining, files.read_json(budget).get("budget"), where=str(budget))
+    spent = _budget(budget)
     corpus, facts = open_corpus(features, index)
     loaded, about = experiments.read_base(base, way.net)
     table, plan_facts = files.read_table(plan)
     work = tasks(table, plan_facts, corpus.index.set_index("clip").word, shots=["all"], splits=["test"], folds=1,
                  users=chosen.retention.users)
+    groups = retention.deal(work, chosen.retention.sequence, seed=seed)
     made_with = {"method": way.model_dump(), "budget": spent.model_dump(), "retention": chosen.retention.model_dump(),
                  "others": chosen.others}
     with Checkpoint(out, inputs=[features, index, plan, base], threads=threads, seed=seed, **made_with) as checkpoint:
         remedies = retention.remedies(work, loaded, corpus, way, spent, chosen.retention,
                                       excluded=about["settings"]["excluded"], seed=seed, others=chosen.others,
                                       progress=progress, checkpoint=checkpoint)
-        sequence = retention.one_after_another(work, loaded, corpus, way, spent, chosen.retention, seed=seed,
-                                               progress=progress)
+        sequence = retention.one_after_another(groups, loaded, corpus, way, spent, seed=seed, progress=progress)
         files.write_json(out, {"schema": 1, "paper": "alternatives", "method": method, "seed": seed,
                                "settings": {**made_with, "plan": plan_facts, "base": about["settings"]},
                                "provenance": provenance(corpus=facts, threads=threads),
@@ -343,14 +361,16 @@ def federate(
     pin_threads(threads)
     from edgekws import files
     from edgekws import settings as s
+    from edgekws.alternatives.experiments import read_base
     from edgekws.alternatives.federated import experiments
     from edgekws.provenance import provenance
     from edgekws.traces_propagation.clips import open_corpus
-    from edgekws.traces_propagation.experiments import read_base
+    from edgekws.traces_propagation.experiments import Base
 
     chosen = s.read(s.Federated, settings, set_ or ())
     corpus, facts = open_corpus(features, index)
-    loaded, about = read_base(base)
+    read, about = read_base(base, "spiking")
+    loaded = Base(read.net, read.vocabulary, read.scale)
     table, plan_facts = files.read_table(plan)
     found = experiments.run(table, plan_facts, loaded, corpus, chosen, environment, seed=seed, progress=progress)
     files.write_json(out, {"schema": 1, "paper": "alternatives", "seed": seed,

@@ -60,31 +60,35 @@ def remedies(work: Sequence[Task], base: Base, corpus: Corpus, method: Alternati
     return [row for rows in checkpoint.each(swept, measured, of="remedies") for row in rows]
 
 
-def one_after_another(work: Sequence[Task], base: Base, corpus: Corpus, method: AlternativeMethod,
-                      budget: AlternativeTraining, settings: Retention, *, seed: int, progress: bool = False) -> Rows:
+def deal(work: Sequence[Task], size: int, *, seed: int) -> list[list[Task]]:
+    """Groups of users who share a device, in a seeded order; who is left over goes without.
+
+    Raises:
+        UserError: There are fewer users than a group takes.
+    """
+    if len(work) < size:
+        raise UserError(f"{len(work)} test users make no group of {size}", where="plan",
+                        remedy="lower alternatives.retention.sequence, or use a larger corpus")
+    order = np.random.default_rng(derive_seed(seed, "one after another")).permutation(len(work))
+    return [[work[place] for place in order[start:start + size]] for start in range(0, len(work) - size + 1, size)]
+
+
+def one_after_another(groups: Sequence[Sequence[Task]], base: Base, corpus: Corpus, method: AlternativeMethod,
+                      budget: AlternativeTraining, *, seed: int, progress: bool = False) -> Rows:
     """Users who share one device: each goes on from the net that the one before left behind.
 
-    The users are dealt to groups of ``settings.sequence``, in a seeded order; who is left over goes without.
+    Args:
+        groups: From :func:`deal`.
 
     Returns:
         A row for each user, and each position in his group from his own on: ``group``, ``user``, ``place`` (his own),
         ``after`` (users since then), ``query_clips`` and how many of them the base (``before``), his own delta on the
         base (``alone``) and the shared net at that time (``shared``) have right.
-
-    Raises:
-        UserError: There are fewer users than a group takes.
     """
-    if len(work) < settings.sequence:
-        raise UserError(f"{len(work)} test users make no group of {settings.sequence}", where="plan",
-                        remedy="lower alternatives.retention.sequence, or use a larger corpus")
-    order = np.random.default_rng(derive_seed(seed, "one after another")).permutation(len(work))
-    groups = [order[start:start + settings.sequence] for start in range(0, len(work), settings.sequence)]
     rows: Rows = []
     for number, group in enumerate(tqdm(groups, desc="one after another", unit="group", disable=not progress)):
-        if len(group) < settings.sequence:
-            continue
         net, met = base.net, []
-        for place, task in enumerate(work[index] for index in group):
+        for place, task in enumerate(group):
             support, query = (corpus.clips(clips, frozen_scale=base.scale) for clips in (task.support, task.query))
             own = derive_seed(seed, f"{task.user}/{task.fold}/{task.shot}")
             alone = adapt(base, support, method, budget, seed=own)[0]

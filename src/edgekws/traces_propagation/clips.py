@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
+from edgekws.errors import UserError
 from edgekws.features import normalise, pack
 
 Ints = npt.NDArray[np.int64]
@@ -63,10 +64,16 @@ class Corpus:
             rows: Rows of the index, in order (N,).
             frozen_scale: Scale frozen from base training (F,); ``None`` for the authors' per-set normalisation.
             set_size: Clips that are normalised together (consecutive ones); ``None`` for the whole set.
+
+        Raises:
+            UserError: The scale is of other features.
         """
         chosen = np.asarray(rows, dtype=np.int64)
         labels: Ints = self._labels[chosen]  # type: ignore[attr-defined]
         if frozen_scale is not None:
+            if len(frozen_scale) != self.features.shape[2]:
+                raise UserError(f"have {self.features.shape[2]} values a frame, those of the model {len(frozen_scale)}",
+                                where="features", remedy="give those that the model was trained on")
             return Clips(self.features, chosen, labels, frozen_scale[None], np.zeros(len(chosen), np.int64))
         size = set_size or max(len(chosen), 1)
         scales = [self.scale(chosen[start:start + size]) for start in range(0, len(chosen), size)]
