@@ -2,12 +2,14 @@
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from benchmarks.faults import VARIES
 
 from edgekws.run import work
 from edgekws.run.sizes import expected
-from edgekws.settings import AlternativeMethod, Config, OndaExperiment, Training, validate
+from edgekws.settings import AlternativeMethod, Config, NetName, OndaExperiment, Training, validate
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,6 +48,13 @@ def test_a_benchmark_is_known_by_its_path(name):
 def test_names_of_methods_may_hold_digits():
     found, wildcards = work.rule_of_benchmark("alternatives/adaptation/ds_cnn_lora_16_seed2")
     assert found.name == "alternatives_adapt" and wildcards == {"method": "ds_cnn_lora_16", "seed": "2"}
+
+
+def test_what_may_differ_between_repetitions_are_files_that_a_run_has():
+    metrics = {name for name in VARIES if name.startswith("metrics/")}
+    assert metrics == {name for name in metrics for rule in work.RULES.values() if work.wildcards(rule.output, name) is not None}
+    nets = {work.wildcards(work.RULES["alternatives_cost"].output, name)["net"] for name in metrics if "/cost_" in name}
+    assert nets == set(get_args(NetName))
 
 
 def test_a_benchmark_of_nobody_is_of_no_rule():
