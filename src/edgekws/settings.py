@@ -626,13 +626,6 @@ class Alternatives(Settings):
     retention: Retention = Field(default_factory=Retention, description="not forgetting")
     federated: Federated = Field(default_factory=Federated, description="learning together")
 
-    @model_validator(mode="after")
-    def _methods_are_known(self) -> Alternatives:
-        for name in [*(self.compared or []), *self.retention.methods]:
-            if name not in self.methods:
-                raise ValueError(f"there is no method '{name}'; {did_you_mean(name, self.methods)}")
-        return self
-
 
 class Statistics(Settings):
     confidence: Fraction = Field(0.95, description="coverage of every interval")
@@ -664,6 +657,15 @@ class Config(Settings):
     onda: OnDA = Field(default_factory=OnDA, description="paper 3")
     alternatives: Alternatives = Field(default_factory=Alternatives, description="what else could adapt the models")
     statistics: Statistics = Field(default_factory=Statistics, description="intervals")
+
+    @model_validator(mode="after")
+    def _alternatives_are_known(self) -> Config:
+        # Here, and not in its own section: a rule hands its command the methods that it is about.
+        chosen = self.alternatives
+        for name in [*(chosen.compared or []), *chosen.retention.methods]:
+            if name not in chosen.methods:
+                raise ValueError(f"alternatives: there is no method '{name}'; {did_you_mean(name, chosen.methods)}")
+        return self
 
 
 # ------------------------------------------------------------------------------------------------ reading
@@ -713,8 +715,10 @@ def validate(section: type[Section], values: Any, *, where: str = "settings") ->
             known = _names_at(section, first["loc"][:-1])
             raise UserError(f"unknown setting '{name}'", where=where,
                             remedy=did_you_mean(str(first["loc"][-1]), known)) from error
-        raise UserError(f"setting '{name}' is {first['input']!r}: {first['msg'].removeprefix('Value error, ')}", where=where,
-                        remedy="see the comment beside it in config/default.yaml") from error
+        what = first["msg"].removeprefix("Value error, ")
+        if first["loc"]:  # else it is about settings beside one another, all of which would be shown
+            what = f"setting '{name}' is {first['input']!r}: {what}"
+        raise UserError(what, where=where, remedy="see the comment beside it in config/default.yaml") from error
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:

@@ -19,10 +19,11 @@ from edgekws.settings import AlternativeMethod, AlternativeTraining, DeviceLimit
 
 KIB = 1024
 BUDGETS = (256 * KIB, 512 * KIB, 1024 * KIB, 2048 * KIB)
-METHODS: tuple[Method, ...] = ("traces_propagation", "traces_propagation_batch", "eprop", "eprop_random", "decolle", "etlp", "osttp", "tess", "full",
-                               "full_int8", "readout", "threshold", "lora", "adapter")
-"""Those of the bench, for a spiking net with one hidden layer; Traces Propagation also in the form of all pairs, which the bench
-does not take, since it is slower, and which keeps no prototypes."""
+METHODS: tuple[Method, ...] = (
+    "traces_propagation", "traces_propagation_batch", "eprop", "eprop_random", "decolle", "etlp", "osttp", "tess", "full",
+    "full_int8", "readout", "threshold", "lora", "adapter")
+"""Those of the bench, for a spiking net with one hidden layer. Traces Propagation comes also in the form of all pairs, which the
+bench does not take, since it is slower, and which keeps no prototypes."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,10 @@ from edgekws.evaluation.claims import CorpusFacts
 
 _FILES = ("adaptation", "complexity", "cost_spiking", "cost_ds_cnn", "limits", "retention", "federated")
 
+_KINDS = {"traces_propagation_batch": "Traces Propagation, all pairs", "full": "BPTT, all weights",
+          "full_int8": "BPTT, all weights, int8", "readout": "readout", "threshold": "BPTT, thresholds", "lora": "BPTT, LoRA",
+          "adapter": "BPTT, adapter"}
+
 
 def read(folder: Path) -> dict[str, Any] | None:
     """The metrics of ``metrics/alternatives`` by name, ``None`` where the methods were not measured."""
@@ -49,6 +53,15 @@ def methods(found: Mapping[str, Any]) -> list[dict[str, Any]]:
             "memory": cost[name]["memory"]["peak"] if name in cost else None,
             "seconds": cost[name]["seconds"] if name in cost else None})
     return rows
+
+
+def kind_label(kind: str) -> str:
+    """A kind of method in the words of the figures.
+
+    >>> kind_label("lora"), kind_label("eprop")
+    ('BPTT, LoRA', 'e-prop')
+    """
+    return _KINDS.get(kind) or style.alternative(kind).label
 
 
 def section(found: Mapping[str, Any], ledger: Mapping[str, Any]) -> dict[str, Any]:
