@@ -317,7 +317,7 @@ rule alternatives_federate:
         index=f"{RUN}/corpus/index.parquet",
         plan=f"{RUN}/corpus/plan_many_users.parquet",
         base=lambda wildcards: alt_base("spiking", wildcards.seed),
-        environment=".envs/flower",
+        environment=ancient(".envs/flower"),
     output:
         f"{ALT_METRICS}/federated/seed{{seed}}.json",
     log:
