@@ -43,7 +43,8 @@ from edgekws.provenance import provenance
 ROOT = Path(__file__).resolve().parents[1]
 COPIED = ("Snakefile", "workflow", "profiles", "config", "claims", "notebooks", "docs", "envs", "src")
 COMPARED = ("corpus", "features", "models", "metrics", "figures")
-VARIES = {"metrics/onda/cost.json", "figures/onda.json", "figures/pruning_cost.svg", "figures/pruning_cost.png"}
+VARIES = {"metrics/onda/cost.json", "figures/onda.json", "figures/pruning_cost.svg", "figures/pruning_cost.png",
+          "metrics/alternatives/cost_spiking.json", "metrics/alternatives/cost_ds_cnn.json"}
 """What holds times of this machine: it must be there, but not be the same."""
 
 PATIENCE = 60.0

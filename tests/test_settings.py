@@ -45,7 +45,6 @@ def test_overlays_are_valid(overlay):
     ({"corpuss": {}}, "unknown setting 'corpuss'", "'corpus'"),
     ({"corpus": {"synthetic": {"takes": 0}}}, "corpus.synthetic.takes", "default.yaml"),
     ({"corpus": {"synthetic": {"words": [True, "stop"]}}}, "put them in quotes", "default.yaml"),
-    ({"alternatives": {"compared": ["bppt_full"]}}, "there is no method 'bppt_full'; did you mean 'bptt_full'", "default.yaml"),
     ({"seeds": []}, "'seeds' is []", "default.yaml"),
     ({"traces_propagation": {"network": {"membrane_leak": 1.5}}}, "membrane_leak", "default.yaml"),
     ({"run": "../elsewhere"}, "'run' is '../elsewhere'", "default.yaml"),

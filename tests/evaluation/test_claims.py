@@ -560,3 +560,40 @@ def test_what_a_measurement_meets_counts_for_real_speech_only():
     assert CorpusFacts.model_validate(wake_words("heysnapdragon")).has == {"heysnapdragon", "heysnips_v2"}
     assert CorpusFacts.model_validate(wake_words("heysnips_v1")).has == set()
     assert CorpusFacts.model_validate({**V2, "synthetic": True}).has == set()
+
+
+# ------------------------------------------------------------------------------------------------ alternatives
+@pytest.fixture(scope="module")
+def alternatives(tmp_path_factory):
+    """The lines of claims/alternatives.yaml on metrics of every method, by their names."""
+    from tests.report.conftest import write_alternatives
+
+    results = tmp_path_factory.mktemp("results")
+    write_alternatives(results / "metrics" / "alternatives", synthetic=False)
+    ledger = claims.build_ledger("made_up", CLAIMS, results, {})
+    return {line["id"]: line for line in ledger["claims"] if line["paper"] == "alternatives"}
+
+
+def test_every_claim_on_alternatives_is_looked_up_in_metrics_that_exist(alternatives):
+    """Every pointer, the further numbers' too, is in the files that the summaries write."""
+    said = {found.id: found for found in claims.read_paper(CLAIMS / "alternatives.yaml").claims}
+    assert len(alternatives) == len(said) == 14 and not {line["verdict"] for line in alternatives.values()} & {"not_run"}
+    for name, line in alternatives.items():
+        measured = said[name].measured
+        assert (line["value"] is None) == bool(measured.checks), name
+        assert [other["name"] for other in line["also"]] == [other.name for other in measured.also], name
+
+
+def test_claims_on_alternatives_are_what_the_made_up_numbers_say(alternatives):
+    value = {name: alternatives[name]["value"] for name in alternatives}
+    # Of federated_file: 12 points above the base; 16 above it instead of 6, alone.
+    assert (value["alt-13"], value["alt-14"]) == (pytest.approx(12), pytest.approx(10))
+    also = {other["name"]: other["value"] for other in alternatives["alt-13"]["also"]}
+    assert also == pytest.approx({"each alone": 6, "all clips in one place": 14, "other speakers": -2})
+    assert alternatives["alt-14"]["verdict"] == "replicated", "it asks for no corpus"
+    # LoRA of rank 16 has 1440 of 2000 values.
+    for name in ("alt-01", "alt-02", "alt-03", "alt-04"):
+        assert alternatives[name]["verdict"] == "not_replicated" and "rank 16" in alternatives[name]["why"], name
+    # As large as all weights or larger: the made-up memory grows with the method's place in the settings.
+    assert alternatives["alt-08"]["verdict"] == alternatives["alt-09"]["verdict"] == "not_replicated"
+    assert alternatives["alt-10"]["verdict"] == "replicated", "local rules are the first, and no clip makes them grow"

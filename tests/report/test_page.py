@@ -315,8 +315,8 @@ def test_alternatives_have_a_section_of_their_own(made_up_run, tmp_path):
     assert [row[0] for row in methods][:2] == ["Traces Propagation", "e-prop"] and methods[-1][0] == "mine &lt;new&gt;"
     assert "<new>" not in section and "seen on &lt;local_in_time&gt;" in section, "what is shown is escaped"
     assert [row[-1] for row in methods if row[0] == "mine &lt;new&gt;"] == ["–"], "its cost was not measured"
-    assert [row[:3] for row in widest if row[0] == "BPTT, LoRA"] == [
-        ["BPTT, LoRA", stored, batch] for batch in ("1", "8") for stored in ("fp32", "int8")]
+    assert [row[:3] for row in widest if row[0] == "BPTT, LoRA 4"] == [
+        ["BPTT, LoRA 4", stored, batch] for batch in ("1", "8") for stored in ("fp32", "int8")]
     assert ["none"] in [row[3:4] for row in widest] and len(widest) == len(widest_sgd) == len(needs)
     assert "The same with plain gradient descent" in section
     tp, eprop, etlp = rules

@@ -2,12 +2,14 @@
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from benchmarks.faults import VARIES
 
 from edgekws.run import work
 from edgekws.run.sizes import expected
-from edgekws.settings import Config, OndaExperiment, Training, validate
+from edgekws.settings import AlternativeMethod, Config, NetName, OndaExperiment, Training, validate
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,10 +39,22 @@ def test_every_rule_of_the_workflow_has_units_of_work_and_its_own_benchmark():
 def test_a_benchmark_is_known_by_its_path(name):
     rule = work.RULES[name]
     at = {"seed": "-1", "part": "3", "share": "2.5", "method": "bptt", "experiment": "ds_cnn", "protocol": "one_user",
-          "normalisation": "frozen", "arm": "full", "backbone": "resnet15", "tool": "lava", "archive": "a.tar.gz",
-          "paper": "onda"}
+          "normalisation": "frozen", "arm": "full", "backbone": "resnet15", "net": "ds_cnn", "tool": "lava",
+          "archive": "a.tar.gz", "paper": "onda"}
     found, wildcards = work.rule_of_benchmark(rule.benchmark.format(**at))
     assert found is rule and wildcards.items() <= at.items()
+
+
+def test_names_of_methods_may_hold_digits():
+    found, wildcards = work.rule_of_benchmark("alternatives/adaptation/ds_cnn_lora_16_seed2")
+    assert found.name == "alternatives_adapt" and wildcards == {"method": "ds_cnn_lora_16", "seed": "2"}
+
+
+def test_what_may_differ_between_repetitions_are_files_that_a_run_has():
+    metrics = {name for name in VARIES if name.startswith("metrics/")}
+    assert metrics == {name for name in metrics for rule in work.RULES.values() if work.wildcards(rule.output, name) is not None}
+    nets = {work.wildcards(work.RULES["alternatives_cost"].output, name)["net"] for name in metrics if "/cost_" in name}
+    assert nets == set(get_args(NetName))
 
 
 def test_a_benchmark_of_nobody_is_of_no_rule():
@@ -135,13 +149,103 @@ def test_features_take_the_bytes_that_are_written():
     sizes = expected(config)
     assert work.RULES["traces_propagation_features"].written(config, sizes, {}) == sizes.clips * 101 * 120 * 4
     assert work.RULES["neuedge_features"].written(config, sizes, {}) == sizes.clips * 50 * 40 * 4
+    assert work.RULES["alternatives_features"].written(config, sizes, {}) == sizes.clips * 47 * 10 * 4
+
+
+# ------------------------------------------------------------------------------------------------ alternatives
+GSC = {"corpus": {"name": "gsc"}}
+
+
+def alternatives(rule, method="bptt_full", net="spiking", **changes):
+    return units(f"alternatives_{rule}", {"method": method, "net": net, "seed": "0"}, alternatives=changes, **GSC)
+
+
+def learning(clips, epochs, **method):
+    config = validate(Config, {**GSC, "alternatives": {"training": {"batch_size": 5}}})
+    return work.alternatives_learning(config, expected(config), AlternativeMethod(**method), clips, epochs)
+
+
+@pytest.mark.parametrize("kind", ["traces_propagation", "decolle", "etlp", "tess", "full", "lora"])
+def test_most_methods_learn_from_a_clip_as_traces_propagation_does(kind):
+    assert learning(12, 2, kind=kind) == work.tp_training(Config(), 35, 12, Training(epochs=2, batch_size=5))
+
+
+@pytest.mark.parametrize("kind", ["eprop", "eprop_random", "osttp"])
+def test_a_trace_for_each_synapse_is_paid_for_each_clip(kind):
+    # Twelve clips in three batches, 272,700 weights in 101 frames.
+    assert learning(12, 2, kind=kind) == 2 * (12 * work.TRACED_CLIP + 3 * work.UPDATE_CLIPS) * 101 * 272_700
+    held = [work.RULES["alternatives_adapt"].held(config, sizes, {"method": method})
+            for config in [validate(Config, GSC)] for sizes in [expected(config)] for method in (kind, "decolle")]
+    clips = expected(validate(Config, GSC)).user_clips * 4 / 5
+    assert held[0] - held[1] == pytest.approx(4 * clips * 272_700)
+
+
+def test_the_conventional_net_goes_forward_and_back_in_every_epoch():
+    from edgekws.models import encoder
+
+    macs = encoder.multiply_accumulates(encoder.build("ds_cnn_s"))
+    assert learning(12, 2, kind="lora", net="ds_cnn") == 12 * 2 * 3 * macs
+
+
+@pytest.mark.parametrize("net", ["spiking", "ds_cnn"])
+def test_under_a_readout_the_rest_of_the_net_runs_once(net):
+    assert learning(12, 1, kind="readout", net=net) == learning(12, 50, kind="readout", net=net)
+    assert learning(12, 50, net=net) == 50 * learning(12, 1, net=net)
+
+
+def test_tuning_grows_with_rates_and_with_users_as_far_as_there_are_any():
+    one = alternatives("tune", tuning={"learning_rate": [0.1], "users": 1})
+    assert alternatives("tune", tuning={"learning_rate": [0.1, 0.2, 0.3], "users": 4}) == pytest.approx(12 * one)
+    assert alternatives("tune", tuning={"learning_rate": [0.1], "users": 10_000}) == pytest.approx(261 * one)
+
+
+def test_folds_that_are_cut_cost_nothing_but_other_speakers_are_asked_once_for_each_user():
+    one, two, most = (alternatives("adapt", folds=folds, shots=["all"]) for folds in (1, 2, 99))
+    once = 2 * one - two
+    assert most == pytest.approx(one + 4 * (two - one)) and once == pytest.approx(
+        262 * work.tp_prediction(Config(), 35, 256))
+
+
+@pytest.mark.parametrize("method, held", [("bptt_full", True), ("traces_propagation", True), ("bptt_lora_4", False),
+                                          ("ds_cnn_full", False)])
+def test_elastic_weights_are_tried_where_the_nets_own_are_trained(method, held):
+    without, tried = (alternatives("retain", method, retention={"elastic": weights}) for weights in ([], [1.0]))
+    assert (tried > without) is held and (tried == without) is not held
+
+
+def test_what_is_measured_of_a_net_is_of_its_own_methods():
+    both = ["bptt_full", "ds_cnn_full", "ds_cnn_readout"]
+    apart = [alternatives("cost", net="ds_cnn", compared=[name]) for name in both[1:]]
+    assert alternatives("cost", net="ds_cnn", compared=both) == pytest.approx(sum(apart))
+    assert alternatives("cost", net="ds_cnn", compared=["bptt_full"]) == 0
+
+
+def test_clips_one_by_one_take_as_many_updates_as_there_are():
+    # Two epochs of 101 frames: sixteen batches of one clip, two of eight.
+    assert alternatives("limits", limits={"clips": 16, "batch_sizes": [1, 8]}) == 2 * 101 * (16 + 2)
+
+
+def test_federations_make_a_step_for_each_user_present_and_private_ones_cost_more():
+    config = validate(Config, {"alternatives": {"federated": {
+        "rounds": 2, "steps": 4, "users_per_round": 3, "noise": [1.0, 2.0]}}})
+    assert work.federated_steps(5, config) == 2 * 4 * 3 * (1 + 2 * work.PRIVATE_STEP)
+    assert work.federated_steps(2, config) == 2 * 4 * 2 * (1 + 2 * work.PRIVATE_STEP)
+
+
+def test_every_rate_is_tried_and_every_fold_is_a_federation_of_its_own():
+    one, rates, folds = (alternatives("federate", federated={"folds": fold, "learning_rates": tried, "rounds": 1, "steps": 1,
+                                                             "noise": [1.0], "users": 2})
+                         for fold, tried in ((1, [0.1]), (1, [0.1, 0.2]), (2, [0.1])))
+    # Two users: a round of both takes 2 * 16 steps with its private twin; alone they take 2, the pooled clips 1.
+    tuning, fold = 2 * 16 + 3, 2 * 2 * 16 + 4 * 2 + 1
+    assert (one, rates - one, folds - one) == (tuning + fold, tuning, fold)
 
 
 # ------------------------------------------------------------------------------------------------ every formula
 @pytest.mark.parametrize("name", list(work.RULES))
 def test_every_formula_answers_for_every_configuration(name):
-    at = {"experiment": "many_users" if "traces" in name else "resnet", "method": "bptt", "share": "25", "seed": "0",
-          "part": "0", "backbone": "ds_cnn_l", "arm": "full"}
+    at = {"experiment": "many_users" if "traces" in name else "resnet", "share": "25", "seed": "0", "part": "0",
+          "method": "bptt_full" if "alternatives" in name else "bptt", "backbone": "ds_cnn_l", "arm": "full", "net": "spiking"}
     for corpus in ("synthetic", "gsc"):
         config = validate(Config, {"corpus": {"name": corpus}})
         rule, sizes = work.RULES[name], expected(config)

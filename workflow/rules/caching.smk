@@ -23,6 +23,8 @@ CACHED = [
     "onda_words",
     "onda_pretrain",
     "onda_prune_offline",
+    "alternatives_features",
+    "alternatives_base",
 ]
 # Nothing made from licensed recordings goes into a folder that others read.
 if ONDA.corpus.name == "synthetic":

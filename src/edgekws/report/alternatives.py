@@ -15,9 +15,9 @@ from edgekws.evaluation import style
 from edgekws.evaluation.claims import CorpusFacts
 
 _FILES = ("adaptation", "complexity", "cost_spiking", "cost_ds_cnn", "limits", "retention", "federated")
-_KINDS = {"traces_propagation_batch": "Traces Propagation, all pairs", "full": "BPTT, all weights",
-          "full_int8": "BPTT, all weights, int8", "readout": "readout", "threshold": "BPTT, thresholds", "lora": "BPTT, LoRA",
-          "adapter": "BPTT, adapter"}
+_KINDS = {"full": "bptt_full", "full_int8": "bptt_full_int8", "readout": "bptt_readout", "threshold": "bptt_threshold",
+          "adapter": "bptt_adapter", "lora": "bptt_lora_4"}
+_ALL_PAIRS = "Traces Propagation, all pairs"
 _PROPERTIES = ("update_locking_free", "no_weight_transport", "local_in_time", "local_in_space")
 _WAYS = {"base": "as deployed", "local": "each alone", "centralised": "all clips in one place", "federated": "federated"}
 
@@ -36,19 +36,21 @@ def section(found: Mapping[str, Any], ledger: Mapping[str, Any]) -> dict[str, An
         ledger: Not needed: the claims are shown with the others.
     """
     first = next(content for content in found.values() if content)
-    made = {"limits": limits, "complexity": complexity, "retention": retention, "federated": federated}
-    return {"corpus": CorpusFacts.model_validate(first["provenance"]["corpus"]).label, "adaptation": _adaptation(found),
-            **{name: make(found[name]) if found[name] else None for name, make in made.items()}}
+    return {"corpus": CorpusFacts.model_validate(first["provenance"]["corpus"]).label,
+            **{name: made(found[name]) if found[name] else None for name, made in (
+                ("limits", limits), ("complexity", complexity), ("retention", retention), ("federated", federated))},
+            "methods": methods(found) if found["adaptation"] else None}
 
 
 # ------------------------------------------------------------------------------------------------ methods
-def methods(found: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A row for each method, in the order of :data:`edgekws.evaluation.style.ALTERNATIVES`.
+def methods(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Every method, in the order of :data:`edgekws.evaluation.style.ALTERNATIVES`.
 
     Returns:
-        ``name``, ``label``, ``net``, ``learning_rate``, ``values``, ``share`` (percent of the base's), ``bytes`` (``fp32``,
-        ``int8``), ``gain`` and ``forgetting`` by shot, ``kept`` (of full fine-tuning's accuracy, by shot; empty for full
-        fine-tuning itself), and ``memory`` (bytes at the peak) and ``seconds`` of an adaptation, ``None`` where not measured.
+        ``shots``, ``users``, ``seeds``, and ``rows`` of ``name``, ``label``, ``net``, ``learning_rate``, ``values``, ``share``
+        (percent of the base's), ``bytes`` (``fp32``, ``int8``), ``gain`` and ``forgetting`` by shot, ``kept`` (of full
+        fine-tuning's accuracy, by shot; empty for full fine-tuning itself), and ``memory`` (bytes at the peak) and ``seconds``
+        of an adaptation, ``None`` where not measured.
     """
     adaptation = found["adaptation"]
     cost = {name: cell for net in ("spiking", "ds_cnn") if found[f"cost_{net}"]
@@ -66,25 +68,19 @@ def methods(found: Mapping[str, Any]) -> list[dict[str, Any]]:
             "kept": {shot: cell["accuracy_kept"] for shot, cell in against.items()},
             "memory": cost[name]["memory"]["peak"] if name in cost else None,
             "seconds": cost[name]["seconds"] if name in cost else None})
-    return rows
-
-
-def _adaptation(found: Mapping[str, Any]) -> dict[str, Any] | None:
-    if not found["adaptation"]:
-        return None
-    cells = next(iter(found["adaptation"]["summary"].values()))
-    return {"rows": methods(found), "shots": list(cells), "users": max(cell["users"] for cell in cells.values()),
-            "seeds": len(found["adaptation"]["seeds"])}
+    cells = next(iter(adaptation["summary"].values()))
+    return {"rows": rows, "shots": list(cells), "users": max(cell["users"] for cell in cells.values()),
+            "seeds": len(adaptation["seeds"])}
 
 
 # ------------------------------------------------------------------------------------------------ memory of a device
-def kind_label(kind: str) -> str:
-    """A kind of method in the words of the figures.
+def kind(name: str) -> str:
+    """A method of the memory's formulas, by the name that it has in the other tables.
 
-    >>> kind_label("lora"), kind_label("eprop")
-    ('BPTT, LoRA', 'e-prop')
+    >>> kind("lora"), kind("tess"), kind("traces_propagation_batch")
+    ('BPTT, LoRA 4', 'TESS', 'Traces Propagation, all pairs')
     """
-    return _KINDS.get(kind) or style.alternative(kind).label
+    return _ALL_PAIRS if name == "traces_propagation_batch" else style.alternative(_KINDS.get(name, name)).label
 
 
 def limits(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -111,7 +107,7 @@ def limits(content: Mapping[str, Any]) -> dict[str, Any]:
 def _row_of(optimisers: dict[str, dict[Any, dict[str, Any]]], cell: Mapping[str, Any]) -> dict[str, Any]:
     place = cell["method"], cell["stored"], cell["batch"]
     return optimisers.setdefault(cell["optimiser"], {}).setdefault(
-        place, {"label": kind_label(cell["method"]), "stored": cell["stored"], "batch": cell["batch"], "widest": {}, "needs": {}})
+        place, {"label": kind(cell["method"]), "stored": cell["stored"], "batch": cell["batch"], "widest": {}, "needs": {}})
 
 
 # ------------------------------------------------------------------------------------------------ local rules

@@ -6,8 +6,8 @@ start of its process, as far as one formula can be: mostly multiply-accumulates.
 leaves on disk, both in bytes and only where they are large; files that are mapped into memory do not count as held, since
 their pages can be given back.
 
-Two constants weigh unlike work inside one formula. They were measured once and only matter where a run of quite another
-batch size or encoder is reckoned from.
+A few constants weigh unlike work inside one formula. They were measured once and only matter where a run of quite another
+batch size, encoder or width is reckoned from.
 """
 
 from __future__ import annotations
@@ -22,13 +22,30 @@ from typing import Any, get_args
 
 from edgekws.corpus.audio import CLIP_SAMPLES, SAMPLE_RATE
 from edgekws.run.sizes import Sizes, synthetic_clips
-from edgekws.settings import Backbone, Config, NeuEdgeArm, OndaExperiment, Schedule, Shot, Training
+from edgekws.settings import (
+    AlternativeMethod,
+    Backbone,
+    Config,
+    GradientPart,
+    NetName,
+    NeuEdgeArm,
+    OndaExperiment,
+    Schedule,
+    Shot,
+    Training,
+)
 
 UPDATE_CLIPS = 50
 """An update of Traces Propagation costs as much as so many clips of its batch: 220 us at 3.8 us a clip with 128 neurons,
 650 us at 13.9 us a clip with 450."""
 FRONT_END = 30_000_000
 """A clip moved, made noisy and turned into MFCC costs as much as so many multiply-accumulates of an encoder."""
+TRACED_CLIP = 10
+"""A clip that e-prop or OSTTP learns from, with a trace for each synapse, costs as much as so many of which neurons alone keep
+traces: 6 with 128 neurons, 16 with 450."""
+PRIVATE_STEP = 15
+"""A step of a user under differential privacy costs as much as so many without: 0.74 ms to 0.05 ms with 128 neurons, 1.8 ms to
+0.09 ms with 450."""
 
 _FLOAT = 4
 _TAR = 1024  # bytes of a member beside its samples, at most: header and padding
@@ -355,6 +372,137 @@ def _tp_summarise(config: Config, sizes: Sizes, at: At) -> float:
     return len(experiment.methods) * len(config.seeds) * sizes.users * config.statistics.resamples
 
 
+# ------------------------------------------------------------------------------------------------ alternatives
+_PER_SYNAPSE = ("eprop", "eprop_random", "osttp")
+_ADDED = ("threshold", "lora", "adapter")  # train other tensors than the net's own: elastic weights do not hold them
+
+
+def alternatives_learning(config: Config, sizes: Sizes, method: AlternativeMethod, clips: float, epochs: int) -> float:
+    """Adapting to so many clips by one method; where the readout alone is trained the rest of the net runs once."""
+    once = method.kind == "readout"
+    if method.net == "ds_cnn":
+        return clips * encoder_work("ds_cnn_s")[0] * (1 if once else epochs * _BACKWARD)
+    updates = math.ceil(clips / config.alternatives.training.batch_size)
+    counted = clips * (TRACED_CLIP if method.kind in _PER_SYNAPSE else 1) + UPDATE_CLIPS * updates
+    return (1 if once else epochs) * counted * tp_frames(config) * tp_weights(config, sizes.words)
+
+
+def alternatives_asking(config: Config, sizes: Sizes, net: NetName, clips: float) -> float:
+    """Answers of a net to so many clips."""
+    return clips * encoder_work("ds_cnn_s")[0] if net == "ds_cnn" else tp_prediction(config, sizes.words, clips)
+
+
+def _test_users(sizes: Sizes, most: int | None) -> int:
+    users = sizes.users - sizes.validation_users
+    return users if most is None else min(most, users)
+
+
+def _alternatives_base(config: Config, sizes: Sizes, at: At) -> float:
+    return (config.alternatives.ds_cnn.epochs * sizes.train * _BACKWARD + sizes.test) * encoder_work("ds_cnn_s")[0]
+
+
+def _alternatives_tune(config: Config, sizes: Sizes, at: At) -> float:
+    chosen, method, pool = config.alternatives, config.alternatives.methods[at["method"]], _pool(config, sizes)
+    tasks = min(chosen.tuning.users, sizes.validation_users) * min(
+        chosen.tuning.folds, config.traces_propagation.many_users.folds)
+    clips = support_clips(chosen.tuning.shots, pool, sizes.words)
+    return tasks * len(chosen.tuning.learning_rate) * (
+        alternatives_learning(config, sizes, method, clips, chosen.training.epochs)
+        + alternatives_asking(config, sizes, method.net, 2 * (sizes.user_clips - pool)))
+
+
+def _alternatives_adapt(config: Config, sizes: Sizes, at: At) -> float:
+    """Test users, their folds and all shots; other speakers are asked once for each user and shot."""
+    chosen, plan, pool = config.alternatives, config.traces_propagation.many_users, _pool(config, sizes)
+    method, users = chosen.methods[at["method"]], _test_users(sizes, None)
+    folds = min(chosen.folds or plan.folds, plan.folds)
+    query = alternatives_asking(config, sizes, method.net, 2 * (sizes.user_clips - pool))
+    others = alternatives_asking(config, sizes, method.net, min(chosen.others, sizes.test))
+    return sum(users * (folds * (alternatives_learning(config, sizes, method, support_clips(shot, pool, sizes.words),
+                                                       chosen.training.epochs) + query) + others)
+               for shot in chosen.shots or plan.shots)
+
+
+def _alternatives_retain(config: Config, sizes: Sizes, at: At) -> float:
+    """Every remedy for every user, the Fisher information where it is needed, and users one after another, who learn twice."""
+    chosen, settings, pool = config.alternatives, config.alternatives.retention, _pool(config, sizes)
+    method, users = chosen.methods[at["method"]], _test_users(sizes, settings.users)
+
+    def learning(clips: float) -> float:
+        return alternatives_learning(config, sizes, method, clips, chosen.training.epochs)
+
+    elastic = len(settings.elastic) if method.net == "spiking" and method.kind not in _ADDED else 0
+    learnt = (3 + elastic) * learning(pool) + sum(learning(pool + clips) for clips in settings.rehearsal)
+    asked = (1 + elastic + len(settings.rehearsal)) * (2 * (sizes.user_clips - pool) + min(chosen.others, sizes.test))
+    # A user is asked for the base, for its own net, and again after each user who follows it.
+    asked += (2 + (settings.sequence + 1) / 2) * (sizes.user_clips - pool)
+    fisher = alternatives_learning(config, sizes, AlternativeMethod(), settings.fisher_clips, 1) if elastic else 0.0
+    return users * (learnt + alternatives_asking(config, sizes, method.net, asked)) + fisher
+
+
+def _alternatives_cost(config: Config, sizes: Sizes, at: At) -> float:
+    """Timed turns of every method of the net, and two epochs with every byte counted, spiking nets' again at twice the frames."""
+    chosen, pool = config.alternatives, _pool(config, sizes)
+    counted = 2 * (3 if at["net"] == "spiking" else 1)
+    return sum(alternatives_learning(config, sizes, chosen.methods[name], pool, epochs)
+               for name in chosen.compared or chosen.methods if chosen.methods[name].net == at["net"]
+               for epochs in (counted, *[chosen.training.epochs] * (chosen.limits.repetitions + 1)))
+
+
+def _alternatives_limits(config: Config, sizes: Sizes, at: At) -> float:
+    """What is measured: two epochs of every method, in batches of each size."""
+    limits = config.alternatives.limits
+    return 2 * tp_frames(config) * sum(math.ceil(limits.clips / size) for size in limits.batch_sizes)
+
+
+def federated_steps(users: int, config: Config) -> float:
+    """Steps of all private and other federations of a group of users, in steps without privacy."""
+    chosen = config.alternatives.federated
+    present = min(chosen.users_per_round or users, users)
+    return chosen.rounds * chosen.steps * present * (1 + PRIVATE_STEP * len(chosen.noise))
+
+
+def _alternatives_federate(config: Config, sizes: Sizes, at: At) -> float:
+    """Each way of learning at every rate for the validation users; for the test users in the loop and in Flower, and alone."""
+    chosen = config.alternatives.federated
+    alone = chosen.rounds * chosen.steps
+    validators = min(chosen.users or sizes.validation_users, sizes.validation_users)
+    testers, folds = _test_users(sizes, chosen.users), min(chosen.folds, config.traces_propagation.many_users.folds)
+    tuning = len(chosen.learning_rates) * (federated_steps(validators, config) + (validators + 1) * alone)
+    starts = 3 + len(chosen.noise)  # the base, all clips in one place, and each federation
+    return tuning + folds * (2 * federated_steps(testers, config) + (starts * testers + 1) * alone)
+
+
+def _alternatives_held(config: Config, sizes: Sizes, at: At) -> float:
+    """A batch of support clips, and what a trace for each synapse or a backward pass keeps of it."""
+    method, clips = config.alternatives.methods[at["method"]], min(
+        _pool(config, sizes), config.alternatives.training.batch_size)
+    if method.net == "ds_cnn":
+        return _FLOAT * clips * _SAVED * encoder_work("ds_cnn_s")[1]
+    kept = 3 * config.traces_propagation.features.mels * tp_frames(config)
+    if method.kind in _PER_SYNAPSE:
+        kept += tp_weights(config, sizes.words)
+    elif method.kind in get_args(GradientPart):
+        kept += 5 * sum(config.traces_propagation.network.hidden) * tp_frames(config)
+    return _FLOAT * clips * kept
+
+
+def _alternatives_summarise(config: Config, sizes: Sizes, at: At) -> float:
+    methods = config.alternatives.compared or config.alternatives.methods
+    return len(methods) * len(config.seeds) * sizes.users * config.statistics.resamples
+
+
+def _retention_summarise(config: Config, sizes: Sizes, at: At) -> float:
+    settings = config.alternatives.retention
+    cells = 1 + len(settings.rehearsal) + len(settings.elastic) + settings.sequence
+    return len(settings.methods) * cells * _test_users(sizes, settings.users) * config.statistics.resamples
+
+
+def _federated_summarise(config: Config, sizes: Sizes, at: At) -> float:
+    settings = config.alternatives.federated
+    return (4 + 2 * len(settings.noise)) * _test_users(sizes, settings.users) * config.statistics.resamples
+
+
 # ------------------------------------------------------------------------------------------------ corpora
 def _spoken(config: Config, sizes: Sizes, at: At) -> float:
     return sum(synthetic_clips(config.onda.spoken_words)) if config.onda.spoken_words else 0
@@ -407,7 +555,7 @@ class Rule:
     gpu: bool = False
 
 
-_TP, _NE, _ON, _SH = "traces_propagation", "neuedge", "onda", "shared"
+_TP, _NE, _ON, _AL, _SH = "traces_propagation", "neuedge", "onda", "alternatives", "shared"
 _MACS = "multiply-accumulates"
 
 RULES: dict[str, Rule] = {rule.name: rule for rule in (
@@ -480,6 +628,31 @@ RULES: dict[str, Rule] = {rule.name: rule for rule in (
     Rule("onda_cost", _ON, "metrics/onda/cost.json", "onda/cost", _MACS, _onda_cost),
     Rule("onda_summarise", _ON, "metrics/onda/{experiment}.json", "onda/{experiment}", "values resampled", _onda_summarise),
     Rule("onda_figures", _ON, "notebooks/onda.ipynb", "onda/figures", "once", _once),
+
+    Rule("alternatives_features", _AL, "features/alternatives.npy", "alternatives/features", "clips", _clips,
+         written=lambda config, sizes, at: _FLOAT * 470 * sizes.clips),
+    Rule("alternatives_base", _AL, "models/alternatives/base_ds_cnn_seed{seed}.safetensors",
+         "alternatives/base_ds_cnn_seed{seed}", _MACS, _alternatives_base),
+    Rule("alternatives_tune", _AL, "metrics/alternatives/tuning/{method}.json", "alternatives/tune_{method}", _MACS,
+         _alternatives_tune, variant="method", held=_alternatives_held),
+    Rule("alternatives_adapt", _AL, "metrics/alternatives/adaptation/{method}_seed{seed}.json",
+         "alternatives/adaptation/{method}_seed{seed}", _MACS, _alternatives_adapt, variant="method", held=_alternatives_held),
+    Rule("alternatives_summarise", _AL, "metrics/alternatives/adaptation.json", "alternatives/adaptation",
+         "values resampled", _alternatives_summarise),
+    Rule("alternatives_complexity", _AL, "metrics/alternatives/complexity.json", "alternatives/complexity", "once", _once),
+    Rule("alternatives_cost", _AL, "metrics/alternatives/cost_{net}.json", "alternatives/cost_{net}", _MACS,
+         _alternatives_cost, variant="net"),
+    Rule("alternatives_limits", _AL, "metrics/alternatives/limits.json", "alternatives/limits", "frames of a batch",
+         _alternatives_limits),
+    Rule("alternatives_retain", _AL, "metrics/alternatives/retention/{method}_seed{seed}.json",
+         "alternatives/retention/{method}_seed{seed}", _MACS, _alternatives_retain, variant="method", held=_alternatives_held),
+    Rule("alternatives_summarise_retention", _AL, "metrics/alternatives/retention.json", "alternatives/retention",
+         "values resampled", _retention_summarise),
+    Rule("alternatives_federate", _AL, "metrics/alternatives/federated/seed{seed}.json", "alternatives/federated/seed{seed}",
+         "steps of a user", _alternatives_federate),
+    Rule("alternatives_summarise_federated", _AL, "metrics/alternatives/federated.json", "alternatives/federated",
+         "values resampled", _federated_summarise),
+    Rule("alternatives_figures", _AL, "notebooks/alternatives.ipynb", "alternatives/figures", "once", _once),
 )}
 
 def named(rule: str) -> Rule:
@@ -488,9 +661,10 @@ def named(rule: str) -> Rule:
 
 
 _WILDCARDS = {
-    "seed": r"-?\d+", "part": r"\d+", "share": r"\d+(?:\.\d+)?", "method": "[a-z_]+", "experiment": "[A-Za-z0-9_-]+",
+    "seed": r"-?\d+", "part": r"\d+", "share": r"\d+(?:\.\d+)?", "method": "[A-Za-z0-9_-]+", "experiment": "[A-Za-z0-9_-]+",
     "protocol": "one_user|many_users", "normalisation": "frozen|per_set", "arm": "|".join(get_args(NeuEdgeArm)),
-    "backbone": "|".join(get_args(Backbone)), "tool": "[a-z]+", "archive": "[^/]+", "paper": "[a-z_]+"}
+    "backbone": "|".join(get_args(Backbone)), "net": "|".join(get_args(NetName)), "tool": "[a-z]+", "archive": "[^/]+",
+    "paper": "[a-z_]+"}
 
 
 @functools.cache
