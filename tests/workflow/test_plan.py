@@ -20,6 +20,7 @@ def test_dry_run_of_each_configuration_needs_no_data(project, run):
     assert ("fetch_archive" in planned) == (run != "demo")
     assert planned["onda_adapt"] == planned["onda_features"] == 1 and planned["onda_personalise"] >= 4
     assert planned["onda_summarise"] == 4 and ("speak_onda_words" in planned) == (run == "gsc_subset")
+    assert planned["alternatives_summarise"] == planned["alternatives_figures"] == 1 and planned["alternatives_cost"] == 2
 
 
 def test_the_demo_is_what_runs_by_default(project):
@@ -35,6 +36,14 @@ def test_the_demo_is_what_runs_by_default(project):
     ("figure_mapping", {"neuedge_figures"}, {"report", "claims"}),
     ("onda", {"onda_pretrain", "onda_personalise", "onda_cost", "onda_figures"}, {"traces_propagation_base", "report"}),
     ("figure_pareto", {"onda_figures"}, {"report", "claims"}),
+    ("alternatives", {"alternatives_adapt", "alternatives_limits", "alternatives_federate", "tool_environment",
+                      "alternatives_figures"}, {"onda_pretrain", "traces_propagation_adapt", "loihi_referee", "report"}),
+    ("figure_trade_off", {"alternatives_figures"}, {"report", "claims"}),
+    ("claim_alt_07", {"alternatives_tune", "alternatives_adapt"}, {"alternatives_cost", "alternatives_retain", "claims"}),
+    ("claim_alt_08", {"alternatives_cost"}, {"alternatives_base", "alternatives_tune", "alternatives_adapt"}),
+    ("claim_alt_13", {"alternatives_federate"}, {"alternatives_tune", "claims"}),
+    ("results/tiny/metrics/alternatives/adaptation/bptt_lora_16_seed7.json", {"alternatives_tune", "alternatives_adapt"},
+     {"alternatives_base", "alternatives_cost"}),
     ("claim_tp_02", {"traces_propagation_summarise"}, {"claims", "traces_propagation_complexity", "neuedge_features"}),
     ("claim_tp_17", {"traces_propagation_complexity"}, {"traces_propagation_adapt", "claims"}),
     ("claim_neuedge_19", {"neuedge_encode"}, {"neuedge_train", "claims"}),
@@ -53,6 +62,12 @@ def test_a_misspelt_setting_stops_before_anything_runs(project):
     assert done.returncode != 0
     assert "unknown setting 'traces_propagation.network.treshold'" in done.stdout + done.stderr
     assert "did you mean 'threshold'?" in done.stdout + done.stderr
+
+
+def test_another_method_is_a_line_of_the_settings(project):
+    mine = "alternatives={methods: {lora_2: {kind: lora, rank: 2}}, compared: [lora_2, bptt_full]}"
+    planned = project.planned("results/tiny/metrics/alternatives/adaptation.json", "--config", mine)
+    assert planned["alternatives_tune"] == planned["alternatives_adapt"] == 2 and "alternatives_base" not in planned
 
 
 def test_licensed_speech_that_is_not_there_is_asked_for_by_name(project):
@@ -110,7 +125,7 @@ def test_a_release_is_enough_to_draw_all_and_to_report_without_any_training(proj
     _, *arguments = next(shlex.split(line) for line in asked if line.startswith(".venv/bin/snakemake"))
     planned = project.planned(*arguments, config=None).keys()
     assert {rule for rule in planned if not rule.endswith("_figures")} == {"claims", "report", "all"}
-    assert planned >= {"traces_propagation_figures", "neuedge_figures", "onda_figures"}
+    assert planned >= {"traces_propagation_figures", "neuedge_figures", "onda_figures", "alternatives_figures"}
 
 
 LEFT = {
