@@ -12,7 +12,15 @@ PAPERS["alternatives"] = Paper(
     title="Alternatives",
     metrics=expand(
         f"{ALT_METRICS}/{{experiment}}.json",
-        experiment=["adaptation", "complexity", "cost_spiking", "cost_ds_cnn", "limits", "retention", "federated"],
+        experiment=[
+            "adaptation",
+            "complexity",
+            # In the order of the methods, each kind of net once.
+            *dict.fromkeys(f"cost_{method.net}" for method in ALT_METHODS.values()),
+            "limits",
+            "retention",
+            "federated",
+        ],
     ),
     figures={
         "trade_off": "gain of every method against training memory, bytes updated and forgetting",
