@@ -354,6 +354,10 @@ def test_what_the_paper_expects_is_looked_up_in_the_metrics(run):
 def test_what_was_not_measured_is_not_run(run):
     line, = run({"gain": {"value": 1.0}})["claims"]
     assert line["verdict"] == "not_run"
+    line, = run({"gain": None})["claims"]
+    assert (line["verdict"], line["why"]) == ("not_run", "'one' of this run holds no /gain"), "measured on nobody"
+    (run.metrics / "wide.json").write_text('{"gain": null}')
+    assert run()["claims"][0]["also"] == []
     (run.metrics / "one.json").unlink()
     line, = claims.build_ledger("r", run.folder, run.metrics.parents[1], {})["claims"]
     assert (line["verdict"], line["why"]) == ("not_run", "'one' was not measured in this run")

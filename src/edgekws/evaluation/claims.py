@@ -324,6 +324,8 @@ def at_pointer(document: Any, pointer: str) -> Any:
 def interval_at(metrics: Any, pointer: str) -> Interval:
     """Raises: KeyError if there is no ``{"value", "n"}`` at the pointer."""
     found = at_pointer(metrics, pointer)
+    if found is None:  # there was nobody to measure it on
+        raise KeyError(pointer)
     return Interval(found["value"], found.get("ci_low"), found.get("ci_high"), found["n"])
 
 
