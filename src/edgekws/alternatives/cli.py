@@ -258,7 +258,8 @@ def cost(
 def limits(
     base: Annotated[Path, typer.Argument(help="Spiking base model (.safetensors); only its sizes are taken.")],
     out: MetricsPath,
-    frames: Annotated[int, typer.Option(min=1, help="Frames of a clip.")] = 101,
+    frames: Annotated[int | None, typer.Option(
+        min=1, help="Frames of a clip; if not given as many as the base's front end makes of a second.")] = None,
     settings: SettingsText = None, set_: SetOption = None, threads: Threads = 1, progress: Progress = True,
 ) -> None:
     """Which methods fit which nets on a device: peak memory by formula, and measured where torch can.
@@ -269,10 +270,13 @@ def limits(
     from edgekws import files
     from edgekws import settings as s
     from edgekws.alternatives import limits as limiting
+    from edgekws.corpus.audio import CLIP_SAMPLES
     from edgekws.models.recurrent_lif import load_network
 
     chosen = s.read(s.Alternatives, settings, set_ or ()).limits
     net, about = load_network(base)
+    if frames is None:
+        frames = CLIP_SAMPLES // s.validate(s.Features, about["settings"].get("features"), where=str(base)).hop + 1
     files.write_json(out, {"schema": 1, "paper": "alternatives", "experiment": "limits",
                            "settings": {"limits": chosen.model_dump()}, "provenance": about["provenance"],
                            **limiting.device_table(net, chosen, frames=frames, progress=progress)})
