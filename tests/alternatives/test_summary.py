@@ -104,6 +104,17 @@ def test_folds_of_a_user_are_added_up_and_users_weigh_the_same():
     assert found["federated"]["others_gain"]["value"] == pytest.approx(-100 / 20)
 
 
+def test_a_net_that_users_share_is_one_measurement_of_other_speakers_for_each_seed():
+    """Two users hear of one net: what it forgets is no more certain for that."""
+    ways = {"base": BASE, "local": LOCAL, "federated": SHARED, "federated_local": BOTH}
+    one = summed(federated(0, ways))["summary"]
+    assert (one["federated"]["others_gain"]["n"], one["federated"]["others_gain"]["ci_low"]) == (1, None)
+    assert (one["federated_local"]["others"]["n"], one["federated"]["own"]["n"]) == (2, 2), "each user has a net of its own"
+    two = summed(federated(0, ways, others=12), federated(1, ways, others=14))["summary"]["federated"]["others"]
+    assert (two["value"], two["n"]) == (pytest.approx(100 * 12 / 20), 2)  # 11 and 13 of 20
+    assert two["ci_high"] == pytest.approx(60 + 12.7062 * 5, abs=1e-3), "Student's t of two seeds"
+
+
 def test_words_that_a_user_has_no_clip_of_are_told_apart():
     """Of a's 40 clips 12 are of such words, and none of b's: b has no say there."""
     found = summed(federated(0, {"base": BASE, "federated": SHARED}))["summary"]

@@ -101,7 +101,8 @@ def federated_file(parts: Sequence[Mapping[str, Any]], settings: Statistics) -> 
     """``federated.json`` from the metrics of every seed.
 
     ``summary`` has for each way of learning the accuracy on the user's own query, on its words that no support clip of the
-    user has (``unknown``), and on speakers who take no part, and what each is above that of the base (``own_gain``, ...);
+    user has (``unknown``), and on speakers who take no part, and what each is above that of the base (``own_gain``, ...).
+    Intervals are over users, but of a net that all users share, what other speakers lose is one number for each seed.
     ``against_local`` what a user gains who goes on from the others' work, over going on from the base; ``curves`` the means
     over seeds after each round.
     """
@@ -112,10 +113,10 @@ def federated_file(parts: Sequence[Mapping[str, Any]], settings: Statistics) -> 
     kinds = {"own": ("correct", "query_clips"), "unknown": ("unknown_correct", "unknown_clips"),
              "others": ("others_correct", "others_clips")}
     # Folds are added up; users without a clip of a kind have no accuracy there.
-    users = rows.groupby(["way", "user", "seed"])[[name for pair in kinds.values() for name in pair]].sum()
-    percent = pd.DataFrame({name: 100 * users[right] / users[clips].where(users[clips] > 0)
-                            for name, (right, clips) in kinds.items()}).groupby(["way", "user"]).mean()
-    base = percent.xs("base")
+    sums = rows.groupby(["way", "user", "seed"])[[name for pair in kinds.values() for name in pair]].sum()
+    percent = pd.DataFrame({name: 100 * sums[right] / sums[clips].where(sums[clips] > 0)
+                            for name, (right, clips) in kinds.items()})
+    users, seeds = (percent.groupby(["way", unit]).mean() for unit in ("user", "seed"))
 
     def cell(values: Any) -> dict[str, Any] | None:
         known = np.asarray(values.dropna(), np.float64)
@@ -124,9 +125,10 @@ def federated_file(parts: Sequence[Mapping[str, Any]], settings: Statistics) -> 
 
     summary = {}
     for way in dict.fromkeys(rows["way"]):
-        own = percent.xs(way)
-        summary[str(way)] = {**{name: cell(own[name]) for name in kinds},
-                             **{f"{name}_gain": cell(own[name] - base[name]) for name in kinds}}
+        own_net = way.endswith("local")
+        found = {name: (users if own_net or name != "others" else seeds)[name] for name in kinds}
+        summary[str(way)] = {**{name: cell(values.xs(way)) for name, values in found.items()},
+                             **{f"{name}_gain": cell(values.xs(way) - values.xs("base")) for name, values in found.items()}}
     curves = {way: {name: np.mean([part["curves"][way][name] for part in parts], axis=0).tolist()
                     for name in first["curves"][way]} for way in first["curves"]}
     return {
@@ -134,7 +136,7 @@ def federated_file(parts: Sequence[Mapping[str, Any]], settings: Statistics) -> 
         "settings": {**first["settings"], "statistics": settings.model_dump()}, "provenance": first["provenance"],
         "engine": first["engine"], "why": first["why"], "versions": first["versions"], "users": len(first["users"]),
         "summary": summary,
-        "against_local": {way: cell(percent.xs(way)["own"] - percent.xs("local")["own"])
+        "against_local": {way: cell(users.xs(way)["own"] - users.xs("local")["own"])
                           for way in summary if way.endswith("_local")},
         "curves": curves, "privacy": first["privacy"], "bytes": first["bytes"],
         "secure": first["secure"], "check": first["check"], "rates": {str(part["seed"]): part["rates"] for part in parts}}
