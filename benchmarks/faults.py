@@ -7,13 +7,16 @@ seed, one in each of as many equal parts of the reference's duration as there ar
 alike. The whole process group dies at once, as at a power cut or a scheduler's last word; what left the group by itself
 (kernels of notebooks) is waited for. Then: `snakemake --unlock`, the same command again, and the comparison.
 
+A long run takes all its kills in one go with --chain: it is killed, goes on, is killed again, and so on to its end. The moments
+are then counted in files that are there, and some seconds more; each kill is judged by what it left behind, the end by all.
+
 Everything runs in a copy of the working tree, library included, so that the tree may change meanwhile. Compared are
-corpus, features, models, metrics and figures, but for what is timed (VARIES; docs/files.md). A trial is good if the second
-run ends well, all these files are there and equal, no half-written file is left, and nothing is left to do. Exit code 1
-if any is not.
+corpus, features, models, metrics and figures, but for what is timed (VARIES; docs/files.md). A trial is good if every file that
+the kill left under its name is whole, the second run ends well, all these files are there and equal, no half-written file is
+left, and nothing is left to do. Exit code 1 if any is not.
 
     python benchmarks/faults.py [--configfile tests/workflow/tiny.yaml] [--kills 3] [--seed 0] [--cores 2]
-                                [--targets traces_propagation ...] [--folder FOLDER] [--out FILE.json]
+                                [--targets traces_propagation ...] [--chain] [--folder FOLDER] [--out FILE.json]
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +49,9 @@ COMPARED = ("corpus", "features", "models", "metrics", "figures")
 VARIES = {"metrics/onda/cost.json", "figures/onda.json", "figures/pruning_cost.svg", "figures/pruning_cost.png",
           "metrics/alternatives/cost_spiking.json", "metrics/alternatives/cost_ds_cnn.json"}
 """What holds times of this machine: it must be there, but not be the same."""
+
+SPREAD = 15.0
+"""Seconds that a kill in a chain waits at most, once as many files are there as it was drawn for."""
 
 PATIENCE = 60.0
 """Seconds in which what outlived its process group must end by itself."""
@@ -80,15 +86,16 @@ class Run:
                               check=False)
         return time.monotonic() - started, done.returncode, "\n".join((done.stdout + done.stderr).splitlines()[-12:])
 
-    def killed_after(self, seconds: float) -> bool:
-        """Start a run and kill its whole process group; whether it was still at work by then."""
+    def killed(self, due: Callable[[], bool]) -> bool:
+        """Start a run and kill its whole process group once it is due; whether it was still at work by then."""
         run = subprocess.Popen(self.snakemake(), cwd=self.folder, env=self.environment, start_new_session=True,
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            run.wait(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            return True
-        finally:  # at the moment, and also if this program is interrupted
+            while run.poll() is None:
+                if due():
+                    return True
+                time.sleep(0.05)
+        finally:  # when it is due, and also if this program is interrupted
             if run.poll() is None:
                 os.killpg(run.pid, signal.SIGKILL)
                 run.wait()
@@ -129,10 +136,14 @@ class Run:
     def leftovers(self) -> list[str]:
         return sorted(path.relative_to(self.folder).as_posix() for path in self.results.rglob("*.part"))
 
+    def made(self) -> list[Path]:
+        """The files that are compared, as far as they are there."""
+        return [path for part in COMPARED for path in sorted((self.results / part).rglob("*"))
+                if path.is_file() and path.suffix != ".part"]
+
     def digests(self) -> dict[str, str]:
         """SHA-256 of every file that is compared."""
-        return {path.relative_to(self.results).as_posix(): files.sha256_of(path) for part in COMPARED
-                for path in sorted((self.results / part).rglob("*")) if path.is_file() and path.suffix != ".part"}
+        return {path.relative_to(self.results).as_posix(): files.sha256_of(path) for path in self.made()}
 
     def forget(self) -> None:
         """Back to nothing."""
@@ -147,32 +158,74 @@ def _name(process: psutil.Process) -> str:
         return "(gone)"
 
 
-def moments(kills: int, seconds: float, seed: int) -> list[float]:
-    """When to kill: one moment in each of ``kills`` equal parts of ``seconds``."""
-    return [float(seconds * (part + share) / kills) for part, share in enumerate(np.random.default_rng(seed).random(kills))]
+def moments(kills: int, whole: float, seed: int) -> list[float]:
+    """When to kill: one moment in each of ``kills`` equal parts of ``whole``."""
+    return [float(whole * (part + share) / kills) for part, share in enumerate(np.random.default_rng(seed).random(kills))]
 
 
-def trial(run: Run, moment: float, expected: dict[str, str]) -> dict[str, Any]:
-    """Kill a run at a moment, run it again, compare."""
-    run.forget()
-    while not run.killed_after(moment):  # quicker than the reference was: hit it earlier
-        run.forget()
-        moment *= 0.8
-    outlived = run.outlived()
-    there, half_done, parts = run.digests(), run.half_done(), run.leftovers()
+def after(seconds: float) -> Callable[[], bool]:
+    """Whether so much time has passed since this call."""
+    until = time.monotonic() + seconds
+    return lambda: time.monotonic() >= until
+
+
+def differing(found: dict[str, str], expected: dict[str, str]) -> list[str]:
+    return sorted(name for name in expected if name in found and found[name] != expected[name] and name not in VARIES)
+
+
+def aftermath(run: Run, expected: dict[str, str]) -> dict[str, Any]:
+    """What a kill left behind, before the run is unlocked."""
+    outlived, there = run.outlived(), run.digests()
+    made = {"files_there": len(there), "half_done": run.half_done(), "torn": differing(there, expected),
+            "parts_then": run.leftovers(), "outlived": outlived}
     _, unlocked, _ = run.to_the_end("--unlock")
+    return {**made, "unlocked": unlocked == 0, "good": unlocked == 0 and not made["torn"]}
+
+
+def completion(run: Run, expected: dict[str, str]) -> dict[str, Any]:
+    """Run what was killed to its end, and compare."""
     seconds, code, tail = run.to_the_end()
     _, _, plan = run.to_the_end("--dry-run")
     found = run.digests()
-    differ = sorted(name for name in expected if name in found and found[name] != expected[name] and name not in VARIES)
-    made = {"moment": round(moment, 1), "files_there": len(there), "half_done": half_done, "parts_then": parts,
-            "outlived": outlived, "unlocked": unlocked == 0, "seconds": round(seconds, 1), "exit_code": code,
-            "compared": len(expected), "differ": differ, "missing": sorted(set(expected) - set(found)),
-            "extra": sorted(set(found) - set(expected)), "parts_left": run.leftovers(),
-            "nothing_to_do": "Nothing to be done" in plan, "tail": tail if code else ""}
-    made["good"] = (code == 0 and made["unlocked"] and made["nothing_to_do"]
-                    and not any(made[name] for name in ("differ", "missing", "extra", "parts_left")))
-    return made
+    made = {"seconds": round(seconds, 1), "exit_code": code, "compared": len(expected), "differ": differing(found, expected),
+            "missing": sorted(set(expected) - set(found)), "extra": sorted(set(found) - set(expected)),
+            "parts_left": run.leftovers(), "nothing_to_do": "Nothing to be done" in plan, "tail": tail if code else ""}
+    return {**made, "good": code == 0 and made["nothing_to_do"]
+                            and not any(made[name] for name in ("differ", "missing", "extra", "parts_left"))}
+
+
+def trials(run: Run, kills: int, seconds: float, seed: int, expected: dict[str, str]) -> Iterator[dict[str, Any]]:
+    """For each kill a run from nothing: kill it at a moment, run it again, compare."""
+    for moment in moments(kills, seconds, seed):
+        run.forget()
+        while not run.killed(after(moment)):  # quicker than the reference was: hit it earlier
+            run.forget()
+            moment *= 0.8
+        left = aftermath(run, expected)
+        end = completion(run, expected)
+        yield {"moment": round(moment, 1), **left, **end, "good": left["good"] and end["good"]}
+
+
+def chain(run: Run, kills: int, seed: int, expected: dict[str, str]) -> Iterator[dict[str, Any]]:
+    """One run from nothing, killed again and again; the last one tells of its end, too."""
+    run.forget()
+    delays = np.random.default_rng([seed, 1]).random(kills) * SPREAD
+    for number, (goal, delay) in enumerate(zip(moments(kills, len(expected), seed), delays, strict=True), start=1):
+        started, met = time.monotonic(), None
+
+        def due(goal: float = goal, delay: float = float(delay)) -> bool:
+            nonlocal met
+            if met is None and len(run.made()) >= goal:
+                met = after(delay)
+            return met is not None and met()
+
+        hit = run.killed(due)
+        made = {"moment": round(time.monotonic() - started, 1), **aftermath(run, expected)}
+        made["good"] = made["good"] and hit
+        if number == kills:
+            end = completion(run, expected)
+            made |= {**end, "good": made["good"] and end["good"]}
+        yield made
 
 
 def main() -> None:
@@ -182,6 +235,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of the moments")
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--targets", nargs="+", default=[], help="rules or files to ask for; default: the whole run")
+    parser.add_argument("--chain", action="store_true", help="one run that takes all kills, not a new one for each")
     parser.add_argument("--folder", type=Path, help="new folder to work in, kept; default: a temporary one, deleted")
     parser.add_argument("--out", type=Path, help="JSON file for the figures; written after every trial")
     given = parser.parse_args()
@@ -197,32 +251,35 @@ def main() -> None:
 
 
 def measure(run: Run, given: argparse.Namespace) -> int:
-    """The reference and all trials; how many were not good."""
+    """The reference and all kills; how many were not good."""
     seconds, code, tail = run.to_the_end()
     if code:
         sys.exit(f"the undisturbed run failed:\n{tail}")
     expected = run.digests()
     print(f"undisturbed: {seconds:.0f} s, {len(expected)} files "
           f"(of all: {hashlib.sha256(repr(sorted(expected.items())).encode()).hexdigest()[:12]})", flush=True)
-    print(f"{'kill':>4}{'at s':>8}{'files then':>12}{'half done':>11}{'again s':>9}{'differ':>8}{'missing':>9}  result",
-          flush=True)
-    trials: list[dict[str, Any]] = []
-    for number, moment in enumerate(moments(given.kills, seconds, given.seed), start=1):
-        made = trial(run, moment, expected)
-        trials.append(made)
-        print(f"{number:>4}{made['moment']:>8.1f}{made['files_there']:>12}{len(made['half_done']):>11}{made['seconds']:>9.0f}"
-              f"{len(made['differ']):>8}{len(made['missing']):>9}  {'good' if made['good'] else 'BAD'}", flush=True)
+    print(f"{'kill':>4}{'at s':>8}{'files then':>12}{'half done':>11}{'torn':>5}{'again s':>9}{'differ':>8}{'missing':>9}"
+          "  result", flush=True)
+    found: list[dict[str, Any]] = []
+    for made in (chain(run, given.kills, given.seed, expected) if given.chain
+                 else trials(run, given.kills, seconds, given.seed, expected)):
+        found.append(made)
+        ran_on = f"{made['seconds']:>9.0f}{len(made['differ']):>8}{len(made['missing']):>9}" if "seconds" in made else " " * 26
+        print(f"{len(found):>4}{made['moment']:>8.1f}{made['files_there']:>12}{len(made['half_done']):>11}{len(made['torn']):>5}"
+              f"{ran_on}  {'good' if made['good'] else 'BAD'}", flush=True)
         if not made["good"]:
-            print(f"     {({name: made[name] for name in ('differ', 'missing', 'extra', 'parts_left', 'tail') if made[name]})}")
+            wrong = ("torn", "differ", "missing", "extra", "parts_left", "tail")
+            print(f"     {({name: made[name] for name in wrong if made.get(name)})}")
         if given.out is not None:
             files.write_json(given.out, {
-                "configfile": given.configfile.name,
+                "configfile": given.configfile.name, "chain": given.chain,
                 "targets": given.targets, "cores": given.cores, "seed": given.seed, "kills": given.kills,
                 "undisturbed_seconds": round(seconds, 1), "files": len(expected), "varies": sorted(VARIES),
-                "good": sum(trial["good"] for trial in trials), "trials": trials, "provenance": provenance()})
-    good = sum(made["good"] for made in trials)
-    print(f"{good} of {len(trials)} killed runs went on to the same bytes")
-    return len(trials) - good
+                "good": sum(made["good"] for made in found), "trials": found, "provenance": provenance()})
+    good = sum(made["good"] for made in found)
+    print(f"{good} of {len(found)} kills were good" if given.chain
+          else f"{good} of {len(found)} killed runs went on to the same bytes")
+    return len(found) - good
 
 
 if __name__ == "__main__":
