@@ -25,6 +25,8 @@ TOO_LITTLE = "traces_propagation_base:mem_mb=300 * 2 ** (attempt - 1)"
 
 def pytest_addoption(parser):
     parser.addoption("--configfile", default=str(TINY), help="the run that is proved (default: tests/workflow/tiny.yaml)")
+    parser.addoption("--local", type=Path, help="its finished results of this code, to compare with: results/<run> (default: "
+                                                "it is run here first)")
 
 
 def wait_for(what: str, met: Callable[[], object], alive: Callable[[], object] = lambda: True) -> None:
@@ -124,8 +126,11 @@ def config(request) -> Path:
 
 
 @pytest.fixture(scope="session")
-def local(tmp_path_factory, config) -> Path:
+def local(request, tmp_path_factory, config) -> Path:
     """Results of the run on this machine alone."""
+    if (given := request.config.getoption("--local")) is not None:
+        assert (given / "claims.json").exists(), f"{given}: no finished run"
+        return given.resolve()
     project = Project(tmp_path_factory.mktemp("local") / "project")
     project.run("--cores", str(max(2, os.cpu_count() or 2)), "--quiet=rules", config=config)
     return project.results(run_of(config))
