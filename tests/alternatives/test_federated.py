@@ -15,7 +15,8 @@ from torch.nn.functional import cross_entropy
 
 from edgekws.alternatives.federated import averaging, experiments, flower, flower_run, privacy
 from edgekws.alternatives.federated.averaging import Federation
-from edgekws.alternatives.federated.clients import Local, Shard, batches, joined, read_shards, shards_as_tensors, train
+from edgekws.alternatives.federated.clients import Local, batches, train
+from edgekws.alternatives.federated.shards import Shard, joined, read_shards, shards_as_tensors
 from edgekws.alternatives.federated.users import View, gather, own_words, spike_counts
 from edgekws.delta.delta import apply
 from edgekws.models.recurrent_lif import RecurrentLIF

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from edgekws.alternatives.federated.clients import Local, Shard, train
+from edgekws.alternatives.federated.clients import Local, train
+from edgekws.alternatives.federated.shards import Shard
 from edgekws.provenance import derive_seed
 
 

@@ -26,7 +26,8 @@ from torch import Tensor
 
 from edgekws.alternatives.federated import averaging, flower, privacy
 from edgekws.alternatives.federated.averaging import Federation
-from edgekws.alternatives.federated.clients import Local, Shard, joined, train
+from edgekws.alternatives.federated.clients import Local, train
+from edgekws.alternatives.federated.shards import Shard, joined
 from edgekws.alternatives.federated.users import User, View, gather
 from edgekws.environments import NotRun
 from edgekws.progress import tqdm

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from edgekws.alternatives.federated.averaging import Federation
-from edgekws.alternatives.federated.clients import Shard, shards_as_tensors
+from edgekws.alternatives.federated.shards import Shard, shards_as_tensors
 from edgekws.environments import NotRun, python_of
 
 _LENT = ("torch", "numpy", "safetensors", "opacus", "edgekws")

@@ -47,7 +47,7 @@ def client_app(folder: Path, federations: list[Any]) -> Any:
             import torch
 
             from edgekws.alternatives.federated.averaging import reply
-            from edgekws.alternatives.federated.clients import read_shards
+            from edgekws.alternatives.federated.shards import read_shards
             from edgekws.provenance import derive_seed
 
             federation, number = federations[config["federation"]], config["round"]
@@ -128,7 +128,7 @@ def server_app(folder: Path, federations: list[Any]) -> Any:
     from flwr.serverapp import ServerApp
     from safetensors.torch import save_file
 
-    from edgekws.alternatives.federated.clients import read_shards
+    from edgekws.alternatives.federated.shards import read_shards
 
     app = ServerApp()
 
@@ -177,7 +177,8 @@ def main(folder: Path) -> None:
     from flwr.simulation import run_simulation
 
     from edgekws.alternatives.federated.averaging import Federation
-    from edgekws.alternatives.federated.clients import Local, read_shards
+    from edgekws.alternatives.federated.clients import Local
+    from edgekws.alternatives.federated.shards import read_shards
 
     federations = [Federation(**{**values, "local": Local(**values["local"])}) for values in job["federations"]]
     number_nodes()

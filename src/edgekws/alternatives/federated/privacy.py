@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from edgekws.alternatives.federated.clients import Shard
+from edgekws.alternatives.federated.shards import Shard
 
 
 def descend(shard: Shard, start: Tensor, batches: Iterable[Tensor], rate: float, *, noise: float, clipping: float,

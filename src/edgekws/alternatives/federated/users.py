@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edgekws.alternatives.federated.clients import Shard
+from edgekws.alternatives.federated.shards import Shard
 from edgekws.delta.delta import Delta
 from edgekws.models.recurrent_lif import RecurrentLIF
 from edgekws.provenance import derive_seed
