@@ -99,14 +99,14 @@ def test_random_matrices_come_from_the_seed(kind, drawn):
         assert 0.9 / 30 ** 0.5 < first.abs().max() <= 1 / 30 ** 0.5
 
 
-def test_the_budgets_optimiser_is_used():
+def test_the_methods_optimiser_is_used():
     """Plain gradient descent with one frame: a step of the learning rate along the rule's gradient."""
     net, (clips, labels) = network(threshold=0.2), task()
     rule = make_local_rule(net, "decolle", seed=0)
     rule.begin(labels)
     gradient = rule.step(clips[:, 0])["readout"]
-    budget = AlternativeTraining(learning_rate=0.5, epochs=1, optimiser="sgd")
-    delta = learn(net, clips[:, :1], labels, method("decolle"), budget, seed=0)
+    budget = AlternativeTraining(learning_rate=0.5, epochs=1)
+    delta = learn(net, clips[:, :1], labels, AlternativeMethod(kind="decolle", optimiser="sgd"), budget, seed=0)
     assert gradient.abs().max() > 0.01
     torch.testing.assert_close(delta.replaced["readout"], net.readout - 0.5 * gradient)
 
