@@ -28,6 +28,9 @@ def test_the_table_holds_the_ledgers_numbers_and_what_gives_them(ledger):
         "10.00 points", "8.25 [6.00, 10.50] points, n = 30", "a.tar.gz (8 words)", "direction only",
         "`.venv/bin/snakemake results/gsc_subset/metrics/traces_propagation/many_users.json --configfile config/gsc_subset.yaml`"]
     assert rows[3].endswith("| – | – | not run | – |"), "what was not measured has no number and no command"
+    checked = next(claim for claim in ledger["claims"] if claim["id"] == "tp-17")
+    checked.update(rule="checks-fail", why="does not hold: twice the memory", verdict="not_replicated")
+    assert "| does not hold: twice the memory |" in readme.table(ledger, ["tp-17"]), "checks tell what they found"
     assert "`do tp_05`" in readme.table(ledger, ["tp-05"], "do {target}")
 
 

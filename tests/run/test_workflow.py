@@ -13,7 +13,7 @@ from edgekws.run import page, workflow
 
 ROOT = Path(__file__).parents[2]
 HEAD = "output_file\tdate\trule\tlog-file(s)\tstatus\tplan\n"
-COMMAND = ["run", "cost", "--configfile", "config/paper.yaml", "--measured", "docs/benchmarks_demo.json", "--markdown"]
+COMMAND = ["run", "cost", "--configfile", "config/paper.yaml", "--measured", "docs/benchmarks.json", "--markdown"]
 
 
 def summary(*rows):

@@ -20,7 +20,8 @@ COMMAND = ".venv/bin/snakemake {metrics} --configfile config/{run}.yaml"
 
 
 def table(ledger: Mapping[str, Any], ids: Sequence[str] = HEADLINES, command: str = COMMAND) -> str:
-    """The claims as a Markdown table: what is claimed, the paper's number, ours, on what, the verdict and the command.
+    """The claims as a Markdown table: what is claimed, the paper's number, ours (or what checks found), on what, the verdict
+    and the command.
 
     Args:
         ledger: Content of ``claims.json``.
@@ -44,8 +45,10 @@ def table(ledger: Mapping[str, Any], ids: Sequence[str] = HEADLINES, command: st
         found = claim["metrics"][0].partition("#")[0] if claim["metrics"] else None
         told = "–" if found is None else "`" + command.format(
             run=ledger["run"], id=claim["id"], target=claim["id"].replace("-", "_"), metrics=found) + "`"
-        ours = "–" if claim["value"] is None else spoken(
-            Interval(claim["value"], claim["ci_low"], claim["ci_high"], claim["n"]), claim["unit"])
+        if claim["value"] is not None:
+            ours = spoken(Interval(claim["value"], claim["ci_low"], claim["ci_high"], claim["n"]), claim["unit"])
+        else:  # checks have no number, but say what they found
+            ours = claim["why"] if claim["rule"] in ("checks-hold", "checks-fail") else "–"
         cells = (f"{claim['id']}: {claim['statement']}", spoken_paper(claim["paper_value"], claim["paper_std"], claim["unit"]),
                  ours, claim["corpus"] or "–", VERDICT_LABELS[claim["verdict"]], told)
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="A run as a whole: how far it has come, and what it needs.")
 
-_COMMITTED = Path("docs/benchmarks_demo.json")
+_COMMITTED = Path("docs/benchmarks.json")
 
 ConfigFiles = Annotated[list[Path] | None, typer.Option(
     "--configfile", metavar="YAML", help="Configuration of the run, as for Snakemake; may be repeated. Default: the demo.")]
