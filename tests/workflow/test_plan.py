@@ -44,7 +44,7 @@ def test_the_demo_is_what_runs_by_default(project):
     ("claim_alt_13", {"alternatives_federate"}, {"alternatives_tune", "claims"}),
     ("results/tiny/metrics/alternatives/adaptation/bptt_lora_16_seed7.json", {"alternatives_tune", "alternatives_adapt"},
      {"alternatives_base", "alternatives_cost"}),
-    ("claim_tp_02", {"traces_propagation_summarise"}, {"claims", "traces_propagation_complexity", "neuedge_features"}),
+    ("claim_tp_02", {"traces_propagation_summarise", "effective_config"}, {"claims", "traces_propagation_complexity", "neuedge_features"}),
     ("claim_tp_17", {"traces_propagation_complexity"}, {"traces_propagation_adapt", "claims"}),
     ("claim_neuedge_19", {"neuedge_encode"}, {"neuedge_train", "claims"}),
     ("claim_onda_06", {"onda_cost"}, {"onda_personalise", "claims"}),

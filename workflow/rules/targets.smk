@@ -18,6 +18,11 @@ def metrics_of_claim(claim):
     return [path for path in paths if path in PAPERS[claim.paper].metrics]
 
 
+def with_config(paths):
+    """What is asked for, and the settings it was made with, so that `edgekws claims explain` can tell how to repeat it."""
+    return [*paths, f"{RUN}/config.json"] if paths else []
+
+
 def about_claim(claim):
     """What is claimed, and why nothing is made for it where that is so."""
     if metrics_of_claim(claim):
@@ -39,7 +44,7 @@ for paper in PAPERS.values():
             name:
                 f"figure_{figure}"
             input:
-                f"{RUN}/figures/{figure}.svg",
+                with_config([f"{RUN}/figures/{figure}.svg"]),
             localrule: True
             message:
                 f"{paper.title}: {about}."
@@ -51,7 +56,7 @@ for paper in CLAIMS:
         name:
             f"table_{paper.paper}"
         input:
-            f"{RUN}/tables/{paper.paper}.html",
+            with_config([f"{RUN}/tables/{paper.paper}.html"]),
         localrule: True
         message:
             f"Claims and verdicts of this paper alone: {RUN}/tables/{paper.paper}.html, .csv and .json."
@@ -62,7 +67,7 @@ for paper in CLAIMS:
             name:
                 f"claim_{claim.id.replace('-', '_')}"
             input:
-                metrics_of_claim(claim),
+                with_config(metrics_of_claim(claim)),
             localrule: True
             message:
                 about_claim(claim)
