@@ -32,7 +32,7 @@ gsc_subset: .venv/.main ## The same on real recordings: make gsc_subset ARCHIVE=
 	$(SNAKEMAKE) --configfile config/gsc_subset.yaml --config archive="$(ARCHIVE)"
 	@echo "Report: results/gsc_subset/report.html"
 
-paper: .venv/.main ## The paper's protocol on the whole of GSC v0.02 (2.4 GB by DVC, hours)
+paper: .venv/.main ## The same on the whole of GSC v0.02 (2.4 GB by DVC; for a cluster: docs/paper_run.md)
 	$(SNAKEMAKE) --configfile config/paper.yaml
 	@echo "Report: results/paper/report.html"
 
@@ -50,7 +50,7 @@ restore: .venv/.main ## Figures, notebooks, claims and report of a release, from
 	@echo "Report: results/$(RUN)/report.html"
 
 clean: ## Delete results and environments (downloads stay)
-	rm -rf results .venv .snakemake
+	rm -rf results .venv .envs .snakemake
 
 help: ## This list
 	@grep -hE '^[a-z_-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z_-]+):.*## /\1\t/' | expand -t 14

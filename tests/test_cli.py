@@ -133,6 +133,16 @@ def test_misspelt_and_impossible_options_are_refused(edgekws, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_settings_are_checked_as_snakemake_would_lay_them_over_the_defaults(edgekws, tmp_path):
+    overlay = tmp_path / "mine.yaml"
+    overlay.write_text("alternatives: {methods: {lora_2: {kind: lora, rank: 2}}, compared: [bptt_full, ds_cnn_full, lora_2]}")
+    code, out, err = edgekws("settings", "check", "config/demo.yaml", overlay)
+    assert code == 0 and out.strip().endswith("good"), err
+    overlay.write_text("alternatives: {methods: {lora_2: {kind: lroa}}}")
+    code, _, err = edgekws("settings", "check", overlay)
+    assert code == 2 and "alternatives.methods.lora_2.kind" in err and "mine.yaml" in err
+
+
 def test_a_disk_that_fills_up_is_told_plainly(edgekws, make_gsc, tmp_path, monkeypatch):
     """/dev/full answers as a full disk does."""
     import pyarrow.parquet as pq

@@ -64,7 +64,10 @@ def corpus_synthesise(
     jobs: Annotated[int, typer.Option(min=1, help="Processes; the bytes do not depend on it.")] = 1,
     progress: Progress = True,
 ) -> None:
-    """Make the embedded corpus: synthetic speech in the layout of Google Speech Commands."""
+    """Make the embedded corpus: synthetic speech in the layout of Google Speech Commands.
+
+    Settings: corpus.synthetic.
+    """
     from edgekws import settings as s
     from edgekws.corpus import synthetic
 
@@ -96,7 +99,10 @@ def corpus_synthesise_wake_words(
     jobs: Annotated[int, typer.Option(min=1, help="Processes; the bytes do not depend on it.")] = 1,
     progress: Progress = True,
 ) -> None:
-    """Make the embedded wake-word corpus: synthetic speech in the layout of HeySnips."""
+    """Make the embedded wake-word corpus: synthetic speech in the layout of HeySnips.
+
+    Settings: onda.corpus.synthetic.
+    """
     from edgekws import settings as s
     from edgekws.corpus import synthetic_wake_words
 
@@ -149,7 +155,10 @@ def tp_features(
     out: Annotated[Path, typer.Argument(help="Packed features to write (.npy).")],
     settings: SettingsText = None, set_: SetOption = None, threads: Threads = 1, progress: Progress = True,
 ) -> None:
-    """Log-mel features with differences of every clip, packed into one memory-mapped array."""
+    """Log-mel features with differences of every clip, packed into one memory-mapped array.
+
+    Settings: traces_propagation.features.
+    """
     pin_threads(threads)
     from edgekws import settings as s
     from edgekws.features import pack
@@ -165,7 +174,10 @@ def tp_plan(
         help="One left-out speaker (the paper's), or all users of the validation and test splits.")] = "many_users",
     settings: SettingsText = None, set_: SetOption = None,
 ) -> None:
-    """Split the users' clips into support and query."""
+    """Split the users' clips into support and query.
+
+    Settings: traces_propagation.one_user or traces_propagation.many_users, as --protocol says.
+    """
     from edgekws import files
     from edgekws import settings as s
     from edgekws.corpus import index as corpus_index_
@@ -314,7 +326,10 @@ def tp_summarise(
     parts: Annotated[list[Path], typer.Argument(help="Metrics of `adapt`, any methods and seeds of one experiment.")],
     settings: SettingsText = None, set_: SetOption = None,
 ) -> None:
-    """Sum an experiment up: per user, and means with bootstrap intervals by method and shot."""
+    """Sum an experiment up: per user, and means with bootstrap intervals by method and shot.
+
+    Settings: statistics.
+    """
     from edgekws import files
     from edgekws import settings as s
     from edgekws.traces_propagation import summary
@@ -384,7 +399,10 @@ def neuedge_features(
     out: Annotated[Path, typer.Argument(help="Features to write (.npy); their scale goes beside it (.json).")],
     settings: SettingsText = None, set_: SetOption = None, threads: Threads = 1, progress: Progress = True,
 ) -> None:
-    """Log-mel features of every clip, each band from 0 to 1 by percentiles of the training clips."""
+    """Log-mel features of every clip, each band from 0 to 1 by percentiles of the training clips.
+
+    Settings: neuedge.features.
+    """
     pin_threads(threads)
     from edgekws import settings as s
     from edgekws.features import unit_logmel
@@ -400,7 +418,10 @@ def neuedge_noise(
     out: Annotated[Path, typer.Argument(help="Features to write (.npy); what each row is goes beside it (.parquet).")],
     settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1, progress: Progress = True,
 ) -> None:
-    """Features of test clips with background noise at several ratios, and of noise alone."""
+    """Features of test clips with background noise at several ratios, and of noise alone.
+
+    Settings: neuedge.noise.
+    """
     pin_threads(threads)
     from edgekws import settings as s
     from edgekws.features import unit_logmel
@@ -511,7 +532,10 @@ def neuedge_summarise(
     parts: Annotated[list[Path], typer.Argument(help="Metrics of `edgekws loihi measure`, one for each seed.")],
     settings: SettingsText = None, set_: SetOption = None,
 ) -> None:
-    """Sum the ablation up: means with intervals over seeds, and the effect of each step."""
+    """Sum the ablation up: means with intervals over seeds, and the effect of each step.
+
+    Settings: statistics.
+    """
     from edgekws import files
     from edgekws import settings as s
     from edgekws.neuedge import summary
@@ -662,14 +686,12 @@ def claims_readme(
     ledger: Annotated[Path, typer.Argument(help="Ledger of a run on real recordings (claims.json).")],
     readme: Annotated[Path, typer.Argument(help="Markdown file with the two markers to write between.")],
     claim: Annotated[list[str] | None, typer.Option(help="A claim to show; may be repeated. Default: the headlines.")] = None,
-    command: Annotated[str | None, typer.Option(
-        help="What gives a number: {run}, {id}, {target} and {metrics} are filled in.")] = None,
 ) -> None:
-    """Write the table of headline claims into a README: paper's number, ours, verdict, command."""
+    """Write the table of headline claims into a README: paper's number, ours, verdict, target."""
     from edgekws.evaluation import claims
     from edgekws.evaluation import readme as page
 
-    page.write(readme, claims.read_ledger(ledger), claim or page.HEADLINES, command or page.COMMAND)
+    page.write(readme, claims.read_ledger(ledger), claim or page.HEADLINES)
 
 
 @report_app.command("notebook", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -728,13 +750,13 @@ def settings_write(
 
 @settings_app.command("check")
 def settings_check(
-    overlay: Annotated[Path, typer.Argument(help="A YAML overlay, for example config/demo.yaml.")],
+    overlays: Annotated[list[Path], typer.Argument(help="YAML overlays, for example config/demo.yaml, as for --configfile.")],
 ) -> None:
-    """Check an overlay: names, types and ranges."""
-    from edgekws import settings as s
+    """Check overlays, laid over the defaults in turn as Snakemake does: names, types and ranges."""
+    from edgekws.run import workflow
 
-    s.read(s.Config, overlay)
-    typer.echo(f"{overlay}: good")
+    workflow.read_config(overlays)
+    typer.echo(f"{' '.join(map(str, overlays))}: good")
 
 
 def main() -> None:

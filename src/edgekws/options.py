@@ -11,7 +11,8 @@ import typer
 from edgekws.device import Name as DeviceName
 
 SettingsText = Annotated[str | None, typer.Option(
-    "--settings", metavar="YAML|JSON", help="Settings of this step: a YAML file, or JSON text. Default: the paper's.")]
+    "--settings", metavar="YAML|JSON", help="Settings of this step: a YAML file, or JSON text. "
+                                          "Default: as in config/default.yaml.")]
 SetOption = Annotated[list[str] | None, typer.Option(
     "--set", metavar="NAME=VALUE", help="One setting, dots for depth; may be repeated.")]
 IndexPath = Annotated[Path, typer.Argument(help="Index (.parquet).")]

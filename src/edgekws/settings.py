@@ -648,7 +648,8 @@ class Config(Settings):
     seeds: list[int] = Field([0, 1, 2], min_length=1, description="one base model and its adaptations for each")
     threads: PositiveInt = Field(1, description="compute threads of a job; the bytes of a result may depend on it")
     device: DeviceName = Field(
-        "cpu", description="where nets are trained; a GPU (cuda; auto: where there is one) agrees within a tolerance only")
+        "cpu", description="where base nets and encoders are trained (not the DS-CNN of the alternatives, nor adaptations): a "
+        "GPU (cuda; auto: where there is one) agrees within a tolerance only")
     archive: str | None = Field(
         None, description="with corpus name gsc: an archive in that layout to use instead of the whole of GSC v0.02")
     corpus: Corpus = Field(default_factory=Corpus, description="the speech")

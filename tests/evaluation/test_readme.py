@@ -25,13 +25,11 @@ def test_the_table_holds_the_ledgers_numbers_and_what_gives_them(ledger):
     assert [row.split(":")[0].strip("| ") for row in rows[2:]] == list(readme.HEADLINES)
     cells = [cell.strip() for cell in rows[2].split("|")[1:-1]]
     assert cells[1:] == [
-        "10.00 points", "8.25 [6.00, 10.50] points, n = 30", "a.tar.gz (8 words)", "direction only",
-        "`.venv/bin/snakemake results/gsc_subset/metrics/traces_propagation/many_users.json --configfile config/gsc_subset.yaml`"]
-    assert rows[3].endswith("| – | – | not run | – |"), "what was not measured has no number and no command"
+        "10.00 points", "8.25 [6.00, 10.50] points, n = 30", "a.tar.gz (8 words)", "direction only", "`claim_tp_05`"]
+    assert rows[3].endswith("| – | – | not run | – |"), "what was not measured has no number and no target"
     checked = next(claim for claim in ledger["claims"] if claim["id"] == "tp-17")
     checked.update(rule="checks-fail", why="does not hold: twice the memory", verdict="not_replicated")
     assert "| does not hold: twice the memory |" in readme.table(ledger, ["tp-17"]), "checks tell what they found"
-    assert "`do tp_05`" in readme.table(ledger, ["tp-05"], "do {target}")
 
 
 def test_only_what_is_between_the_markers_changes_and_writing_again_changes_nothing(ledger, tmp_path):
@@ -43,6 +41,10 @@ def test_only_what_is_between_the_markers_changes_and_writing_again_changes_noth
     assert readme.table(ledger) in first and "`a.tar.gz`" in first
     readme.write(page, ledger)
     assert page.read_text() == first
+    assert "`.venv/bin/snakemake <target> --configfile config/gsc_subset.yaml --config archive=path/to/a.tar.gz`" in first
+    ledger["provenance"]["corpus"]["archive_sha256"] = claims.GSC_V2_SHA256
+    readme.write(page, ledger)
+    assert "`.venv/bin/snakemake <target> --configfile config/gsc_subset.yaml`" in page.read_text(), "v0.02 comes by itself"
 
 
 @pytest.mark.parametrize("text", ["nothing", readme.BEGIN, f"{readme.END}\n{readme.BEGIN}", PAGE + PAGE])

@@ -1,5 +1,7 @@
 """The model: start and rate from measured jobs, laid on other jobs."""
 
+import dataclasses
+
 import pytest
 
 from edgekws.run import estimate, page
@@ -123,6 +125,15 @@ def test_what_has_no_estimate_is_named():
     found = whole()
     assert [line.rule.name for line in found.unmeasured] == ["report"]
     assert "report" in page.caveats(found)[0]
+
+
+def test_what_is_known_from_one_run_alone_is_told_where_there_are_several():
+    rates = measured(row("index_corpus", units=float(SIZES.clips), seconds=36.0), row("neuedge_train", "lif"))
+    assert "alone" not in page.footing(whole(), rates, SIZES)
+    larger = dataclasses.replace(rates.rows[0], run="large")
+    told = page.footing(whole(), dataclasses.replace(rates, rows=[*rates.rows, larger]), SIZES)
+    assert "of small, large (2 cores)" in told and told.endswith(
+        "Known from small alone: 100 % of the core hours, most of them neuedge_train.")
 
 
 def test_jobs_that_mostly_start_are_pointed_out():

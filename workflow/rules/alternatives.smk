@@ -70,7 +70,7 @@ rule alternatives_features:
     threads: SETTINGS.threads
     resources:
         mem_mb=more_memory(2000),
-        runtime=60,
+        runtime=more_time(60),
     params:
         threads=THREADS,
     message:
@@ -93,7 +93,7 @@ rule alternatives_base:
     threads: SETTINGS.threads
     resources:
         mem_mb=more_memory(4000, mapped=True),
-        runtime=240,
+        runtime=more_time(240),
     params:
         threads=THREADS,
         settings=as_json(ALT.ds_cnn),
@@ -121,7 +121,7 @@ rule alternatives_tune:
     threads: SETTINGS.threads
     resources:
         mem_mb=more_memory(3000, mapped=True),
-        runtime=480,
+        runtime=more_time(480),
     params:
         threads=THREADS,
         settings=lambda wildcards: as_json(
@@ -155,7 +155,7 @@ rule alternatives_adapt:
     threads: SETTINGS.threads
     resources:
         mem_mb=more_memory(3000, mapped=True),
-        runtime=480,
+        runtime=more_time(480),
     params:
         threads=THREADS,
         some=" ".join(
@@ -182,7 +182,7 @@ rule alternatives_summarise:
     threads: 1
     resources:
         mem_mb=more_memory(1000),
-        runtime=20,
+        runtime=more_time(20),
     params:
         settings=as_json(SETTINGS.statistics),
     message:
@@ -203,7 +203,7 @@ rule alternatives_complexity:
     threads: 1
     resources:
         mem_mb=more_memory(1000),
-        runtime=20,
+        runtime=more_time(20),
     message:
         "Counting traces, auxiliary weights and operations of every local rule"
     shell:
@@ -227,7 +227,7 @@ rule alternatives_cost:
     threads: SETTINGS.threads
     resources:
         mem_mb=more_memory(2000, mapped=True),
-        runtime=120,
+        runtime=more_time(120),
     params:
         threads=THREADS,
         settings=as_json(methods=ALT_METHODS, training=ALT.training, limits=ALT.limits),
@@ -250,7 +250,7 @@ rule alternatives_limits:
     threads: SETTINGS.threads
     resources:
         mem_mb=more_memory(1500),
-        runtime=60,
+        runtime=more_time(60),
     params:
         threads=THREADS,
         settings=as_json(limits=ALT.limits),
@@ -278,7 +278,7 @@ rule alternatives_retain:
     threads: SETTINGS.threads
     resources:
         mem_mb=more_memory(3000, mapped=True),
-        runtime=480,
+        runtime=more_time(480),
     params:
         threads=THREADS,
         settings=lambda wildcards: as_json(
@@ -310,7 +310,7 @@ rule alternatives_summarise_retention:
     threads: 1
     resources:
         mem_mb=more_memory(1000),
-        runtime=20,
+        runtime=more_time(20),
     params:
         settings=as_json(SETTINGS.statistics),
     message:
@@ -335,7 +335,7 @@ rule alternatives_federate:
     threads: SETTINGS.threads
     resources:
         mem_mb=more_memory(4000, mapped=True),
-        runtime=240,
+        runtime=more_time(240),
     params:
         threads=THREADS,
         settings=as_json(ALT.federated),
@@ -358,7 +358,7 @@ rule alternatives_summarise_federated:
     threads: 1
     resources:
         mem_mb=more_memory(1000),
-        runtime=20,
+        runtime=more_time(20),
     params:
         settings=as_json(SETTINGS.statistics),
     message:
@@ -382,7 +382,7 @@ rule alternatives_figures:
     threads: 1
     resources:
         mem_mb=more_memory(1500),
-        runtime=20,
+        runtime=more_time(20),
     params:
         metrics=ALT_METRICS,
         figures=f"{RUN}/figures",

@@ -74,6 +74,11 @@ def more_memory(megabytes, mapped=False):
     return lambda wildcards, attempt: megabytes * 2 ** (attempt - 1)
 
 
+def more_time(minutes):
+    """Minutes for a first try, doubled with every retry: a batch system kills what takes longer."""
+    return lambda wildcards, attempt: minutes * 2 ** (attempt - 1)
+
+
 def figures_of(paper):
     """A paper's figures as outputs, each with its caption and place in Snakemake's own report."""
     marked = []

@@ -28,7 +28,7 @@ rule synthesise_corpus:
     threads: 2
     resources:
         mem_mb=more_memory(1000),
-        runtime=30,
+        runtime=more_time(30),
     params:
         settings=as_json(SETTINGS.corpus.synthetic),
         seed=SETTINGS.seed,
@@ -55,7 +55,7 @@ rule register_archive:
     threads: 1
     resources:
         mem_mb=more_memory(500),
-        runtime=30,
+        runtime=more_time(30),
         dvc=1,
     message:
         "Pinning the given archive {input} with DVC"
@@ -79,7 +79,7 @@ rule fetch_archive:
     threads: 1
     resources:
         mem_mb=more_memory(1000),
-        runtime=240,
+        runtime=more_time(240),
         dvc=1,
     message:
         "Fetching {output} with DVC and verifying it"
@@ -100,7 +100,7 @@ rule index_corpus:
     threads: 1
     resources:
         mem_mb=more_memory(2000),
-        runtime=60,
+        runtime=more_time(60),
     message:
         "Listing the clips of {input}"
     shell:

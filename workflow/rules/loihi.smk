@@ -34,7 +34,7 @@ rule tool_environment:
     threads: 1
     resources:
         mem_mb=more_memory(500),
-        runtime=30,
+        runtime=more_time(30),
     message:
         "Building the environment of {wildcards.tool}"
     shell:
@@ -54,7 +54,7 @@ rule loihi_export:
     threads: 1
     resources:
         mem_mb=more_memory(1000),
-        runtime=20,
+        runtime=more_time(20),
     message:
         "Exporting {wildcards.arm} of seed {wildcards.seed} to Loihi's integers and to NIR"
     shell:
@@ -77,7 +77,7 @@ rule loihi_measure:
     threads: SETTINGS.threads
     resources:
         mem_mb=more_memory(3000, mapped=True),
-        runtime=240,
+        runtime=more_time(240),
     params:
         threads=THREADS,
         settings=as_json(
@@ -110,7 +110,7 @@ rule loihi_referee:
     threads: 1
     resources:
         mem_mb=more_memory(2000),
-        runtime=60,
+        runtime=more_time(60),
     params:
         threads=THREADS,
         seed=SETTINGS.seed,
@@ -139,7 +139,7 @@ rule loihi_second_opinion:
     threads: 1
     resources:
         mem_mb=more_memory(3000),
-        runtime=60,
+        runtime=more_time(60),
     params:
         threads=THREADS,
         seed=SETTINGS.seed,

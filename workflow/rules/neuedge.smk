@@ -67,7 +67,7 @@ rule neuedge_features:
     threads: SETTINGS.threads
     resources:
         mem_mb=more_memory(2000),
-        runtime=60,
+        runtime=more_time(60),
     params:
         threads=THREADS,
         settings=as_json(NEUEDGE.features),
@@ -93,7 +93,7 @@ rule neuedge_noise:
     threads: SETTINGS.threads
     resources:
         mem_mb=more_memory(2000),
-        runtime=60,
+        runtime=more_time(60),
     params:
         threads=THREADS,
         seed=SETTINGS.seed,
@@ -118,7 +118,7 @@ rule neuedge_encode:
     threads: SETTINGS.threads
     resources:
         mem_mb=more_memory(4000, mapped=True),
-        runtime=480,
+        runtime=more_time(480),
         gpu=GPUS,
     params:
         threads=TRAINS_ON,
@@ -149,7 +149,7 @@ rule neuedge_train:
     threads: SETTINGS.threads
     resources:
         mem_mb=more_memory(4000, mapped=True),
-        runtime=480,
+        runtime=more_time(480),
         gpu=GPUS,
     params:
         threads=TRAINS_ON,
@@ -171,7 +171,7 @@ rule neuedge_utilisation:
     threads: 1
     resources:
         mem_mb=more_memory(1000),
-        runtime=30,
+        runtime=more_time(30),
     params:
         settings=as_json(NEUEDGE.hardware),
     message:
@@ -192,7 +192,7 @@ rule neuedge_summarise:
     threads: 1
     resources:
         mem_mb=more_memory(1000),
-        runtime=20,
+        runtime=more_time(20),
     params:
         settings=as_json(SETTINGS.statistics),
     message:
@@ -217,7 +217,7 @@ rule neuedge_figures:
     threads: 1
     resources:
         mem_mb=more_memory(1500),
-        runtime=20,
+        runtime=more_time(20),
     params:
         metrics=NEUEDGE_METRICS,
         figures=f"{RUN}/figures",

@@ -99,7 +99,7 @@ rule synthesise_wake_words:
     threads: 2
     resources:
         mem_mb=more_memory(1000),
-        runtime=60,
+        runtime=more_time(60),
     params:
         settings=as_json(ONDA.corpus.synthetic),
         seed=SETTINGS.seed,
@@ -123,7 +123,7 @@ rule index_wake_words:
     threads: 1
     resources:
         mem_mb=more_memory(2000),
-        runtime=60,
+        runtime=more_time(60),
     params:
         positives=lambda wildcards, input: option_if("positives", input.get("positives")),
     message:
@@ -147,7 +147,7 @@ rule onda_features:
     threads: SETTINGS.threads
     resources:
         mem_mb=more_memory(2000),
-        runtime=120,
+        runtime=more_time(120),
     params:
         threads=THREADS,
         seed=SETTINGS.seed,
@@ -171,7 +171,7 @@ rule speak_onda_words:
     threads: 2
     resources:
         mem_mb=more_memory(1000),
-        runtime=60,
+        runtime=more_time(60),
     params:
         settings=as_json(ONDA.spoken_words) if ONDA.spoken_words else "",
         seed=SETTINGS.seed,
@@ -196,7 +196,7 @@ rule onda_words:
     threads: 1
     resources:
         mem_mb=more_memory(2000),
-        runtime=240,
+        runtime=more_time(240),
     params:
         settings=ONDA.pretraining.model_dump_json(include={"words", "vocabulary", "without"}),
     message:
@@ -217,7 +217,7 @@ rule onda_pretrain:
     threads: SETTINGS.threads
     resources:
         mem_mb=more_memory(4000, mapped=True),
-        runtime=1440,
+        runtime=more_time(2880),
         gpu=GPUS,
     params:
         threads=TRAINS_ON,
@@ -243,7 +243,7 @@ rule onda_prune_offline:
     threads: SETTINGS.threads
     resources:
         mem_mb=more_memory(4000, mapped=True),
-        runtime=720,
+        runtime=more_time(1440),
         gpu=GPUS,
     params:
         threads=TRAINS_ON,
@@ -273,7 +273,7 @@ rule onda_personalise:
     threads: SETTINGS.threads
     resources:
         mem_mb=more_memory(3000, mapped=True),
-        runtime=1440,
+        runtime=more_time(1440),
     params:
         threads=THREADS,
         share=lambda wildcards: float(wildcards.share) / 100,
@@ -306,7 +306,7 @@ rule onda_summarise:
     threads: 1
     resources:
         mem_mb=more_memory(1000),
-        runtime=20,
+        runtime=more_time(20),
     params:
         settings=as_json(evaluation=ONDA.evaluation, statistics=SETTINGS.statistics),
     message:
@@ -330,7 +330,7 @@ rule onda_adapt:
     threads: SETTINGS.threads
     resources:
         mem_mb=more_memory(3000, mapped=True),
-        runtime=240,
+        runtime=more_time(240),
     params:
         threads=THREADS,
         seed=SETTINGS.seeds[0],
@@ -356,7 +356,7 @@ rule onda_hessian:
     threads: SETTINGS.threads
     resources:
         mem_mb=more_memory(3000, mapped=True),
-        runtime=240,
+        runtime=more_time(240),
     params:
         threads=THREADS,
         seed=SETTINGS.seed,
@@ -386,7 +386,7 @@ rule onda_cost:
     threads: workflow.cores if workflow.local_exec and workflow.is_main_process else ONDA.cost.threads
     resources:
         mem_mb=more_memory(3000),
-        runtime=240,
+        runtime=more_time(240),
     params:
         threads=f"--threads {ONDA.cost.threads}",
         seed=SETTINGS.seed,
@@ -414,7 +414,7 @@ rule onda_figures:
     threads: 1
     resources:
         mem_mb=more_memory(1500),
-        runtime=20,
+        runtime=more_time(20),
     params:
         metrics=ONDA_METRICS,
         figures=f"{RUN}/figures",

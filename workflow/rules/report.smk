@@ -27,7 +27,7 @@ rule claims:
     threads: 1
     resources:
         mem_mb=more_memory(1000),
-        runtime=20,
+        runtime=more_time(20),
     params:
         run=SETTINGS.run,
         results=RUN,
@@ -55,7 +55,7 @@ rule claims_table:
     threads: 1
     resources:
         mem_mb=more_memory(1000),
-        runtime=20,
+        runtime=more_time(20),
     params:
         run=SETTINGS.run,
         results=RUN,
@@ -92,7 +92,7 @@ rule rulegraph:
     threads: 1
     resources:
         mem_mb=more_memory(1000),
-        runtime=20,
+        runtime=more_time(20),
     params:
         snakefile=workflow.main_snakefile,
     message:
@@ -123,7 +123,7 @@ rule report:
     threads: 1
     resources:
         mem_mb=more_memory(1000),
-        runtime=20,
+        runtime=more_time(20),
     params:
         results=RUN,
         names=[f"--name={name}={paper.title}" for name, paper in PAPERS.items()],

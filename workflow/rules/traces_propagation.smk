@@ -69,7 +69,7 @@ rule traces_propagation_features:
     threads: SETTINGS.threads
     resources:
         mem_mb=more_memory(2000),
-        runtime=60,
+        runtime=more_time(60),
     params:
         threads=THREADS,
         settings=as_json(TP.features),
@@ -92,7 +92,7 @@ rule traces_propagation_plan:
     threads: 1
     resources:
         mem_mb=more_memory(1000),
-        runtime=20,
+        runtime=more_time(20),
     params:
         settings=lambda wildcards: as_json(getattr(TP, wildcards.protocol)),
     message:
@@ -116,7 +116,7 @@ rule traces_propagation_base:
     threads: SETTINGS.threads
     resources:
         mem_mb=more_memory(4000, mapped=True),
-        runtime=240,
+        runtime=more_time(240),
         gpu=GPUS,
     params:
         threads=TRAINS_ON,
@@ -144,7 +144,7 @@ rule traces_propagation_tune:
     threads: SETTINGS.threads
     resources:
         mem_mb=more_memory(3000, mapped=True),
-        runtime=480,
+        runtime=more_time(480),
     params:
         threads=THREADS,
         settings=as_json(tuning=TP.tuning),
@@ -173,7 +173,7 @@ rule traces_propagation_adapt:
     threads: SETTINGS.threads
     resources:
         mem_mb=more_memory(3000, mapped=True),
-        runtime=480,
+        runtime=more_time(480),
     params:
         threads=THREADS,
         budget=lambda wildcards, input: f"--budget {input.budget}" if input.budget else "",
@@ -209,7 +209,7 @@ rule traces_propagation_summarise:
     threads: 1
     resources:
         mem_mb=more_memory(1000),
-        runtime=20,
+        runtime=more_time(20),
     params:
         settings=as_json(SETTINGS.statistics),
     message:
@@ -230,7 +230,7 @@ rule traces_propagation_complexity:
     threads: 1
     resources:
         mem_mb=more_memory(1000),
-        runtime=20,
+        runtime=more_time(20),
     message:
         "Counting traces, auxiliary weights and operations of the rule"
     shell:
@@ -253,7 +253,7 @@ rule traces_propagation_figures:
     threads: 1
     resources:
         mem_mb=more_memory(1500),
-        runtime=20,
+        runtime=more_time(20),
     params:
         metrics=TP_METRICS,
         figures=f"{RUN}/figures",

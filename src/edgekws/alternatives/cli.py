@@ -190,7 +190,10 @@ def summarise(
     parts: Annotated[list[Path], typer.Argument(help="Metrics of `adapt`, any methods and seeds.")],
     settings: SettingsText = None, set_: SetOption = None,
 ) -> None:
-    """Sum the methods up: gains with intervals over users, what they change, what they keep of full fine-tuning."""
+    """Sum the methods up: gains with intervals over users, what they change, what they keep of full fine-tuning.
+
+    Settings: statistics.
+    """
     from edgekws import files
     from edgekws import settings as s
     from edgekws.alternatives import summary
@@ -335,7 +338,10 @@ def summarise_retention(
     parts: Annotated[list[Path], typer.Argument(help="Metrics of `retain`, any methods and seeds.")],
     settings: SettingsText = None, set_: SetOption = None,
 ) -> None:
-    """Sum `retain` up: means with intervals over users."""
+    """Sum `retain` up: means with intervals over users.
+
+    Settings: statistics.
+    """
     from edgekws import files
     from edgekws import settings as s
     from edgekws.alternatives import retention
@@ -388,7 +394,10 @@ def summarise_federated(
     parts: Annotated[list[Path], typer.Argument(help="Metrics of `federate`, one for each seed.")],
     settings: SettingsText = None, set_: SetOption = None,
 ) -> None:
-    """Sum `federate` up: means with intervals over users, and the curves by round."""
+    """Sum `federate` up: means with intervals over users, and the curves by round.
+
+    Settings: statistics.
+    """
     from edgekws import files
     from edgekws import settings as s
     from edgekws.alternatives import summary

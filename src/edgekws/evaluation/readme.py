@@ -8,7 +8,7 @@ from typing import Any
 
 from edgekws import files
 from edgekws.errors import UserError, did_you_mean
-from edgekws.evaluation.claims import VERDICT_LABELS, spoken, spoken_paper
+from edgekws.evaluation.claims import GSC_V2_SHA256, VERDICT_LABELS, spoken, spoken_paper
 from edgekws.evaluation.statistics import Interval
 
 BEGIN, END = "<!-- claims: written by `edgekws claims readme` -->", "<!-- claims: end -->"
@@ -16,18 +16,14 @@ BEGIN, END = "<!-- claims: written by `edgekws claims readme` -->", "<!-- claims
 HEADLINES = ("tp-05", "tp-06", "tp-07", "tp-17", "neuedge-01", "neuedge-02", "neuedge-04", "onda-01", "onda-02")
 """The claims that the papers' abstracts lead with."""
 
-COMMAND = ".venv/bin/snakemake {metrics} --configfile config/{run}.yaml"
 
-
-def table(ledger: Mapping[str, Any], ids: Sequence[str] = HEADLINES, command: str = COMMAND) -> str:
+def table(ledger: Mapping[str, Any], ids: Sequence[str] = HEADLINES) -> str:
     """The claims as a Markdown table: what is claimed, the paper's number, ours (or what checks found), on what, the verdict
-    and the command.
+    and the target that makes what it rests on.
 
     Args:
         ledger: Content of ``claims.json``.
         ids: Claims to show, in this order.
-        command: What gives our number; ``{run}``, ``{id}``, ``{target}`` (the id with ``_`` for ``-``) and
-            ``{metrics}`` (the file it is in) are filled in.
 
     Raises:
         UserError: The ledger is of a run on synthetic speech, or lacks a claim.
@@ -40,23 +36,21 @@ def table(ledger: Mapping[str, Any], ids: Sequence[str] = HEADLINES, command: st
         if name not in known:
             raise UserError(f"no such claim: '{name}'", where=f"ledger of run '{ledger['run']}'",
                             remedy=did_you_mean(name, known))
-    lines = ["| claim | paper | ours | measured on | verdict | command |", "|---|---|---|---|---|---|"]
+    lines = ["| claim | paper | ours | measured on | verdict | target |", "|---|---|---|---|---|---|"]
     for claim in (known[name] for name in ids):
-        found = claim["metrics"][0].partition("#")[0] if claim["metrics"] else None
-        told = "–" if found is None else "`" + command.format(
-            run=ledger["run"], id=claim["id"], target=claim["id"].replace("-", "_"), metrics=found) + "`"
+        target = f"`claim_{claim['id'].replace('-', '_')}`" if claim["metrics"] else "–"
         if claim["value"] is not None:
             ours = spoken(Interval(claim["value"], claim["ci_low"], claim["ci_high"], claim["n"]), claim["unit"])
         else:  # checks have no number, but say what they found
             ours = claim["why"] if claim["rule"] in ("checks-hold", "checks-fail") else "–"
         cells = (f"{claim['id']}: {claim['statement']}", spoken_paper(claim["paper_value"], claim["paper_std"], claim["unit"]),
-                 ours, claim["corpus"] or "–", VERDICT_LABELS[claim["verdict"]], told)
+                 ours, claim["corpus"] or "–", VERDICT_LABELS[claim["verdict"]], target)
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines)
 
 
-def write(path: str | Path, ledger: Mapping[str, Any], ids: Sequence[str] = HEADLINES, command: str = COMMAND) -> None:
-    """Put the table between the two markers of a Markdown file; the rest of it stays as it is.
+def write(path: str | Path, ledger: Mapping[str, Any], ids: Sequence[str] = HEADLINES) -> None:
+    """Put the table, and how to make it, between the two markers of a Markdown file; the rest of it stays as it is.
 
     Raises:
         UserError: The file has not both markers once, in order; or as :func:`table`.
@@ -67,7 +61,11 @@ def write(path: str | Path, ledger: Mapping[str, Any], ids: Sequence[str] = HEAD
         raise UserError("has no place for the table", where=path,
                         remedy=f"add the lines '{BEGIN}' and '{END}', once each, where it shall be")
     head, tail = text.partition(BEGIN)[0], text.partition(END)[2]
-    archive = ledger["provenance"].get("corpus", {}).get("archive", "")
+    corpus = ledger["provenance"].get("corpus", {})
+    archive = corpus.get("archive", "")
+    # The whole of GSC v0.02 comes by itself; any other archive must be named.
+    given = "" if corpus.get("archive_sha256") == GSC_V2_SHA256 else f" --config archive=path/to/{archive}"
     about = (f"Run `{ledger['run']}`, code {ledger['provenance'].get('code', 'unknown')}, archive `{archive}`; "
-             "means with their confidence intervals.")
-    files.write_text(path, f"{head}{BEGIN}\n{about}\n\n{table(ledger, ids, command)}\n{END}{tail}")
+             "means with their confidence intervals. What a claim rests on, and no more: "
+             f"`.venv/bin/snakemake <target> --configfile config/{ledger['run']}.yaml{given}`.")
+    files.write_text(path, f"{head}{BEGIN}\n{about}\n\n{table(ledger, ids)}\n{END}{tail}")

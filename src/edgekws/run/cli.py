@@ -59,7 +59,7 @@ def status(configfile: ConfigFiles = None, measured: MeasuredPaths = None, cores
     rates, counted = _measured(measured), sizes.counted(config, Path("results") / config.run)
     found = estimate.estimate(rest, workflow.graph(configfiles, whole=False), rates, config, counted)
     typer.echo("\nThe rest: " + page.needs(found, cores or _here()))
-    for line in [page.footing(rates, counted), *page.caveats(found)]:
+    for line in [page.footing(found, rates, counted), *page.caveats(found)]:
         typer.echo(line)
 
 
@@ -79,7 +79,7 @@ def cost(
                               counted)
     chosen = cores or [2, 16, 128]
     typer.echo(page.aligned(page.cost_table(found)))
-    for line in ["", page.needs(found, chosen), page.footing(rates, counted), *page.caveats(found)]:
+    for line in ["", page.needs(found, chosen), page.footing(found, rates, counted), *page.caveats(found)]:
         typer.echo(line)
     if markdown is not None:
         options = [*(f"--configfile {path}" for path in configfiles), *(f"--measured {path}" for path in measured or ()),

@@ -17,6 +17,8 @@ _TOO_SMALL = 0.1
 """Share of a rule's time that starting processes may take before the rule is pointed out."""
 _WORTH_NAMING = 0.1
 """Core hours of starts below which nobody cares."""
+_WORTH_TELLING = 0.01
+"""Share of all core hours from which on a rule is named."""
 
 
 # ------------------------------------------------------------------------------------------------ numbers
@@ -126,11 +128,18 @@ def _too_small(line: Line) -> bool:
     return line.start_share > _TOO_SMALL and (line.core_hours or 0.0) * line.start_share > _WORTH_NAMING
 
 
-def footing(measured: Measured, sizes: Sizes) -> str:
-    """What the estimate stands on."""
-    runs = ", ".join(dict.fromkeys(row.run for row in measured.rows))
-    return (f"Rates from the benchmarks of {runs} ({measured.machine}); a process starts in {duration(measured.start)}. "
-            f"Sizes from {sizes.basis}.")
+def footing(estimate: Estimate, measured: Measured, sizes: Sizes) -> str:
+    """What the estimate stands on, and what of it on one run of several."""
+    runs = list(dict.fromkeys(row.run for row in measured.rows))
+    told = (f"Rates from the benchmarks of {', '.join(runs)} ({measured.machine}); a process starts in "
+            f"{duration(measured.start)}. Sizes from {sizes.basis}.")
+    for run in runs if len(runs) > 1 else ():
+        here = [line for line in estimate.lines if line.core_hours and
+                {row.run for row in measured.rows if row.rule == line.rule.name} == {run}]
+        if worth := [line.rule.name for line in here if (line.core_hours or 0.0) > _WORTH_TELLING * estimate.core_hours]:
+            share = percent(sum(line.core_hours or 0.0 for line in here) / estimate.core_hours)
+            told += f" Known from {run} alone: {share} of the core hours, most of them {', '.join(worth)}."
+    return told
 
 
 def markdown(estimate: Estimate, measured: Measured, sizes: Sizes, *, title: str, command: str, cores: Sequence[int]) -> str:
@@ -140,8 +149,8 @@ def markdown(estimate: Estimate, measured: Measured, sizes: Sizes, *, title: str
         markdown_table(cost_table(estimate)),
         "*a job*, *longest*: core time of the mean and of the longest job. *start*: share that goes into starting processes. "
         "*memory*: of the largest job. *disk*: corpora, features and packed words by formula, of all else the first output as "
-        "measured. Environments and the download come on top.",
-        footing(measured, sizes), *caveats(estimate),
+        "measured. Environments, and DVC's own copy of a fetched archive, come on top.",
+        footing(estimate, measured, sizes), *caveats(estimate),
         "How this is reckoned: core seconds of a job = start + rate x units of work; the units of every rule are in "
         "`src/edgekws/run/work.py`, what one costs is measured, the rest is in `src/edgekws/run/estimate.py`. It is an "
         "extrapolation over orders of magnitude: expect the right order, and measure again with `edgekws run cost --measured "
