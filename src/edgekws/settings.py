@@ -553,8 +553,9 @@ class AlternativeTuning(Settings):
     """What each method takes the best of, for the validation split's users only."""
 
     learning_rate: list[PositiveFloat] = Field(
-        [1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2], min_length=1,
-        description="learning rates tried")
+        [3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2], min_length=1,
+        description="learning rates tried: local rules update at every frame, and want them a hundred times lower than what "
+        "learns once for each batch")
     users: PositiveInt = Field(16, description="validation users it is tried on, at most")
     folds: PositiveInt = Field(1, description="folds of each user it is tried on, at most")
     shots: Shot = Field("all", description="support clips of each word while tuning")

@@ -129,7 +129,7 @@ def test_lora_of_full_rank_with_the_identity_below_is_the_dense_update():
     net, (features, labels) = network(dtype=torch.float64), task(clips=12)
     factors = {name: (torch.zeros_like(matrix), torch.eye(matrix.shape[1], dtype=torch.float64))
                for name, matrix in net.tensors().items() if not name.startswith("target")}
-    part = back_propagation.low_rank(net, factors)
+    part = back_propagation.low_rank(factors)
     delta = back_propagation.train(net, part, features, labels, AlternativeTraining(epochs=1),
                                    Sgd({name: part.trained[name] for name in part.trained if name.endswith("up")}, RATE), seed=0)
     dense = net.adapted(learn(net, "full", (features, labels), optimiser="sgd")).tensors()

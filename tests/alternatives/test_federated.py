@@ -269,9 +269,9 @@ def not_built(tmp_path):
 
 
 def test_experiment_without_flower(base, corpus, users_plan, tmp_path):
-    result = experiments.run(*users_plan, base, corpus, SMALL, not_built(tmp_path), seed=0)
+    result = experiments.run(*users_plan, base, corpus, SMALL, not_built(tmp_path), excluded=(), seed=0)
     assert json.loads(json.dumps(result, allow_nan=False)) == result
-    assert result == experiments.run(*users_plan, base, corpus, SMALL, tmp_path, seed=0)
+    assert result == experiments.run(*users_plan, base, corpus, SMALL, tmp_path, excluded=(), seed=0)
     assert (result["engine"], result["why"]) == ("loop", "no network here")
     assert result["bytes"] == {"values": 7 * 24, "fp32": {"down": 672, "up": 672}, "federated": None, "secure": None}
     rows = pd.DataFrame(result["rows"])
@@ -293,14 +293,36 @@ def test_experiment_without_flower(base, corpus, users_plan, tmp_path):
     for way, points in result["tuned"].items():
         assert max(point["own"] for point in points) == {
             point["learning_rate"]: point["own"] for point in points}[result["rates"][way]]
+    assert result["tuned"].keys() == result["rates"].keys() == {"local", *(
+        f"{way}{then}" for way in ("centralised", "federated", "private_1", "private_8") for then in ("", "_local"))}
     private = result["privacy"]
     assert private["private_1"]["steps"] == 30
     assert private["private_1"]["epsilon"] > private["private_8"]["epsilon"] > 0
 
 
+def test_the_noise_that_epsilon_is_of_is_the_noise_that_is_trained_with(base, corpus, users_plan, tmp_path):
+    learning = experiments.Learning(SMALL, seed=0)
+    local = {way: learning.federation(way, range(3), 0.5).local for way in learning.noise}
+    assert {way: (one.noise, one.clipping, one.sampling, one.steps) for way, one in local.items()} == {
+        way: (noise, SMALL.clipping, SMALL.sampling, SMALL.steps)
+        for way, noise in (("federated", None), ("private_1", 1.0), ("private_8", 8.0))}
+    one_rate = SMALL.model_copy(update={"learning_rates": [3.0]})
+    curves = experiments.run(*users_plan, base, corpus, one_rate, not_built(tmp_path), excluded=(), seed=0)["curves"]
+    assert len({tuple(curve["own"]) for curve in curves.values()}) == 3, "one rate, three noises"
+
+
+def test_epsilon_is_of_the_user_who_takes_part_most_often_in_any_fold():
+    settings = SMALL.model_copy(update={"users_per_round": 1, "noise": [2.0]})
+    learning = experiments.Learning(settings, seed=0)
+    group = [None] * 2  # of users only the number counts
+    told = experiments._privacy(learning, [group[:1], group])["private_2"]
+    assert told["steps"] == SMALL.steps * SMALL.rounds, "alone in a fold, a user takes part in every round"
+    assert told["steps"] > experiments._privacy(learning, [group])["private_2"]["steps"]
+
+
 def test_others_are_test_clips_of_speakers_who_take_no_part(base, corpus, users_plan, tmp_path):
     settings = SMALL.model_copy(update={"users": 2, "noise": [], "folds": 1})
-    result = experiments.run(*users_plan, base, corpus, settings, not_built(tmp_path), seed=0)
+    result = experiments.run(*users_plan, base, corpus, settings, not_built(tmp_path), excluded=(), seed=0)
     rows = pd.DataFrame(result["rows"])
     assert set(rows.user) == {"s3", "s4"}
     clips = corpus.clips(corpus.index[corpus.index.speaker == "s5"]["clip"], frozen_scale=base.scale)

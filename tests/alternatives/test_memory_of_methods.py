@@ -45,10 +45,10 @@ def test_back_propagation(kind, batch, name):
     assert abs(found.largest["activations"] - expected["activations"]) <= \
         4 * batch * 2 * (SIZES.neurons * 2 + SIZES.presynaptic) + 8 * SIZES.frames
     # Autograd makes sums of a matrix's gradients anew: three times the largest at most, beside one step of a few tensors
-    # and, where hidden layers are frozen, the answers of a batch that are about to be kept.
-    trains_matrices = kind in ("full", "full_int8", "lora")
+    # and, where hidden layers are frozen, the answers of a batch that are about to be kept. LoRA makes no whole matrix.
+    trains_matrices = kind in ("full", "full_int8")
     spare = (3 * 4 * SIZES.weights if trains_matrices else 0) + 4 * batch * SIZES.neurons * (SIZES.frames + 25)
-    assert found.peak <= sum(expected.values()) + spare
+    assert 0.9 * sum(expected.values()) <= found.peak <= sum(expected.values()) + spare
 
 
 def test_what_is_kept_of_each_clip():

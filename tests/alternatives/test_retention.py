@@ -186,8 +186,8 @@ def remedy_row(user, remedy, strength, after, others_after):
             "others_clips": 20, "others_before": 16, "others_after": others_after}
 
 
-def sequence_row(user, after, alone, shared):
-    return {"group": 0, "user": user, "place": 0, "after": after, "query_clips": 20, "before": 8, "alone": alone,
+def sequence_row(user, after, alone, shared, group=0):
+    return {"group": group, "user": user, "place": 0, "after": after, "query_clips": 20, "before": 8, "alone": alone,
             "shared": shared}
 
 
@@ -212,11 +212,24 @@ def test_remedies_are_summed_up_over_users():
 
 def test_seeds_of_a_user_are_averaged_first():
     rows = [[remedy_row(user, "none", 0.0, 5 + change, 16) for user, change in (("a", seed), ("b", 2 * seed))] for seed in (0, 2)]
-    sequence = [[sequence_row(user, 0, 10, 10 - lost) for user, lost in (("a", seed), ("b", 3 * seed))] for seed in (0, 2)]
+    sequence = [[sequence_row("a", 0, 10, 10)]] * 2
     found = retention.summarise([part(seed, *each) for seed, each in enumerate(zip(rows, sequence, strict=True))], Statistics())
-    gain, lost = found["bptt_full"]["remedies"]["none"]["gain"], found["bptt_full"]["sequence"]["0"]["lost"]
+    gain = found["bptt_full"]["remedies"]["none"]["gain"]
     assert (gain["n"], gain["value"]) == (2, pytest.approx((10 + 20) / 2))
-    assert (lost["n"], lost["value"]) == (2, pytest.approx((5 + 15) / 2))
+
+
+def test_loss_is_since_ones_own_turn_and_its_interval_is_over_devices():
+    rows = [remedy_row("a", "none", 0.0, 9, 12)]
+    # Of the second device the users start lower and lose as many clips: 2 and 4 of 20, on the first 6 and 8.
+    turns = [sequence_row(user, after, 10, shared, group) for group, user, counts in (
+        (0, "a", (18, 12)), (0, "b", (14, 6)), (1, "c", (9, 7)), (1, "d", (8, 4))) for after, shared in enumerate(counts)]
+    found = retention.summarise([part(0, rows, turns)], Statistics())["bptt_full"]["sequence"]
+    assert found["0"]["lost"] == {"value": 0, "ci_low": 0, "ci_high": 0, "n": 2}
+    lost = found["1"]["lost"]
+    assert (lost["n"], lost["value"]) == (2, pytest.approx((35 + 15) / 2))
+    assert lost["ci_high"] == pytest.approx(25 + 12.7062 * 10, abs=1e-3), "Student's t of two devices"
+    again = retention.summarise([part(0, rows, turns), part(1, rows, turns)], Statistics())["bptt_full"]["sequence"]
+    assert again["1"]["lost"]["n"] == 4, "a seed is a device of its own"
 
 
 def test_what_is_left_of_a_user_is_told_by_the_users_since():
@@ -226,6 +239,6 @@ def test_what_is_left_of_a_user_is_told_by_the_users_since():
     assert list(found) == ["bptt_full", "bptt_lora_4"]
     told = {after: {name: interval["value"] for name, interval in cell.items()}
             for after, cell in found["bptt_full"]["sequence"].items()}
-    assert told == {"0": {"before": 40, "alone": 85, "shared": 80, "lost": 5},
+    assert told == {"0": {"before": 40, "alone": 85, "shared": 80, "lost": 0},
                     "1": {"before": 40, "alone": 90, "shared": 60, "lost": 30}}
     assert list(found["bptt_lora_4"]["sequence"]) == ["0"]

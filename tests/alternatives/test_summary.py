@@ -37,8 +37,8 @@ def test_methods_are_paired_with_full_fine_tuning_of_the_same_net():
     assert found["summary"]["bptt_full"]["all"]["gain"]["value"] == pytest.approx(gain)
 
 
-def test_there_is_no_share_of_a_gain_that_is_none():
-    users = {"a": (6, 6), "b": (5, 4), "c": (7, 7)}
+@pytest.mark.parametrize("users", [{"a": (6, 6), "b": (5, 4), "c": (7, 7)}, {"a": (6, 10), "b": (5, 4), "c": (7, 8)}])
+def test_there_is_no_share_of_a_gain_that_may_be_none(users):
     found = summary.adaptation_file([part("bptt_full", users=users), part("bptt_readout", kind="readout", users=users)],
                                     Statistics())
     assert "gain_kept" not in found["against_full"]["bptt_readout"]["all"]

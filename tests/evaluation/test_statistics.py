@@ -4,7 +4,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from edgekws.evaluation.statistics import FEW, accuracy_interval, clustered_mean_interval, mean_interval, t_half_width
+from edgekws.evaluation.statistics import (
+    FEW,
+    accuracy_interval,
+    clustered_mean_interval,
+    mean_interval,
+    ratio_interval,
+    t_half_width,
+)
 
 
 def test_students_t_of_three_values():
@@ -103,6 +110,43 @@ def test_wilson_stays_inside_and_holds_its_value(counts):
     found = accuracy_interval(*counts)
     assert 0 <= found.ci_low <= found.value + 1e-9
     assert found.value - 1e-9 <= found.ci_high <= 100
+
+
+def test_fiellers_interval_by_hand():
+    """Above 2, 4; below 4, 6: means 3 and 5, variances and covariance 2, so a = 25 - 161.4, unbounded; ten times the pairs are
+    not."""
+    above, below = np.tile([2.0, 4.0], 10), np.tile([4.0, 6.0], 10)
+    assert ratio_interval(above[:2], below[:2]) is None
+    unit = t_half_width(1.0, 20) ** 2
+    spread = 20 / 19 * 1.0
+    a, b, c = 25 - unit * spread, 15 - unit * spread, 9 - unit * spread
+    found = ratio_interval(above, below)
+    low, high = sorted(np.roots([a, -2 * b, c]))
+    assert (found.value, found.ci_low, found.ci_high, found.n) == pytest.approx((0.6, low, high, 20))
+
+
+def test_a_ratio_to_a_sure_mean_is_students_t():
+    above = [11.0, 12.0, 14.0]
+    plain, found = mean_interval(above), ratio_interval(above, [2.0, 2.0, 2.0])
+    assert found == pytest.approx((plain.value / 2, plain.ci_low / 2, plain.ci_high / 2, 3))
+    assert ratio_interval(above, above)[:3] == pytest.approx((1, 1, 1))
+
+
+def test_ratios_of_little_and_nothing():
+    assert ratio_interval([1.0], [4.0]) == (0.25, None, None, 1) and ratio_interval([1.0], [0.0]) is None
+    with pytest.raises(ValueError, match="paired"):
+        ratio_interval([1.0, 2.0], [1.0])
+
+
+def test_fiellers_interval_covers_the_ratio():
+    random = np.random.default_rng(4)
+    held = 0
+    for _ in range(400):
+        below = random.normal(3, 2, 11)
+        found = ratio_interval(below - 1 + random.normal(0, 1, 11), below)
+        held += found is not None and found.ci_low <= 2 / 3 <= found.ci_high
+        held += found is None  # unbounded: holds it
+    assert held / 400 == pytest.approx(0.95, abs=0.03)
 
 
 def test_t_half_width():

@@ -46,8 +46,8 @@ class Part:
 
     Attributes:
         trained: Tensors at their start; they are trained in place.
-        weights: From them, differentiably, those that the forward pass takes in place of the net's own, by the names of
-            ``net.parameters()`` and ``net.added``.
+        weights: From them, differentiably, those that the forward pass takes in place of the net's own or beside them, by
+            the names that :func:`~edgekws.traces_propagation.bptt.readout_potential` knows.
         delta: From them, what changed.
     """
 
@@ -123,7 +123,7 @@ def part_of(net: RecurrentLIF, method: AlternativeMethod, *, seed: int) -> Part:
         case "lora":
             factors = {name: (matrix.new_zeros(len(matrix), method.rank), random(method.rank, matrix.shape[1]))
                        for name, matrix in _named(net, net.parameters()).items()}
-            return low_rank(net, factors)
+            return low_rank(factors)
         case rule:
             raise UserError(f"'{rule}' is a local rule, not back-propagation", where="method",
                             remedy="call the rule's own learn")
@@ -157,19 +157,13 @@ def _added(net: RecurrentLIF, new: dict[str, Tensor]) -> Part:
     return Part({name: net.added.get(name, tensor).clone() for name, tensor in new.items()}, lambda trained: trained, delta)
 
 
-def low_rank(net: RecurrentLIF, factors: Mapping[str, tuple[Tensor, Tensor]]) -> Part:
+def low_rank(factors: Mapping[str, tuple[Tensor, Tensor]]) -> Part:
     """Products of ``(up [out, rank], down [rank, in])`` added to matrices that are named as in ``net.tensors()``."""
-    own = _named(net, net.parameters())
-
-    def weights(trained: Tensors) -> Tensors:
-        return _packed({name: matrix + trained[f"{name}.up"] @ trained[f"{name}.down"] if name in factors else matrix
-                        for name, matrix in own.items()})
-
     def delta(trained: Tensors) -> Delta:
         return Delta(low_rank={name: (trained[f"{name}.up"], trained[f"{name}.down"]) for name in factors})
 
     return Part({f"{name}.{part}": factor for name, pair in factors.items()
-                  for part, factor in zip(("up", "down"), pair, strict=True)}, weights, delta)
+                  for part, factor in zip(("up", "down"), pair, strict=True)}, lambda trained: trained, delta)
 
 
 # ------------------------------------------------------------------------------------------------ names

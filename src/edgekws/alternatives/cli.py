@@ -382,7 +382,8 @@ def federate(
     read, about = read_base(base, "spiking")
     loaded = Base(read.net, read.vocabulary, read.scale)
     table, plan_facts = files.read_table(plan)
-    found = experiments.run(table, plan_facts, loaded, corpus, chosen, environment, seed=seed, progress=progress)
+    found = experiments.run(table, plan_facts, loaded, corpus, chosen, environment,
+                            excluded=about["settings"]["excluded"], seed=seed, progress=progress)
     files.write_json(out, {"schema": 1, "paper": "alternatives", "seed": seed,
                            "settings": {"federated": chosen.model_dump(), "plan": plan_facts, "base": about["settings"]},
                            "provenance": provenance(corpus=facts, threads=threads), **found})

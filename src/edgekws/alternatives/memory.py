@@ -226,13 +226,13 @@ def measure_learning(learn: Callable[..., object], net: Any, features: Features,
 
 
 # ------------------------------------------------------------------------------------------------ by formula
-Method = Literal["traces_propagation", "traces_propagation_batch", "traces_propagation_readout", "eprop", "eprop_random",
+Method = Literal["traces_propagation", "traces_propagation_batch", "eprop", "eprop_random",
                  "decolle", "etlp", "osttp", "tess", "full", "full_int8", "readout", "threshold", "lora", "adapter"]
 """Kinds of methods for the spiking net: Traces Propagation in the prototype form that one hidden layer takes, in that of
 all pairs, and with frozen hidden layers; the other local rules; back-propagation."""
 
 Stored = Literal["fp32", "int8"]
-FROZEN_BASE: tuple[Method, ...] = ("readout", "threshold", "lora", "adapter", "traces_propagation_readout")
+FROZEN_BASE: tuple[Method, ...] = ("readout", "threshold", "lora", "adapter")
 """Methods that leave the base (but for the readout that two of them train) as it is, so that it can be stored as int8."""
 
 
@@ -271,7 +271,8 @@ def formula(method: Method, sizes: Sizes, batch: int, optimiser: optimisers.Name
 
     Parameters, frozen weights, gradients, the optimiser's state and the traces of local rules are exact. Activations are
     what autograd keeps, to within a few numbers a frame, and at their most: gradients of a back-propagation come as its
-    activations go. Temporary tensors are left out: a device sums in place where autograd makes new sums.
+    activations go. Temporary tensors are left out: a device sums in place where autograd makes new sums. So is what
+    frozen layers hold while they run, once for each clip.
 
     Args:
         batch: Clips that are learnt from together, B.
@@ -285,7 +286,7 @@ def formula(method: Method, sizes: Sizes, batch: int, optimiser: optimisers.Name
     match method:
         case "traces_propagation" | "traces_propagation_batch":
             frozen = 4 * sizes.neurons * (sizes.outputs + sizes.neurons)  # the target path
-        case "readout" | "traces_propagation_readout":
+        case "readout":
             trained, tensors, frozen = readout, 1, _stored(hidden, rows, stored)
         case "threshold":
             trained, tensors, frozen = sizes.neurons, 1, _stored(sizes.weights, rows + sizes.outputs, stored)
@@ -315,8 +316,10 @@ def _activations(method: Method, sizes: Sizes, batch: int, rank: int) -> int:
     match method:
         case "full":
             return through_time
-        case "full_int8" | "lora":
-            return through_time + sizes.weights  # as they are when quantised, or with the products added
+        case "full_int8":
+            return through_time + sizes.weights  # as they are when quantised
+        case "lora":  # the neuron's values, spikes among them, and what comes out of each down-projection
+            return steps * (4 * sizes.neurons + 3 * rank)
         case "threshold":
             return steps * 3 * sizes.neurons
         case "adapter":
@@ -335,8 +338,6 @@ def _traces(method: Method, sizes: Sizes, batch: int) -> int:
     random, synapses = outputs * neurons, batch * neurons * presynaptic
     values = 0
     match method:
-        case "traces_propagation_readout":
-            values = local
         case "traces_propagation":  # the target path, once for each class, and its traces in all frames
             values = (local + batch * outputs + 2 * outputs * (outputs + 1) + 5 * neurons * outputs
                       + sizes.frames * outputs * neurons)

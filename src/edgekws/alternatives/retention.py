@@ -105,7 +105,7 @@ def _right(base: Base, net: Any, query: Clips) -> int:
 
 
 def summarise(parts: Sequence[dict[str, Any]], settings: Statistics) -> dict[str, Any]:
-    """Means with intervals over users, each one's seeds averaged first.
+    """Means with intervals: of remedies over users, each one's seeds averaged first; of users in turn over devices.
 
     Args:
         parts: Metrics of one method and seed each, with ``remedies`` and ``sequence``.
@@ -113,7 +113,8 @@ def summarise(parts: Sequence[dict[str, Any]], settings: Statistics) -> dict[str
     Returns:
         By method: ``remedies``, by name (``rehearsal_64``), with ``gain``, ``forgetting`` and ``saved`` (points of
         forgetting less than without a remedy), and ``sequence``, by the number of users since: accuracy ``before``,
-        ``alone`` and ``shared`` (percent) and ``lost`` (points that the shared net is below the user's own delta).
+        ``alone`` and ``shared`` (percent) and ``lost`` (points that the shared net is below what it was for the same user
+        at the end of the user's own turn). Users of one device share its nets, so the device is what an interval is over.
     """
     found: dict[str, Any] = {}
     for method in dict.fromkeys(part["method"] for part in parts):
@@ -142,10 +143,12 @@ def _sequence(parts: Sequence[dict[str, Any]], settings: Statistics) -> dict[str
     rows = pd.DataFrame([{"seed": part["seed"], **row} for part in parts for row in part["sequence"]])
     for name in ("before", "alone", "shared"):
         rows[name] = 100 * rows[name] / rows.query_clips
-    rows["lost"] = rows.alone - rows.shared
+    turn = rows[rows.after == 0].set_index(["seed", "group", "user"])["shared"].rename("turn")
+    rows = rows.join(turn, on=["seed", "group", "user"])
+    rows["lost"] = rows.turn - rows.shared
     names = ["before", "alone", "shared", "lost"]
-    users = rows.groupby(["after", "user"])[names].mean()
-    return {str(after): {name: _interval(cell[name], settings) for name in names} for after, cell in users.groupby(level=0)}
+    devices = rows.groupby(["after", "seed", "group"])[names].mean()
+    return {str(after): {name: _interval(cell[name], settings) for name in names} for after, cell in devices.groupby(level=0)}
 
 
 def _interval(values: pd.Series, settings: Statistics) -> dict[str, Any]:

@@ -46,9 +46,8 @@ def against_full(users: pd.DataFrame, method: str, full: str, settings: Statisti
     """A method beside full fine-tuning of the same net, by shot, paired over users (each one's seeds averaged first).
 
     Returns:
-        ``gain`` and ``forgetting``, differences in points; ``accuracy_kept`` and ``gain_kept``, percent: the ratio of the
-        means, whose interval is that of the difference in units of full fine-tuning's mean. Where full fine-tuning gains
-        nothing, there is no share of its gain.
+        ``gain`` and ``forgetting``, differences in points; ``accuracy_kept`` and ``gain_kept``, percent: ratios of means.
+        Where the interval of full fine-tuning's gain holds zero, there is no share of it.
     """
     found: dict[str, Any] = {}
     for shot, rows in users.groupby("shot", sort=False):
@@ -57,14 +56,15 @@ def against_full(users: pd.DataFrame, method: str, full: str, settings: Statisti
         if list(mine.index) != list(whole.index):
             raise UserError(f"'{method}' and '{full}' were measured on other users", where="metrics",
                             remedy="adapt by both on the same plan")
-        change, unit = mine - whole, {name: float(whole[name].mean()) for name in ("after", "gain")}
-        cells = {"gain": change["gain"], "forgetting": change["forgetting"],
-                 "accuracy_kept": 100 * (1 + change["after"] / unit["after"])}
-        if unit["gain"] > 0:
-            cells["gain_kept"] = 100 * (1 + change["gain"] / unit["gain"])
-        found[str(shot)] = {name: statistics.mean_interval(
-            np.asarray(values, np.float64), confidence=settings.confidence, resamples=settings.resamples,
-            seed=settings.seed).as_dict() for name, values in cells.items()}
+        cells = {name: statistics.mean_interval(
+            np.asarray(mine[name] - whole[name], np.float64), confidence=settings.confidence, resamples=settings.resamples,
+            seed=settings.seed) for name in ("gain", "forgetting")}
+        for name, share in (("after", "accuracy_kept"), ("gain", "gain_kept")):
+            kept = statistics.ratio_interval(100 * mine[name].to_numpy(np.float64), whole[name].to_numpy(np.float64),
+                                             confidence=settings.confidence)
+            if kept is not None and whole[name].mean() > 0:
+                cells[share] = kept
+        found[str(shot)] = {name: cell.as_dict() for name, cell in cells.items()}
     return found
 
 
@@ -104,9 +104,10 @@ def federated_file(parts: Sequence[Mapping[str, Any]], settings: Statistics) -> 
     user has (``unknown``), and on speakers who take no part, and what each is above that of the base (``own_gain``, ...).
     Intervals are over users, but of a net that all users share, what other speakers lose is one number for each seed.
     ``against_local`` what a user gains who goes on from the others' work, over going on from the base; ``curves`` the means
-    over seeds after each round.
+    over seeds after each round. ``privacy`` and ``check`` are the weakest of all seeds'; ``engine``, with what it counted, is
+    the loop where one seed had to take it.
     """
-    first = parts[0]
+    first = next((part for part in parts if part["engine"] != "flower"), parts[0])
     rows = pd.DataFrame([{"seed": part["seed"], **row} for part in parts for row in part["rows"]])
     rows["unknown_clips"] = rows.query_clips - rows.known_clips
     rows["unknown_correct"] = rows.correct - rows.known_correct
@@ -138,5 +139,9 @@ def federated_file(parts: Sequence[Mapping[str, Any]], settings: Statistics) -> 
         "summary": summary,
         "against_local": {way: cell(users.xs(way)["own"] - users.xs("local")["own"])
                           for way in summary if way.endswith("_local")},
-        "curves": curves, "privacy": first["privacy"], "bytes": first["bytes"],
-        "secure": first["secure"], "check": first["check"], "rates": {str(part["seed"]): part["rates"] for part in parts}}
+        "curves": curves, "bytes": first["bytes"], "secure": first["secure"],
+        "privacy": {way: max((part["privacy"][way] for part in parts), key=lambda facts: facts["epsilon"])
+                    for way in first["privacy"]},
+        "check": max((part["check"] for part in parts), key=lambda facts: facts["largest_difference"])
+        if all(part["check"] for part in parts) else None,
+        "rates": {str(part["seed"]): part["rates"] for part in parts}}

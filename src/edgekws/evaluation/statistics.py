@@ -116,6 +116,36 @@ def accuracy_interval(correct: int, total: int, *, confidence: float = 0.95) -> 
     return Interval(100 * share, 100 * low, 100 * high, total)
 
 
+def ratio_interval(above: Sequence[float] | Floats, below: Sequence[float] | Floats, *,
+                   confidence: float = 0.95) -> Interval | None:
+    """The ratio of two means of paired values, with Fieller's interval (Fieller 1954), which takes both for uncertain.
+
+    Args:
+        above: One value per independent unit, of any size.
+        below: Of the same units in the same order; what ``above`` is a share of.
+
+    Returns:
+        ``None`` where the mean of ``below`` may be zero: nothing is a share of it then.
+
+    Raises:
+        ValueError: There are no values, or not as many of both.
+    """
+    x, y = np.asarray(above, np.float64), np.asarray(below, np.float64)
+    if x.shape != y.shape or x.ndim != 1 or x.size == 0:
+        raise ValueError(f"a ratio needs two rows of paired values, got shapes {x.shape} and {y.shape}")
+    n, top, bottom = x.size, float(x.mean()), float(y.mean())
+    if n == 1:
+        return Interval(top / bottom, None, None, 1) if bottom else None
+    # Ratios r for which top - r bottom, of this variance, lies within t of zero: the roots of a r^2 - 2 b r + c.
+    unit = t_half_width(1.0, n, confidence) ** 2
+    (xx, xy), (_, yy) = np.cov(x, y)
+    a, b, c = bottom**2 - unit * yy, top * bottom - unit * xy, top**2 - unit * xx
+    if a <= 0:
+        return None
+    half = math.sqrt(max(b * b - a * c, 0.0)) / a
+    return Interval(top / bottom, float(b / a - half), float(b / a + half), n)
+
+
 def t_half_width(std: float, n: int, confidence: float = 0.95) -> float:
     """Half the width of Student's t interval of a mean, from the sample standard deviation of ``n >= 2`` values."""
     from scipy.special import stdtrit  # scipy.stats takes seconds to import

@@ -65,7 +65,7 @@ def methods(found: Mapping[str, Any]) -> dict[str, Any]:
             "learning_rate": facts["budget"]["learning_rate"], "values": facts["values"], "share": 100 * facts["share"],
             "bytes": facts["bytes"], "gain": {shot: cell["gain"] for shot, cell in cells.items()},
             "forgetting": {shot: cell["forgetting"] for shot, cell in cells.items()},
-            "kept": {shot: cell["accuracy_kept"] for shot, cell in against.items()},
+            "kept": {shot: cell.get("accuracy_kept") for shot, cell in against.items()},
             "memory": cost[name]["memory"]["peak"] if name in cost else None,
             "seconds": cost[name]["seconds"] if name in cost else None})
     cells = next(iter(adaptation["summary"].values()))

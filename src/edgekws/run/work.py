@@ -468,8 +468,8 @@ def _alternatives_federate(config: Config, sizes: Sizes, at: At) -> float:
     alone = chosen.rounds * chosen.steps
     validators = min(chosen.users or sizes.validation_users, sizes.validation_users)
     testers, folds = _test_users(sizes, chosen.users), min(chosen.folds, config.traces_propagation.many_users.folds)
-    tuning = len(chosen.learning_rates) * (federated_steps(validators, config) + (validators + 1) * alone)
     starts = 3 + len(chosen.noise)  # the base, all clips in one place, and each federation
+    tuning = len(chosen.learning_rates) * (federated_steps(validators, config) + (starts * validators + 1) * alone)
     return tuning + folds * (2 * federated_steps(testers, config) + (starts * testers + 1) * alone)
 
 

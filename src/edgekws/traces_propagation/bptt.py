@@ -24,7 +24,8 @@ def readout_potential(net: RecurrentLIF, weights: Mapping[str, Tensor], features
     """What ``net.forward(features)`` gives, [clips, outputs], differentiable in ``weights``.
 
     Args:
-        weights: Named as in ``net.parameters()`` and ``net.added``, in place of those.
+        weights: Named as in ``net.parameters()`` and ``net.added``, in place of those; and for a matrix of ``net.tensors()``
+            its LoRA factors, ``<name>.up`` [to, rank] and ``<name>.down`` [rank, from].
         features: [clips, frames, inputs].
 
     Raises:
@@ -52,7 +53,8 @@ def hidden_spikes(net: RecurrentLIF, weights: Mapping[str, Tensor], features: Te
         drive = frame
         for index in range(len(network.hidden)):
             presynaptic = torch.cat([drive, spikes[index]], 1) if network.recurrent else drive
-            current = presynaptic @ weights[f"hidden.{index}"].T
+            current = low_rank(presynaptic @ weights[f"hidden.{index}"].T, drive, weights, f"hidden.{index}.input")
+            current = low_rank(current, spikes[index], weights, f"hidden.{index}.recurrent")
             spikes[index], potential[index] = norse_twin.step(current, potential[index], neuron[index])
             drive = spikes[index]
         yield drive
@@ -62,8 +64,20 @@ def integrate(net: RecurrentLIF, weights: Mapping[str, Tensor], spikes: Iterable
     """The readout's potential [clips, outputs] after ``spikes`` of the last hidden layer, [clips, H] in each frame."""
     potential = torch.zeros((), dtype=net.readout.dtype, device=net.readout.device)
     for frame in spikes:
-        potential = net.settings.output_leak * potential + adapt(frame, weights) @ weights["readout"].T
+        drive = adapt(frame, weights)
+        current = low_rank(drive @ weights["readout"].T, drive, weights, "readout")
+        potential = net.settings.output_leak * potential + current
     return potential
+
+
+def low_rank(product: Tensor, values: Tensor, weights: Mapping[str, Tensor], name: str) -> Tensor:
+    """``product`` [clips, to] and what LoRA's factors of the matrix ``name``, if there are any, make of ``values`` [clips, from].
+
+    The matrix with the factors' product added would give the same, and take its room and that of its gradient.
+    """
+    if f"{name}.down" not in weights:
+        return product
+    return product + (values @ weights[f"{name}.down"].T) @ weights[f"{name}.up"].T
 
 
 def train_bptt(net: RecurrentLIF, features: Features, labels: Labels, budget: Training, *, seed: int,

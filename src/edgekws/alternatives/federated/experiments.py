@@ -8,15 +8,16 @@ Compared are, for each user on its own query and on clips of speakers who take n
 * ``federated``: the users together; ``private_<noise>``: the same with differential privacy;
 * ``<one of the last three>_local``: each user alone, from what all have learnt. What stays on the device needs no noise.
 
-All make the same number of steps, each at the learning rate that is best for the users of the validation split; ties go to the
-lowest. Where the base leaves little to gain a private way may so choose to learn next to nothing: what noise costs at the rate
-of the others is in the accuracies at all rates.
+All make the same number of steps, the last as many once more; each at the learning rate that is best for the users of the
+validation split; ties go to the lowest. Where the base leaves little to gain a private way may so choose to learn next to
+nothing: what noise costs at the rate of the others is in the accuracies at all rates.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,11 +88,12 @@ class Learning:
 
 
 def run(table: pd.DataFrame, facts: dict[str, Any], base: Base, corpus: Corpus, settings: Federated, environment: Path,
-        *, seed: int, progress: bool = False) -> dict[str, Any]:
+        *, excluded: Sequence[str], seed: int, progress: bool = False) -> dict[str, Any]:
     """The whole experiment.
 
     Args:
         table: Plan with users of the validation and test splits, and its ``facts``.
+        excluded: Speakers whom the base was not trained on.
         environment: What ``envs/tool flower FOLDER`` built or could not build; without Flower the loop runs.
         seed: Of words, batches, noise and LoRA's down-projection.
 
@@ -107,7 +109,7 @@ def run(table: pd.DataFrame, facts: dict[str, Any], base: Base, corpus: Corpus, 
         UserError: A split has no user.
     """
     learning = Learning(settings, seed)
-    rows = training_rows(corpus.index, excluded=(), balanced=False, seed=seed)
+    rows = training_rows(corpus.index, excluded=excluded, balanced=False, seed=seed)
     some = np.sort(np.random.default_rng(derive_seed(seed, "scale")).permutation(rows)[:_SCALE_CLIPS])
     view = View.of(base.net, corpus.clips(some, frozen_scale=base.scale), rank=settings.rank, seed=seed)
     words = corpus.index.set_index("clip").word
@@ -118,7 +120,7 @@ def run(table: pd.DataFrame, facts: dict[str, Any], base: Base, corpus: Corpus, 
                 for fold in sorted({task.fold for task in work})]
 
     tuned = _tune(learning, groups("validation", 1)[0], progress=progress)
-    rates = {way: max(points, key=lambda point: point["own"])["learning_rate"] for way, points in tuned.items()}
+    rates = {way: _best(points) for way, points in tuned.items()}
     folds = groups("test", settings.folds)
     others = _others(base, corpus, {user.name for fold in folds for user in fold}, view, settings.others, seed=seed)
     histories, engine = _federate(learning, folds, rates, environment)
@@ -126,21 +128,31 @@ def run(table: pd.DataFrame, facts: dict[str, Any], base: Base, corpus: Corpus, 
     return {
         **engine, "users": {user.name: user.words for fold in folds for user in fold}, "tuned": tuned, "rates": rates,
         "rows": list(_rows(learning, folds, others, rates, histories)), "curves": _curves(folds, others, histories),
-        "privacy": _privacy(learning, folds[0]),
+        "privacy": _privacy(learning, folds),
         "bytes": {"values": values, "fp32": {"down": 4 * values, "up": 4 * values}, **engine["bytes"]}}
 
 
 def _tune(learning: Learning, group: Sequence[User], *, progress: bool) -> dict[str, list[dict[str, float]]]:
     """Accuracy of the validation users on their own queries for each way of learning and rate, lowest rate first."""
     rates = sorted(learning.settings.learning_rates)
-    ways = ["local", "centralised", *learning.noise]
-    with tqdm(total=len(ways) * len(rates), desc="learning rates", unit="point", disable=not progress) as bar:
-        def own(way: str, rate: float) -> float:
-            found = _own(group, learning.each(way, group, rate))
-            bar.update()
+    shared = ["centralised", *learning.noise]
+    with tqdm(total=(1 + 2 * len(shared)) * len(rates), desc="learning rates", unit="point", disable=not progress) as bar:
+        def points(learn: Callable[[float], Sequence[Tensor]]) -> list[dict[str, float]]:
+            found = []
+            for rate in rates:
+                found.append({"learning_rate": rate, "own": _own(group, learn(rate))})
+                bar.update()
             return found
 
-        return {way: [{"learning_rate": rate, "own": own(way, rate)} for rate in rates] for way in ways}
+        tuned = {way: points(partial(learning.each, way, group)) for way in ("local", *shared)}
+        for way in shared:
+            start = learning.each(way, group, _best(tuned[way]))[0]
+            tuned[f"{way}_local"] = points(partial(learning.each_alone, group, start))
+    return tuned
+
+
+def _best(points: Sequence[Mapping[str, float]]) -> float:
+    return max(points, key=lambda point: point["own"])["learning_rate"]
 
 
 def _own(group: Sequence[User], changes: Sequence[Tensor]) -> float:
@@ -204,7 +216,7 @@ def _rows(learning: Learning, folds: Sequence[Sequence[User]], others: Shard, ra
         shared |= {way: history[number][-1] for way, history in histories.items()}
         ways = {"base": [none] * len(group), "local": learning.each_alone(group, none, rates["local"])}
         for way, change in shared.items():
-            ways |= {way: [change] * len(group), f"{way}_local": learning.each_alone(group, change, rates["local"])}
+            ways |= {way: [change] * len(group), f"{way}_local": learning.each_alone(group, change, rates[f"{way}_local"])}
         for way, changes in ways.items():
             for user, change in zip(group, changes, strict=True):
                 known = user.query[user.known]
@@ -225,11 +237,11 @@ def _curves(folds: Sequence[Sequence[User]], others: Shard, histories: Histories
     return {way: curve(history) for way, history in histories.items()}
 
 
-def _privacy(learning: Learning, group: Sequence[User]) -> dict[str, dict[str, float | int | None]]:
-    """The guarantee of each private way, for the user that takes part most often."""
+def _privacy(learning: Learning, folds: Sequence[Sequence[User]]) -> dict[str, dict[str, float | int | None]]:
+    """The guarantee of each private way, for the user that takes part most often in a fold."""
     settings = learning.settings
-    rounds = learning.federation("federated", range(len(group)), 1.0).rounds
-    steps = settings.steps * max(sum(user in present for present in rounds) for user in range(len(group)))
+    steps = settings.steps * max(sum(user in present for present in learning.federation("federated", users, 1.0).rounds)
+                                 for users in (range(len(group)) for group in folds) for user in users)
     return {way: {"noise": noise, "clipping": settings.clipping, "sampling": settings.sampling, "steps": steps,
                   "delta": settings.delta,
                   "epsilon": privacy.epsilon(noise, sampling=settings.sampling, steps=steps, delta=settings.delta)}
