@@ -236,8 +236,9 @@ def test_every_rate_is_tried_and_every_fold_is_a_federation_of_its_own():
     one, rates, folds = (alternatives("federate", federated={"folds": fold, "learning_rates": tried, "rounds": 1, "steps": 1,
                                                              "noise": [1.0], "users": 2})
                          for fold, tried in ((1, [0.1]), (1, [0.1, 0.2]), (2, [0.1])))
-    # Two users: a round of both takes 2 * 16 steps with its private twin; alone they take 2, the pooled clips 1.
-    tuning, fold = 2 * 16 + 3, 2 * 2 * 16 + 4 * 2 + 1
+    # Two users: a round of both takes 2 * 16 steps with its private twin; alone they take 2 from each of four starts, the
+    # pooled clips 1. For the test users a federation runs in the loop and in Flower.
+    tuning, fold = 2 * 16 + 4 * 2 + 1, 2 * 2 * 16 + 4 * 2 + 1
     assert (one, rates - one, folds - one) == (tuning + fold, tuning, fold)
 
 
