@@ -76,6 +76,11 @@ class Cluster:
 
         wait_for(f"{node} is up again", up)
 
+    def held(self) -> str:
+        """Waiting jobs that Slurm will not start by itself, with why: none is held on purpose here."""
+        waiting = self.ask("squeue", "--noheader", "--states=PENDING", "--format=%A %r").splitlines()
+        return ", ".join(job for job in waiting if "held" in job.lower())
+
     def ended(self) -> list[dict[str, str]]:
         """What Slurm recorded of each job that ended: JobId, JobState, NodeList and so on."""
         record = self.folder / "jobs.txt"
@@ -100,8 +105,15 @@ class Run:
     def alive(self) -> bool:
         return self.process.poll() is None
 
+    def goes_on(self) -> bool:
+        """Whether it is alive and waits for nothing that will never be; asks the controller."""
+        if not self.alive():
+            return False
+        assert not (held := self.cluster.held()), f"Slurm holds jobs, the run waits for them: {held}"
+        return True
+
     def finish(self) -> None:
-        wait_for("the end of the run", lambda: not self.alive())
+        wait_for("the end of the run", lambda: not self.goes_on())
         assert self.process.returncode == 0, self.text()[-5000:]
 
     def kill(self) -> None:

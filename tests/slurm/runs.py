@@ -19,7 +19,7 @@ NODES = ("node1", "node2")
 
 def drain_a_node(cluster: Cluster, run: Run) -> dict[str, set[str]]:
     """A busy node takes no more jobs until others have run elsewhere; what ran on each meanwhile."""
-    wait_for("a job runs", lambda: any(map(cluster.running, NODES)), run.alive)
+    wait_for("a job runs", lambda: any(map(cluster.running, NODES)), run.goes_on)
     drained = next(node for node in NODES if cluster.running(node))
     cluster.lose_node(drained, "DRAIN")
     other = next(node for node in NODES if node != drained)
@@ -30,7 +30,7 @@ def drain_a_node(cluster: Cluster, run: Run) -> dict[str, set[str]]:
         seen["other"] |= cluster.running(other)
         return len({job for job in seen["other"] if int(job) > max(map(int, seen["before"]))}) >= 2
 
-    wait_for("jobs run on the node that is left", two_new_elsewhere, run.alive)
+    wait_for("jobs run on the node that is left", two_new_elsewhere, run.goes_on)
     cluster.resume_node(drained)
     return seen
 
@@ -42,14 +42,15 @@ def lose_a_node(cluster: Cluster, run: Run) -> str:
         return [(node, job) for node in NODES for job in sorted(cluster.running(node)) if cluster.steps(node, job)]
 
     found: list[tuple[str, str]] = []
-    wait_for("a job is at work", lambda: found or found.extend(at_work()), run.alive)
+    wait_for("a job is at work", lambda: found or found.extend(at_work()), run.goes_on)
     lost, job = found[0]
     cluster.lose_node(lost, "DOWN")
-    wait_for("the job is queued again", lambda: "Restarts=1" in cluster.ask("scontrol", "show", "job", job), run.alive)
-    wait_for("what it had started there is gone", lambda: not cluster.steps(lost, job), run.alive)
+    wait_for("the job is queued again", lambda: "Restarts=1" in cluster.ask("scontrol", "show", "job", job), run.goes_on)
+    wait_for("what it had started there is gone", lambda: not cluster.steps(lost, job), run.goes_on)
     cluster.resume_node(lost)
-    # Slurm holds such a job back for two minutes.
-    cluster.ask("scontrol", "update", f"JobId={job}", "StartTime=now")
+    # Slurm holds such a job back for two minutes. Not spared them, it runs elsewhere: the node it was lost on may not have
+    # forgotten it yet, and would refuse what it takes for a second copy.
+    cluster.ask("scontrol", "update", f"JobId={job}", "StartTime=now", f"ExcNodeList={lost}")
     return job
 
 
@@ -63,7 +64,7 @@ def lose_the_controller(cluster: Cluster, run: Run) -> None:
             state.update(submitted=run.submitted(), since=time.monotonic())
         return time.monotonic() - state["since"] > 10 and any(map(cluster.running, NODES))
 
-    wait_for("jobs run that the controller has written down", settled, run.alive)
+    wait_for("jobs run that the controller has written down", settled, run.goes_on)
     cluster.do("kill-controller")
     # Longer than the plugin's own five tries, after which it would forget its jobs and wait for ever.
     time.sleep(60)
