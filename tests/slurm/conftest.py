@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 import yaml
@@ -19,6 +20,7 @@ from edgekws.evaluation.claims import read_papers
 CLUSTER = Path(__file__).with_name("cluster")
 # A bound on what never happens, not on how fast it goes: machines are slow, busy and shared.
 PATIENCE = 4 * 3600
+Met = TypeVar("Met")
 # The memory of the base models' training, doubled with each try as everywhere; the first two are not enough.
 TOO_LITTLE = "traces_propagation_base:mem_mb=300 * 2 ** (attempt - 1)"
 
@@ -29,13 +31,14 @@ def pytest_addoption(parser):
                                                 "it is run here first)")
 
 
-def wait_for(what: str, met: Callable[[], object], alive: Callable[[], object] = lambda: True) -> None:
-    """Come back once ``met`` holds; fail if it cannot any more."""
+def wait_for(what: str, met: Callable[[], Met], alive: Callable[[], object] = lambda: True) -> Met:
+    """What ``met`` gives once that is true of it; fail if it cannot be any more."""
     until = time.monotonic() + PATIENCE
-    while not met():
+    while not (found := met()):
         assert alive(), f"the run ended before: {what}"
         assert time.monotonic() < until, f"it never happened: {what}"
         time.sleep(0.5)
+    return found
 
 
 class Cluster:
@@ -56,6 +59,10 @@ class Cluster:
     def running(self, node: str) -> set[str]:
         """Numbers of the jobs that run on a node."""
         return set(self.ask("squeue", "--noheader", "--states=RUNNING", f"--nodelist={node}", "--format=%A").split())
+
+    def about(self, job: str) -> dict[str, str]:
+        """What the controller knows of a job: JobState, Restarts and so on."""
+        return dict(re.findall(r"(\w+)=(\S*)", self.ask("scontrol", "show", "job", job)))
 
     def steps(self, node: str, job: str) -> list[Path]:
         """Sockets of a job's steps that a node has not ended yet."""

@@ -15,6 +15,7 @@ from tests.slurm.conftest import TOO_LITTLE, Cluster, Run, of_bytes, run_of, wai
 # Of a loopback cluster: no network file system is waited for, and nodes have two cores.
 WAITS = ("--latency-wait", "15", "--slurm-init-seconds-before-status-checks", "2", "--seconds-between-status-checks", "2")
 NODES = ("node1", "node2")
+OVER = ("COMPLETED", "FAILED", "OUT_OF_MEMORY")
 
 
 def drain_a_node(cluster: Cluster, run: Run) -> dict[str, set[str]]:
@@ -35,17 +36,28 @@ def drain_a_node(cluster: Cluster, run: Run) -> dict[str, set[str]]:
     return seen
 
 
-def lose_a_node(cluster: Cluster, run: Run) -> str:
-    """A node goes down under its job; the number of that job, which Slurm has queued again."""
+def take_down(cluster: Cluster, run: Run) -> tuple[str, str] | None:
+    """A node under its job: node and job, which Slurm has queued again; None if the job was over in that instant."""
     def at_work() -> list[tuple[str, str]]:
         # Slurm holds a job, and does not queue it, whose node goes while the job is being launched there.
         return [(node, job) for node in NODES for job in sorted(cluster.running(node)) if cluster.steps(node, job)]
 
-    found: list[tuple[str, str]] = []
-    wait_for("a job is at work", lambda: found or found.extend(at_work()), run.goes_on)
-    lost, job = found[0]
-    cluster.lose_node(lost, "DOWN")
-    wait_for("the job is queued again", lambda: "Restarts=1" in cluster.ask("scontrol", "show", "job", job), run.goes_on)
+    node, job = wait_for("a job is at work", at_work, run.goes_on)[0]
+    cluster.lose_node(node, "DOWN")
+
+    def settled() -> dict[str, str] | None:
+        about = cluster.about(job)
+        return about if about["Restarts"] == "1" or about["JobState"] in OVER else None
+
+    if wait_for("the job is queued again, or over", settled, run.goes_on)["Restarts"] == "1":
+        return node, job
+    cluster.resume_node(node)
+    return None
+
+
+def lose_a_node(cluster: Cluster, run: Run) -> str:
+    """A node goes down under its job; the number of that job."""
+    lost, job = wait_for("a node goes down under its job", lambda: take_down(cluster, run), run.goes_on)
     wait_for("what it had started there is gone", lambda: not cluster.steps(lost, job), run.goes_on)
     cluster.resume_node(lost)
     # Slurm holds such a job back for two minutes. Not spared them, it runs elsewhere: the node it was lost on may not have
