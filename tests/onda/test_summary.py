@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -55,17 +56,52 @@ def test_compression_takes_the_smallest_net_that_keeps_the_accuracy(slack: float
 
 
 def test_compression_is_one_where_every_pruned_net_loses() -> None:
-    rows = rows_of({("none", 0.0): (90, 80), ("onda_1", 0.5): (70, 60)}, SIZES)
+    rows = rows_of({("none", 0.0): (90, 80), ("onda_1", 0.5): (70, 61)}, SIZES)
     found = summary.compression(rows, 0.0, STATISTICS)
     assert found is not None and (found["value"], found["ci_low"], found["ci_high"]) == (1, 1, 1)
     assert found["arm"] == {"offline": 0.0, "schedule": "none", "ratio": 0.0}
 
 
-def test_compression_interval_follows_from_the_users() -> None:
-    # One user gains and one loses by as much: drawing the loser twice rules the pruned net out, in a quarter of the draws.
-    rows = rows_of({("none", 0.0): (80, 80), ("onda_1", 0.75): (90, 70)}, SIZES)
+def test_compression_interval_is_of_each_arm_paired_over_users() -> None:
+    # Differences of 2, 1, 0 and of 4, 0, -4 points: t of 2 degrees of freedom for 1 - 0.05 / 2 / 2 is 6.205.
+    rows = rows_of({("none", 0.0): (80, 81, 82), ("onda_1", 0.5): (82, 82, 82), ("onda_1", 0.75): (84, 81, 78)}, SIZES)
+    halves = [6.205 * spread / 3**0.5 for spread in (1, 4)]
+    assert halves == pytest.approx([3.58, 14.33], abs=0.01)
+
+    def compression(slack: float) -> tuple[float, ...]:
+        found = summary.compression(rows, slack, STATISTICS)
+        assert found is not None
+        return found["ci_low"], found["value"], found["ci_high"]
+
+    assert compression(0) == (1, 10, 10)
+    assert compression(2.57) == (1, 10, 10) and compression(2.59) == (4, 10, 10)
+    assert compression(14.32) == (4, 10, 10) and compression(14.34) == (10, 10, 10)
+    assert compression(-0.5) == (1, 4, 10)
+    assert compression(-4.57) == (1, 1, 10) and compression(-14.34) == (1, 1, 1)
+
+
+def test_users_who_all_lose_the_same_show_no_compression_and_rule_none_out() -> None:
+    rows = rows_of({("none", 0.0): (90, 80), ("onda_1", 0.5): (90, 80), ("onda_1", 0.75): (70, 60)}, SIZES)
     found = summary.compression(rows, 0.0, STATISTICS)
-    assert found is not None and (found["value"], found["ci_low"], found["ci_high"]) == (10, 1, 10)
+    assert found is not None and (found["ci_low"], found["value"], found["ci_high"]) == (1, 4, 10)
+
+
+def test_one_user_gives_no_interval() -> None:
+    found = summary.compression(rows_of({("none", 0.0): (90,), ("onda_1", 0.5): (91,)}, SIZES), 0.0, STATISTICS)
+    assert found is not None and (found["value"], found["ci_low"], found["ci_high"]) == (4, None, None)
+
+
+def test_the_best_of_many_arms_that_all_lose_is_seldom_taken_for_an_effect() -> None:
+    random, sizes = np.random.default_rng(0), {("none", 0.0): 1000} | {("onda_1", 0.1 * arm): 900 - 80 * arm for arm in range(10)}
+
+    def seen() -> bool:
+        own = random.normal(90, 3, 10)
+        rows = rows_of({arm: tuple(own + (0 if arm == ("none", 0.0) else random.normal(-0.5, 2, 10))) for arm in sizes}, sizes)
+        found = summary.compression(rows, 0.0, STATISTICS)
+        assert found is not None
+        return bool(found["ci_low"] > 1)
+
+    assert sum(seen() for _ in range(60)) <= 3
 
 
 def test_controls_do_not_count_as_compression_and_missing_baselines_give_none() -> None:

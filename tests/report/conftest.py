@@ -384,7 +384,7 @@ def made_up_federation(seed: int, users: int, head: dict, *, flower: bool) -> di
     for way, gain in (("centralised", 14), ("federated", 12), ("private_1", 5), ("private_4", 1)):
         ways |= {way: gain, f"{way}_local": gain + 4}
     rows = [{"way": way, "fold": 0, "user": f"user{user}", "support_clips": 8, "query_clips": 100, "known_clips": 60,
-             "correct": 60 + gain + user % 3, "known_correct": 45 + gain // 2, "others_clips": 200,
+             "correct": 60 + gain + user % 3 + gain // 6 * (user % 3 - 1), "known_correct": 45 + gain // 2, "others_clips": 200,
              "others_correct": 160 - gain // 3} for way, gain in ways.items() for user in range(users)]
     private = {f"private_{noise:g}": {"noise": noise, "clipping": 1.0, "sampling": 0.25, "steps": 12, "delta": 1e-5,
                                       "epsilon": 9.5 / noise} for noise in settings.noise}

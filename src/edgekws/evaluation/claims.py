@@ -18,11 +18,9 @@ from markupsafe import Markup
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from edgekws import files
+from edgekws.corpus.index import KNOWN_ARCHIVES
 from edgekws.errors import UserError, did_you_mean
-from edgekws.evaluation.statistics import Interval, t_half_width
-
-GSC_V2_SHA256 = "af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58"
-"""The upstream archive speech_commands_v0.02.tar.gz."""
+from edgekws.evaluation.statistics import FEW, Interval, t_half_width
 
 SCHEMA = 2
 """Of ``claims.json``. 2 added the verdict ``contradicted`` and the fields ``rule`` and ``missing``."""
@@ -54,6 +52,8 @@ RULES: dict[str, Rule] = {
     "checks-hold": Rule("an analytic claim, or the paper's own test: every check holds", "replicated"),
     "checks-fail": Rule("an analytic claim, or the paper's own test: a check fails", "not_replicated"),
     "one-repetition": Rule("one repetition only, so no interval", "not_testable"),
+    "no-spread": Rule("an effect or an equivalence in % or points is claimed, and fewer than 20 repetitions gave one and the "
+                      "same value, so no interval", "not_testable"),
     "synthetic-effect": Rule("synthetic speech, and an effect", "effect_seen_on_synthetic"),
     "synthetic": Rule("synthetic speech, and no effect", "not_testable"),
     "elsewhere-effect": Rule("not the paper's own test, and an effect", "direction_only"),
@@ -64,12 +64,18 @@ RULES: dict[str, Rule] = {
     "other-way": Rule("our interval lies wholly on the other side of no effect", "contradicted"),
     "direction-claimed": Rule("the paper gives a direction and no number, and there is an effect", "replicated"),
     "no-number": Rule("the paper gives no number, and there is no effect to be judged without one", "not_testable"),
-    "overlap": Rule("the intervals overlap, and the claim has no direction or there is an effect", "replicated"),
-    "too-wide": Rule("the intervals overlap, and ours holds no effect too", "not_testable"),
+    "overlap": Rule("the intervals overlap, and there is an effect, or the claim has no direction and ours reaches no further "
+                    "than a tenth of the paper's number", "replicated"),
+    "too-wide": Rule("the intervals overlap, and ours holds no effect too, or the claim has no direction and ours reaches "
+                     "further than a tenth of the paper's number", "not_testable"),
     "another-size": Rule("the intervals do not overlap, and there is an effect", "direction_only"),
     "apart": Rule("otherwise: the intervals do not overlap", "not_replicated"),
 }
 """How a verdict follows, in this order: the first rule that applies gives it. docs/verdicts.md shows the same table."""
+
+GSC_V2_SHA256 = KNOWN_ARCHIVES["speech_commands_v0.02.tar.gz"]
+REACH = 0.1
+"""Of the paper's number: half the width that our interval may have for its overlap with a claim without a direction to count."""
 
 _WAKE_WORDS = {"heysnips_v2": ["heysnips_v2"], "heysnapdragon": ["heysnapdragon", "heysnips_v2"]}
 
@@ -184,6 +190,8 @@ class Binding(_Strict):
 
 
 class Claim(_Strict):
+    """One sentence of a paper: its number, on what it was measured, where it stands, and what doubt there is about it."""
+
     id: str = Field(pattern=r"^[a-z]+-\d{2}$")
     paper: str
     statement: str
@@ -381,6 +389,22 @@ def overlaps(ours: Interval, paper: tuple[float, float]) -> bool:
     return ours.ci_low is not None and ours.ci_high is not None and ours.ci_low <= paper[1] and paper[0] <= ours.ci_high
 
 
+def no_spread(claim: Claim, ours: Interval) -> bool:
+    """Few repetitions gave one and the same value of what is counted on few clips: an interval of no width shows no effect.
+
+    Sizes, counts and ratios of them may well be the same each time.
+    """
+    assert claim.measured is not None
+    effective = claim.measured.direction is not None or claim.measured.equivalence is not None
+    return (effective and claim.unit in ("%", "percentage points") and ours.ci_low == ours.ci_high and ours.n < FEW)
+
+
+def reaches_too_far(ours: Interval, paper: tuple[float, float]) -> bool:
+    """Our interval is so wide that it would hardly have missed the paper's number."""
+    assert ours.ci_low is not None and ours.ci_high is not None
+    return (ours.ci_high - ours.ci_low) / 2 > REACH * max(map(abs, paper))
+
+
 def judge(claim: Claim, ours: Interval, corpus: CorpusFacts, differences: Sequence[str] = ()) -> Judgement:
     """The verdict on a claim with a number, measured.
 
@@ -396,6 +420,8 @@ def judge(claim: Claim, ours: Interval, corpus: CorpusFacts, differences: Sequen
     seen = equivalence.holds(ours) if equivalence else direction is not None and effect(ours, direction, neutral)
     if ours.ci_low is None:
         return Judgement("one-repetition", f"one repetition gives no interval: {told}")
+    if no_spread(claim, ours):
+        return Judgement("no-spread", f"all repetitions gave the same value, too few for an interval: {told}")
     if corpus.synthetic or _differing(claim, corpus, differences):
         where = _where(claim, corpus, differences)
         place = "synthetic" if corpus.synthetic else "elsewhere"
@@ -419,6 +445,9 @@ def judge(claim: Claim, ours: Interval, corpus: CorpusFacts, differences: Sequen
         return Judgement("no-number", f"the paper gives no number to compare with"
                          f"{_no_effect(claim.measured, ours)}: {told}")
     if overlaps(ours, paper):
+        if direction is None and reaches_too_far(ours, paper):
+            return Judgement("too-wide", f"our interval holds the paper's value, but reaches further than {REACH:.0%} of it, "
+                             f"too wide to tell: {told}")
         if direction is None or seen:
             return Judgement("overlap", f"the intervals overlap: {told}")
         return Judgement("too-wide", f"our interval holds the paper's value and {_spoken_neutral(neutral)}, "
