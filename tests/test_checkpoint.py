@@ -208,6 +208,15 @@ def test_a_state_of_other_code_or_packages_is_left_alone(left, capsys, tmp_path,
     assert capsys.readouterr().err == f"{left}: was made with another {named}; starting afresh\n"
 
 
+def test_a_gpus_state_does_not_go_on_on_a_cpu(tmp_path, capsys):
+    with Checkpoint(tmp_path / "net", device="a made-up GPU") as of_a_gpu:
+        of_a_gpu.save("epoch 1 of 2", {"epoch": 1})
+        assert of_a_gpu.found() == {"epoch": 1}
+        capsys.readouterr()
+        assert Checkpoint(tmp_path / "net", device="cpu").found() is None and Checkpoint(tmp_path / "net").found() is None
+    assert capsys.readouterr().err == 2 * f"{tmp_path}/net.checkpoint: was made with another device; starting afresh\n"
+
+
 def test_a_state_of_other_inputs_is_left_alone(tmp_path, capsys):
     features = tmp_path / "features.npy"
     for content in ("old", "new", "newer"):

@@ -40,7 +40,8 @@ class Checkpoint:
     Args:
         out: The job's output; None for a job whose state nobody keeps.
         inputs: Files that the job reads: they are known by size and time of change.
-        made_with: Settings, seed and whatever else the result depends on, as JSON values.
+        made_with: Settings, seed, ``device`` (a GPU's state does not go on on a CPU) and whatever else the result depends
+            on, as JSON values.
     """
 
     def __init__(self, out: Path | None, *, inputs: Iterable[Path] = (), threads: int = 1, **made_with: Any) -> None:
@@ -49,7 +50,7 @@ class Checkpoint:
         self._of: dict[str, str] = {}
         if out is not None:
             found = {str(path): files.existing(path).stat() for path in inputs}
-            about = provenance(threads=threads)
+            about = provenance(threads=threads, device=made_with.get("device", "cpu"))
             made_with |= {"inputs": {name: [about.st_size, about.st_mtime_ns] for name, about in found.items()},
                           "code": sources_checksum(), **{name: about[name] for name in about if name != "code"}}
             self._of = {name: json.dumps(value, sort_keys=True) for name, value in made_with.items()}
