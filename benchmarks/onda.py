@@ -39,11 +39,11 @@ import torch
 from torch import Tensor
 
 from edgekws import files
+from edgekws.choices import Backbone
 from edgekws.features.mfcc import mfcc, utterance_mfcc
 from edgekws.models.encoder import Encoder, build
 from edgekws.onda.inference import CHUNK, Embedder
 from edgekws.provenance import provenance
-from edgekws.settings import Backbone
 
 SECONDS, STRIDE = 3, 2000
 ENCODERS: dict[str, tuple[Backbone, list[int] | None]] = {

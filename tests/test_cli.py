@@ -130,6 +130,12 @@ def test_misspelt_and_impossible_options_are_refused(edgekws, tmp_path):
     assert code == 2 and "one_usr" in err
     code, _, err = edgekws("traces-propagation", "plan", tmp_path / "none.parquet", "o")
     assert code == 2 and "no such table" in err
+    code, _, err = edgekws("report", "notebook", "n.ipynb", "o.ipynb", "--paramter", "figures=f")
+    assert code == 2 and "No such option" in err and "paramter" in err
+    for command in (("notebook", "n.ipynb", "o.ipynb", "-p"), ("build", tmp_path, "o.html", "--name")):
+        for given in ("figures", "=f"):
+            code, _, err = edgekws("report", *command, given)
+            assert code == 2 and f"'{given}' is not of the form name=value" in err
     assert list(tmp_path.iterdir()) == []
 
 
@@ -290,6 +296,18 @@ def test_all_arms_are_measured_and_summed_up(edgekws, arms, tmp_path):
     assert summed["summary"]["hybrid"]["all"]["spikes_encoder"]["value"] == spikes["hybrid"]
     assert summed["effects"]["hybrid_vs_lif"]["all"]["encoder_spike_ratio"]["value"] == pytest.approx(
         spikes["lif"] / spikes["hybrid"])
+
+
+def test_what_is_measured_tells_the_settings_it_was_made_with_and_no_others(edgekws, arms, tmp_path):
+    assert measure(edgekws, arms, tmp_path / "o.json", "ann", "full", "mapped", "hybrid", "lif", "rate")[0] == 0
+    found, given = files.read_json(tmp_path / "o.json")["settings"], json.loads(SMALL)
+    assert set(found) == {"features", "encoder", "grid", "network", "training", "hardware", "adaptive"}
+    for section in ("network", "training", "grid", "hardware", "adaptive"):
+        assert given[section].items() <= found[section].items()
+    known = {arm: files.read_model(arms / f"{arm}.safetensors")[1]["settings"] for arm in ("rate", "mapped", "full", "ann")}
+    assert [arm for arm, about in known.items() if "hardware" in about] == ["mapped", "full"]
+    assert [arm for arm, about in known.items() if "adaptive" in about] == ["full"]
+    assert [arm for arm, about in known.items() if "encoder" in about] == ["rate", "mapped", "full"]
 
 
 def test_a_missing_arm_is_named(edgekws, arms, tmp_path):

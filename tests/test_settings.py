@@ -72,7 +72,24 @@ def test_overrides_reach_inside():
     assert read.network.hidden == [10, 20] and read.base.epochs == 2
 
 
-@pytest.mark.parametrize("source, overrides", [("nowhere.yaml", ()), ("{not: [yaml", ()), (None, ["epochs"])])
-def test_unreadable_settings_are_refused(source, overrides):
-    with pytest.raises(UserError):
+@pytest.mark.parametrize("source, overrides, says", [
+    ("nowhere.yaml", (), "no such settings file"), ("{not: [yaml", (), "not valid YAML"), (None, ["epochs"], "name=value"),
+    (None, ["epochs=[1"], r"--set epochs=\[1: '\[1' is not valid YAML"),
+    (None, ["epochs=3", "epochs.first=2"], "'epochs' is one value and has no 'first'")])
+def test_unreadable_settings_are_refused(source, overrides, says):
+    with pytest.raises(UserError, match=says):
         settings.read(settings.Training, source, overrides)
+
+
+def test_a_list_in_a_file_is_no_settings(tmp_path):
+    (tmp_path / "s.yaml").write_text("[1, 2]\n")
+    with pytest.raises(UserError, match=r"s\.yaml: holds no settings by name"):
+        settings.read(settings.Training, tmp_path / "s.yaml", ["epochs=3"])
+
+
+def test_the_adapted_encoder_is_of_the_same_experiment_whatever_their_order():
+    experiments = settings.OnDA().experiments
+    names = list(experiments)
+    assert {settings.OnDA(experiments={name: experiments[name] for name in order}).adapted_as
+            for order in (names, names[::-1])} == {"ds_cnn"}
+    assert settings.OnDA(experiments={name: experiments["ds_cnn"] for name in ("b", "a")}).adapted_as == "a"

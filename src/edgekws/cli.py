@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 import edgekws
+from edgekws.choices import MethodName, NeuEdgeArm
 from edgekws.errors import UserError
 from edgekws.options import (
     Device,
@@ -206,7 +207,7 @@ def tp_base(
 ) -> None:
     """Train a base model by Traces Propagation on every training speaker but the left-out user.
 
-    Settings: {"network": ..., "base": ...} of the section traces_propagation.
+    Settings: {"network": ..., "base": ..., "features": ...} of the section traces_propagation.
     """
     pin_threads(threads)
     from edgekws import device as devices
@@ -234,7 +235,7 @@ def tp_base(
     typer.echo(f"accuracy on the test split: {measured:.2f} %")
 
 
-Method = Annotated[Literal["traces_propagation", "from_scratch", "readout_only", "bptt"], typer.Option(
+Method = Annotated[MethodName, typer.Option(
     help="What is done with the user's support clips.")]
 
 
@@ -470,7 +471,7 @@ def neuedge_train(
     features: FeaturesPath,
     index: IndexPath,
     out: Annotated[Path, typer.Argument(help="Model to write (.safetensors).")],
-    arm: Annotated[Literal["rate", "lif", "hybrid", "mapped", "full", "ann"], typer.Option(
+    arm: Annotated[NeuEdgeArm, typer.Option(
         help="Rate code; plain LIF code; hybrid code; with hardware-aware training; with adaptive thresholds in training "
              "too; the conventional net.")] = "hybrid",
     settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1,
@@ -491,14 +492,12 @@ def neuedge_train(
     on = devices.describe(where)
     chosen = s.read(s.NeuEdge, settings, set_ or ())
     corpus, facts = _open_neuedge(features, index)
-    with Checkpoint(out, inputs=[features, index], threads=threads, device=on, arm=arm, seed=seed,
-                    settings=chosen.model_dump(mode="json")) as checkpoint:
+    made_with = chosen.of_arm(arm)
+    with Checkpoint(out, inputs=[features, index], threads=threads, device=on, arm=arm, seed=seed, **made_with) as checkpoint:
         net, about = experiments.train_arm(corpus, arm, chosen, seed=seed, device=where, progress=progress,
                                            checkpoint=checkpoint)
-        experiments.write_arm(out, net, words=corpus.words, about={
-            "arm": arm, "seed": seed, **about,
-            **chosen.model_dump(mode="json", include={"features", "encoder", "training", "hardware", "adaptive"})},
-            provenance=provenance(corpus=facts, threads=threads, device=on))
+        experiments.write_arm(out, net, words=corpus.words, about={"arm": arm, "seed": seed, **about, **made_with},
+                              provenance=provenance(corpus=facts, threads=threads, device=on))
     typer.echo(f"accuracy on the validation split: {about['validation_accuracy']:.2f} %")
 
 
@@ -576,7 +575,7 @@ def loihi_measure(
 ) -> None:
     """Measure all arms of one seed on the simulated chip: accuracy, spikes, energy, utilisation, noise.
 
-    Settings: the section neuedge.
+    Settings: encoder, grid, hardware and adaptive of the section neuedge; how the models were trained, they know themselves.
     """
     pin_threads(threads)
     from edgekws import files
@@ -586,7 +585,7 @@ def loihi_measure(
 
     chosen = s.read(s.NeuEdge, settings, set_ or ())
     corpus, facts = _open_neuedge(features, index)
-    files.write_json(out, {"schema": 1, "paper": "neuedge", "seed": seed, "settings": chosen.model_dump(mode="json"),
+    files.write_json(out, {"schema": 1, "paper": "neuedge", "seed": seed,
                            "provenance": provenance(corpus=facts, threads=threads),
                            **experiments.measure_seed(corpus, noise, models, chosen, seed=seed)})
 
@@ -630,7 +629,7 @@ def loihi_second_opinion(
 ) -> None:
     """Ask NeuroBench for the net's complexity and SANA-FE for its energy on Loihi 1, and compare with our counts.
 
-    Settings: the section neuedge.
+    Settings: encoder, hardware, adaptive and referee of the section neuedge.
     """
     pin_threads(threads)
     from edgekws import files
@@ -639,9 +638,10 @@ def loihi_second_opinion(
     from edgekws.provenance import provenance
 
     chosen = s.read(s.NeuEdge, settings, set_ or ())
+    used = {"encoder", "hardware", "adaptive", "referee"}
     corpus, facts = _open_neuedge(features, index)
     files.write_json(out, {"schema": 1, "paper": "neuedge", "experiment": "second_opinion",
-                           "settings": chosen.model_dump(mode="json", include={"referee", "hardware"}),
+                           "settings": chosen.model_dump(mode="json", include=used),
                            "provenance": provenance(corpus=facts, threads=threads),
                            **experiments.second_opinion_file(corpus, neurobench, sanafe, model, chosen, seed=seed)})
 
@@ -694,7 +694,15 @@ def claims_readme(
     page.write(readme, claims.read_ledger(ledger), claim or page.HEADLINES)
 
 
-@report_app.command("notebook", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def _pairs(option: str, given: list[str] | None) -> dict[str, str]:
+    """``name=value`` of an option that may be repeated, by name."""
+    for text in given or ():
+        if not text.partition("=")[0] or "=" not in text:
+            raise typer.BadParameter(f"'{text}' is not of the form name=value", param_hint=option)
+    return dict(text.split("=", 1) for text in given or ())
+
+
+@report_app.command("notebook")
 def report_notebook(
     notebook: Annotated[Path, typer.Argument(help="Template (.ipynb) with a cell tagged `parameters`.")],
     out: Annotated[Path, typer.Argument(help="Executed copy to write (.ipynb).")],
@@ -704,7 +712,7 @@ def report_notebook(
     """Execute a notebook with papermill; an unknown parameter is refused, a failed run leaves nothing."""
     from edgekws.report import notebooks
 
-    notebooks.execute(notebook, out, dict(part.partition("=")[::2] for part in parameter or ()))
+    notebooks.execute(notebook, out, _pairs("--parameter", parameter))
 
 
 @report_app.command("rulegraph")
@@ -731,7 +739,7 @@ def report_build(
     """Write the report: one self-contained page, from the claims down to how it was made."""
     from edgekws import report
 
-    report.build(results, out, names=dict(part.partition("=")[::2] for part in name or ()), deviations=deviations, config=config)
+    report.build(results, out, names=_pairs("--name", name), deviations=deviations, config=config)
 
 
 # ------------------------------------------------------------------------------------------------ settings

@@ -95,6 +95,7 @@ def open_array(path: str | Path, what: str, remedy: str) -> np.memmap[Any, Any]:
 
 
 def write_text(path: str | Path, text: str) -> None:
+    """Write a text as UTF-8, whole or not at all."""
     with writing(path) as part:
         part.write_text(text, encoding="utf-8")
 

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from edgekws.choices import Backbone, MethodName, NeuEdgeArm
 from edgekws.device import Name as DeviceName
 from edgekws.errors import UserError, did_you_mean
 
@@ -34,6 +35,8 @@ class Settings(BaseModel):
 
 # ------------------------------------------------------------------------------------------------ corpus
 class SyntheticSpeakers(Settings):
+    """How many voices each split has."""
+
     train: PositiveInt = Field(40, description="speakers of the training split")
     validation: PositiveInt = Field(6, description="users of the validation split")
     test: PositiveInt = Field(8, description="users of the test split")
@@ -58,6 +61,8 @@ class Synthetic(Settings):
 
 
 class Corpus(Settings):
+    """The speech that words are learnt from."""
+
     name: Literal["synthetic", "gsc"] = Field(
         "synthetic", description="embedded synthetic speech, or Google Speech Commands (v0.02 by DVC, or `archive`)")
     synthetic: Synthetic = Field(default_factory=Synthetic, description="the embedded corpus")
@@ -90,12 +95,16 @@ class Network(Settings):
 
 
 class Training(Settings):
+    """A budget: how long to train, in what steps."""
+
     learning_rate: PositiveFloat = Field(1e-4, description="Adam's learning rate in the first epoch")
     epochs: PositiveInt = Field(3, description="passes over the clips")
     batch_size: PositiveInt = Field(1024, description="clips in a batch; smaller sets make one batch")
 
 
 class BaseTraining(Training):
+    """Training of a base model before anybody adapts it."""
+
     epochs: PositiveInt = Field(10, description="passes over the training split")
     balanced: bool = Field(True, description="draw the training clips with replacement, each word equally often, once")
     set_size: PositiveInt = Field(512, description="clips normalised together under per-set normalisation")
@@ -140,10 +149,9 @@ class ManyUsers(Settings):
     split_seed: int = Field(42, description="seed of the folds")
 
 
-MethodName = Literal["traces_propagation", "from_scratch", "readout_only", "bptt"]
-
-
 class Experiment(Settings):
+    """One experiment of Traces Propagation: whose clips, which methods."""
+
     plan: Literal["one_user", "many_users"] = Field("many_users", description="whose clips, split how")
     normalisation: Literal["frozen", "per_set"] = Field(
         "frozen", description="feature scale: frozen from base training, or each set's own (the authors'; transductive)")
@@ -152,7 +160,7 @@ class Experiment(Settings):
     shots: list[Shot] | None = Field(None, min_length=1, description="some of the plan's shots only; null takes all")
 
 
-_ALL_METHODS: list[MethodName] = ["traces_propagation", "from_scratch", "readout_only", "bptt"]
+_ALL_METHODS: list[MethodName] = list(typing.get_args(MethodName))
 
 
 def _experiments() -> dict[Name, Experiment]:
@@ -165,6 +173,8 @@ def _experiments() -> dict[Name, Experiment]:
 
 
 class TracesPropagation(Settings):
+    """All of paper 1 (traces_propagation.md)."""
+
     features: Features = Field(default_factory=Features, description="front end")
     network: Network = Field(default_factory=Network, description="the spiking network")
     base: BaseTraining = Field(default_factory=BaseTraining, description="training of the base model")
@@ -235,6 +245,8 @@ class Conventional(Settings):
 
 
 class SpikingTraining(Settings):
+    """Training of every arm of the ablation (neuedge.md)."""
+
     learning_rate: PositiveFloat = Field(1e-2, description="Adam's learning rate, falling along a cosine")
     final_learning_rate: PositiveFloat = Field(1e-5, description="learning rate of the last step")
     epochs: PositiveInt = Field(40, description="passes over the training split")
@@ -298,10 +310,9 @@ class Referee(Settings):
     timeout: PositiveFloat = Field(1800.0, description="seconds after which a tool in an environment of its own is given up")
 
 
-NeuEdgeArm = Literal["rate", "lif", "hybrid", "mapped", "full", "ann"]
-
-
 class NeuEdge(Settings):
+    """All of paper 2 (neuedge.md)."""
+
     features: LogMel = Field(default_factory=LogMel, description="front end")
     encoder: Encoder = Field(default_factory=Encoder, description="spikes from features")
     grid: EncodingGrid = Field(default_factory=EncodingGrid, description="the encoder swept")
@@ -313,9 +324,24 @@ class NeuEdge(Settings):
     noise: NoiseTest = Field(default_factory=NoiseTest, description="robustness")
     referee: Referee = Field(default_factory=Referee, description="Lava's check")
 
+    def of_arm(self, arm: NeuEdgeArm) -> dict[str, Any]:
+        """What the training of an arm depends on, as JSON values.
+
+        >>> sorted(NeuEdge().of_arm("mapped"))
+        ['encoder', 'features', 'hardware', 'network', 'training']
+        """
+        sections = {"features", "training"} | ({"conventional"} if arm == "ann" else {"encoder", "network"})
+        if arm in ("mapped", "full"):
+            sections.add("hardware")
+        if arm == "full":
+            sections.add("adaptive")
+        return self.model_dump(mode="json", include=sections)
+
 
 # ------------------------------------------------------------------------------------------------ OnDA
 class WakeSpeakers(Settings):
+    """How many speakers each split of the wake-word corpus has."""
+
     train: PositiveInt = Field(80, description="speakers of the unlabelled stream")
     dev: PositiveInt = Field(6, description="users of the dev split; who only says sentences comes on top")
     test: PositiveInt = Field(6, description="users of the test split; likewise")
@@ -336,6 +362,8 @@ class SyntheticWakeWords(Settings):
 
 
 class WakeWordCorpus(Settings):
+    """The speech that a wake word is listened for in."""
+
     name: Literal["synthetic", "heysnips", "heysnapdragon"] = Field(
         "synthetic", description="embedded synthetic speech, HeySnips (v1 or v2), or HeySnapdragon with HeySnips' negatives")
     archive: str | None = Field(
@@ -356,9 +384,6 @@ class WakeWindows(Settings):
     crop_step: PositiveInt = Field(400, description="samples between the places tried for the crop of most energy (25 ms)")
     stream_share: Annotated[float, Field(gt=0, le=1)] = Field(
         0.7, description="share of the train split that is the unlabelled stream, the same for every user")
-
-
-Backbone = Literal["ds_cnn_s", "ds_cnn_m", "ds_cnn_l", "resnet15", "resnet15_narrow"]
 
 
 class Pretraining(Settings):
@@ -434,6 +459,8 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class OndaExperiment(Settings):
+    """One experiment of OnDA: which encoder, pruned when, how and by how much."""
+
     backbone: Backbone = Field("ds_cnn_l", description="the encoder")
     schedules: list[Schedule] = Field(["none", "onda_1", "onda_2"], min_length=1, description="what is done on the device")
     ratios: list[Fraction] = Field([0.25, 0.5, 0.75], min_length=1, description="shares pruned on the device")
@@ -459,6 +486,8 @@ def _onda_experiments() -> dict[Name, OndaExperiment]:
 
 
 class OndaEvaluation(Settings):
+    """At what rate of false alarms accuracy is told, and how the test set is scanned."""
+
     false_alarms_per_hour: PositiveFloat = Field(0.5, description="the operating point of the paper's metric")
     curve: list[Annotated[float, Field(ge=0)]] = Field(
         [0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0], min_length=1, description="false alarms per hour of the DET curve")
@@ -501,6 +530,8 @@ class Personalisation(Settings):
 
 
 class OnDA(Settings):
+    """All of paper 3 (onda.md)."""
+
     corpus: WakeWordCorpus = Field(default_factory=WakeWordCorpus, description="the wake-word speech")
     windows: WakeWindows = Field(default_factory=WakeWindows, description="front end")
     spoken_words: Synthetic | None = Field(
@@ -514,6 +545,13 @@ class OnDA(Settings):
     cost: OndaCost = Field(default_factory=OndaCost, description="time and memory")
     hessian: HessianCheck = Field(default_factory=HessianCheck, description="check of the Hessian's estimate")
 
+    @property
+    def adapted_as(self) -> str:
+        """The experiment after which an adapted encoder is kept as a file. By name: a written-down configuration has its
+        experiments in another order.
+        """
+        return "ds_cnn" if "ds_cnn" in self.experiments else min(self.experiments)
+
 
 # ------------------------------------------------------------------------------------------------ alternatives
 LocalRule = Literal["traces_propagation", "eprop", "eprop_random", "decolle", "etlp", "osttp", "tess"]
@@ -522,7 +560,10 @@ GradientPart = Literal["full", "full_int8", "readout", "last_layer", "threshold"
 
 
 class AlternativeTraining(Training):
-    learning_rate: PositiveFloat = Field(1e-3, description="learning rate in the first epoch")
+    """A method's budget on a user's clips; its learning rate is tuned."""
+
+    learning_rate: PositiveFloat = Field(
+        1e-3, description="learning rate in the first epoch, where time and memory are measured; else each method's is tuned")
     epochs: PositiveInt = Field(10, description="passes over the clips")
     batch_size: PositiveInt = Field(1024, description="clips in a batch; smaller sets make one batch")
 
@@ -629,6 +670,8 @@ class Alternatives(Settings):
 
 
 class Statistics(Settings):
+    """How intervals are made."""
+
     confidence: Fraction = Field(0.95, description="coverage of every interval")
     resamples: PositiveInt = Field(10_000, description="bootstrap resamples")
     seed: int = Field(0, description="seed of the bootstrap")
@@ -690,6 +733,8 @@ def read(section: type[Section], source: str | Path | None = None, overrides: ty
             values = yaml.safe_load(text) or {}
         except yaml.YAMLError as error:
             raise UserError(f"is not valid YAML ({error})", where=where, remedy="mend the file") from error
+        if not isinstance(values, dict):
+            raise UserError("holds no settings by name", where=where, remedy="write name: value, as in config/default.yaml")
     for override in overrides:
         _set(values, override)
     return validate(section, values, where=where)
@@ -701,9 +746,15 @@ def _set(values: dict[str, Any], override: str) -> None:
         raise UserError("is not of the form name=value", where=f"--set {override}",
                         remedy="write, for example, --set learning_rate=0.001")
     *parents, last = name.strip().split(".")
-    for parent in parents:
+    for place, parent in enumerate(parents, 1):
         values = values.setdefault(parent, {})
-    values[last] = yaml.safe_load(value)
+        if not isinstance(values, dict):
+            raise UserError(f"'{'.'.join(parents[:place])}' is one value and has no '{last}' in it", where=f"--set {override}",
+                            remedy="name the settings down to the one that is meant")
+    try:
+        values[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise UserError(f"'{value}' is not valid YAML", where=f"--set {override}", remedy="put it in quotes") from error
 
 
 def validate(section: type[Section], values: Any, *, where: str = "settings") -> Section:

@@ -58,6 +58,15 @@ def test_a_ledger_that_was_moved_finds_its_metrics_beside_it(run, tmp_path):
     assert f"snakemake --force {moved.as_posix()}/metrics/traces_propagation/one_user.json" in text
 
 
+def test_a_ledger_is_explained_from_its_own_folder_where_another_run_has_the_same_files(run, tmp_path):
+    """A ledger names files from the project's root: another run of that name may lie there by now."""
+    kept = run().rename(tmp_path / "kept")
+    made = run() / "metrics" / "traces_propagation" / "one_user.json"
+    made.write_text(made.read_text().replace("[0, 4]", "[7, 8]"))
+    text = explain.explain("tp-05", CLAIMS, results="results/demo", ledger=kept / "claims.json")
+    assert "0, 4" in text and "7, 8" not in text
+
+
 def test_the_settings_as_they_ran_make_it_again(run):
     results = run()
     (results / "config.json").write_text("{}")

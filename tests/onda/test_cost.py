@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import itertools
+import types
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -236,7 +238,9 @@ def test_energy_is_accounted_for_as_time_is(encoder: Path, monkeypatch: pytest.M
             return self.total
 
     monkeypatch.setattr(power, "find_counter", lambda **_: Stepping())
-    monkeypatch.setattr(cost.time, "sleep", lambda _: None)
+    # A clock on which everything takes as long, however busy the machine is.
+    clock = types.SimpleNamespace(perf_counter=itertools.count(0.0, 0.01).__next__, sleep=lambda _: None)
+    monkeypatch.setattr(cost, "time", clock)
     monkeypatch.setattr(cost, "_BLOCK_SECONDS", 0.0)
     found = cost.cost_file(encoder, SMALL, seed=0, threads=1)
     if step == 0:
@@ -245,7 +249,7 @@ def test_energy_is_accounted_for_as_time_is(encoder: Path, monkeypatch: pytest.M
         return
     energy = found["energy"]
     assert energy["counter"] == "meter" and energy["idle_watts"] == 2 / 5
-    assert 1.5 < energy["unpruned"]["inference"]["value"] < 2
+    assert 1.9 < energy["unpruned"]["inference"]["value"] < 2
     # All operations take as much: three probes and four updates against four updates alone.
-    assert found["largest"]["onda_1_adaptation_energy"]["value"] == pytest.approx(4 / (4 + 3 + 1 + 9 / 4), rel=0.05)
+    assert found["largest"]["onda_1_adaptation_energy"]["value"] == pytest.approx(4 / (4 + 3 + 1 + 9 / 4))
     assert "joules" in found["checks"]["onda_1_pays_at_once"]["why"]

@@ -387,23 +387,26 @@ def test_bad_inputs_are_named(made_up_run, tmp_path):
 def test_cost_sums_seeds_and_parts_and_bears_what_was_not_measured(made_up_run):
     results = made_up_run(experiments=("one_user",))
     bench = results / "benchmarks" / "traces_propagation"
-    (bench / "one_user.tsv").write_bytes((bench / "base_seed0.tsv").read_bytes())
+    for name in ("one_user", "base_frozen_seed1"):
+        (bench / f"{name}.tsv").write_bytes((bench / "base_seed0.tsv").read_bytes())
     for part in (0, 1):
-        (bench / f"many_seed0_part{part}.tsv").write_bytes((bench / "base_seed0.tsv").read_bytes())
+        for name in (f"many_seed0_part{part}", f"many_part{part}_seed-1"):
+            (bench / f"{name}.tsv").write_bytes((bench / "base_seed0.tsv").read_bytes())
     metrics = results / "metrics" / "traces_propagation" / "one_user.json"
     told = json.loads(metrics.read_text())
     told["provenance"]["device"] = "a made-up GPU"
     metrics.write_text(json.dumps(told))
     network = torch.nn.Linear(1, 1).state_dict()
-    files.write_model(results / "models" / "traces_propagation" / "base_seed1.safetensors", network,
+    files.write_model(results / "models" / "traces_propagation" / "base_frozen_seed1.safetensors", network,
                       architecture="none", settings={}, provenance={"device": "another"})
     cost = page.read_cost(results, "cpu")
     assert cost["rows"] == [
         {"name": "claims", "jobs": 1, "wall": 0.4, "memory": 0.0, "devices": ["cpu"]},
-        {"name": "traces_propagation/base", "jobs": 2, "wall": 90.0, "memory": 700.0, "devices": ["another", "cpu"]},
-        {"name": "traces_propagation/many", "jobs": 2, "wall": 120.0, "memory": 500.5, "devices": ["cpu"]},
+        {"name": "traces_propagation/base_frozen", "jobs": 1, "wall": 60.0, "memory": 500.5, "devices": ["another"]},
+        {"name": "traces_propagation/base", "jobs": 2, "wall": 90.0, "memory": 700.0, "devices": ["cpu"]},
+        {"name": "traces_propagation/many", "jobs": 4, "wall": 240.0, "memory": 500.5, "devices": ["cpu"]},
         {"name": "traces_propagation/one_user", "jobs": 1, "wall": 60.0, "memory": 500.5, "devices": ["a made-up GPU"]}]
-    assert (cost["wall"], cost["jobs"], cost["memory"]) == (270.4, 6, 700.0)
+    assert (cost["wall"], cost["jobs"], cost["memory"]) == (450.4, 9, 700.0)
     (bench / "one_user.tsv").write_text("cut off")
     with pytest.raises(UserError, match=r"one_user.tsv: is no benchmark"):
         page.read_cost(results)

@@ -45,6 +45,11 @@ def test_a_benchmark_is_known_by_its_path(name):
     assert found is rule and wildcards.items() <= at.items()
 
 
+def test_an_experiment_may_be_called_like_an_encoder():
+    assert {work.rule_of_benchmark(f"onda/{name}")[0].name for name in ("resnet15", "pretrain_resnet15")} == {
+        "onda_summarise", "onda_pretrain"}
+
+
 def test_names_of_methods_may_hold_digits():
     found, wildcards = work.rule_of_benchmark("alternatives/adaptation/ds_cnn_lora_16_seed2")
     assert found.name == "alternatives_adapt" and wildcards == {"method": "ds_cnn_lora_16", "seed": "2"}

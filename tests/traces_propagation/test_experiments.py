@@ -1,5 +1,7 @@
 """Base models, adaptation to users, tuning and summing up, on a tiny made-up corpus."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -118,6 +120,14 @@ def test_forgetting_is_measured_on_other_speakers_only(corpus, base, users):
     own = corpus.index[corpus.index.split == "test"].groupby("speaker").size()
     assert (first.others_clips > 0).all() and (first.others_clips <= own.sum() - own.min()).all()
     assert (rows[rows.fold > 0].others_clips == 0).all()
+
+
+def test_a_user_who_has_the_test_split_alone_is_told_of(corpus, base, users):
+    user = experiments.tasks(*users, corpus.index.word, splits=["test"])[0].user
+    index = corpus.index.copy()
+    index.loc[(index.split == "test") & (index.speaker != user), "split"] = "train"
+    with pytest.raises(UserError, match=f"nobody besides {user}"):
+        run(dataclasses.replace(corpus, index=index), base, users, "traces_propagation", Training(epochs=1), shots=["all"])
 
 
 def test_per_set_normalisation_scales_each_set_by_itself(corpus):

@@ -126,7 +126,7 @@ rule alternatives_tune:
         threads=THREADS,
         settings=lambda wildcards: as_json(
             methods={wildcards.method: ALT.methods[wildcards.method]},
-            training=ALT.training,
+            training=ALT.training.model_dump(mode="json", exclude={"learning_rate"}),
             tuning=ALT.tuning,
         ),
         seed=SETTINGS.seeds[0],
@@ -224,7 +224,8 @@ rule alternatives_cost:
         f"{BENCHMARKS}/alternatives/cost_{{net}}.tsv"
     wildcard_constraints:
         net="spiking|ds_cnn",
-    threads: SETTINGS.threads
+    # What is timed must not share the machine; on a cluster it is the profile that sees to that.
+    threads: workflow.cores if workflow.local_exec and workflow.is_main_process else SETTINGS.threads
     resources:
         mem_mb=more_memory(2000, mapped=True),
         runtime=more_time(120),
@@ -325,7 +326,9 @@ rule alternatives_federate:
         index=f"{RUN}/corpus/index.parquet",
         plan=f"{RUN}/corpus/plan_many_users.parquet",
         base=lambda wildcards: alt_base("spiking", wildcards.seed),
+        # When it was built does not matter, what it was built from does.
         environment=ancient(".envs/flower"),
+        lock="envs/flower.txt",
     output:
         f"{ALT_METRICS}/federated/seed{{seed}}.json",
     log:

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple, get_args
 
+from edgekws import choices
 from edgekws import settings as edgekws_settings
 from edgekws.errors import UserError
 from snakemake.exceptions import WorkflowError
@@ -57,7 +58,7 @@ wildcard_constraints:
     experiment=r"[A-Za-z0-9_-]+",
     protocol="one_user|many_users",
     normalisation="frozen|per_set",
-    arm="|".join(get_args(edgekws_settings.NeuEdgeArm)),
+    arm="|".join(get_args(choices.NeuEdgeArm)),
 
 
 def as_json(*sections, **named):

@@ -60,7 +60,7 @@ rule register_archive:
     message:
         "Pinning the given archive {input} with DVC"
     shell:
-        "edgekws corpus register gsc {input:q} {output:q} &> {log}"
+        "edgekws corpus register gsc {input:q} {output:q} &> {log:q}"
 
 
 rule fetch_archive:
@@ -84,7 +84,7 @@ rule fetch_archive:
     message:
         "Fetching {output} with DVC and verifying it"
     shell:
-        "dvc pull --force {input:q} &> {log}"
+        "dvc pull --force {input:q} &> {log:q}"
 
 
 rule index_corpus:

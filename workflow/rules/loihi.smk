@@ -107,7 +107,7 @@ rule loihi_referee:
         f"{LOGS}/loihi/referee.log",
     benchmark:
         f"{BENCHMARKS}/loihi/referee.tsv"
-    threads: 1
+    threads: SETTINGS.threads
     resources:
         mem_mb=more_memory(2000),
         runtime=more_time(60),
@@ -136,7 +136,7 @@ rule loihi_second_opinion:
         f"{LOGS}/loihi/second_opinion.log",
     benchmark:
         f"{BENCHMARKS}/loihi/second_opinion.tsv"
-    threads: 1
+    threads: SETTINGS.threads
     resources:
         mem_mb=more_memory(3000),
         runtime=more_time(60),

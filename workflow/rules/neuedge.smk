@@ -8,7 +8,7 @@ What runs on the simulated chip is in loihi.smk.
 NEUEDGE = SETTINGS.neuedge
 NEUEDGE_METRICS = f"{RUN}/metrics/neuedge"
 NEUEDGE_MODELS = f"{RUN}/models/neuedge"
-NEUEDGE_ARMS = list(get_args(edgekws_settings.NeuEdgeArm))
+NEUEDGE_ARMS = list(get_args(choices.NeuEdgeArm))
 PAPERS["neuedge"] = Paper(
     title="NeuEdge",
     metrics=expand(
@@ -26,23 +26,6 @@ PAPERS["neuedge"] = Paper(
         "loihi": "Lava's check of the integer simulator; accuracy in float and integers",
     },
 )
-
-
-def neuedge_training_of(wildcards):
-    """Sections that the training of an arm depends on."""
-    sections = {
-        "encoder": NEUEDGE.encoder,
-        "network": NEUEDGE.network,
-        "training": NEUEDGE.training,
-        "features": NEUEDGE.features,
-    }
-    if wildcards.arm in ("mapped", "full"):
-        sections["hardware"] = NEUEDGE.hardware
-    if wildcards.arm == "full":
-        sections["adaptive"] = NEUEDGE.adaptive
-    if wildcards.arm == "ann":
-        sections["conventional"] = NEUEDGE.conventional
-    return as_json(**sections)
 
 
 rule neuedge:
@@ -153,7 +136,7 @@ rule neuedge_train:
         gpu=GPUS,
     params:
         threads=TRAINS_ON,
-        settings=neuedge_training_of,
+        settings=lambda wildcards: as_json(NEUEDGE.of_arm(wildcards.arm)),
     message:
         "Training the arm {wildcards.arm} of seed {wildcards.seed}"
     shell:

@@ -22,7 +22,7 @@ PAPERS["onda"] = Paper(
 
 
 wildcard_constraints:
-    backbone="|".join(get_args(edgekws_settings.Backbone)),
+    backbone="|".join(get_args(choices.Backbone)),
     share=r"\d+(\.\d+)?",
     part=r"\d+",
 
@@ -74,10 +74,6 @@ def pretraining_of(wildcards):
     settings = ONDA.pretraining
     episodes = settings.episodes_of.get(wildcards.backbone, settings.episodes)
     return settings.model_copy(update={"episodes": episodes, "episodes_of": {}})
-
-
-# By name: a written-down configuration has its experiments in another order.
-ADAPTED_AS = "ds_cnn" if "ds_cnn" in ONDA.experiments else min(ONDA.experiments)
 
 
 rule onda:
@@ -211,9 +207,9 @@ rule onda_pretrain:
     output:
         f"{ONDA_MODELS}/{{backbone}}.safetensors",
     log:
-        f"{LOGS}/onda/{{backbone}}.log",
+        f"{LOGS}/onda/pretrain_{{backbone}}.log",
     benchmark:
-        f"{BENCHMARKS}/onda/{{backbone}}.tsv"
+        f"{BENCHMARKS}/onda/pretrain_{{backbone}}.tsv"
     threads: SETTINGS.threads
     resources:
         mem_mb=more_memory(4000, mapped=True),
@@ -237,9 +233,9 @@ rule onda_prune_offline:
     output:
         f"{ONDA_MODELS}/{{backbone}}_offline{{share}}.safetensors",
     log:
-        f"{LOGS}/onda/{{backbone}}_offline{{share}}.log",
+        f"{LOGS}/onda/prune_{{backbone}}_offline{{share}}.log",
     benchmark:
-        f"{BENCHMARKS}/onda/{{backbone}}_offline{{share}}.tsv"
+        f"{BENCHMARKS}/onda/prune_{{backbone}}_offline{{share}}.tsv"
     threads: SETTINGS.threads
     resources:
         mem_mb=more_memory(4000, mapped=True),
@@ -320,7 +316,7 @@ rule onda_adapt:
         features=f"{RUN}/features/onda.npy",
         table=f"{RUN}/features/onda.parquet",
         crops=f"{RUN}/features/onda_crops.npy",
-        encoder=encoder_of(ADAPTED_AS, "0"),
+        encoder=encoder_of(ONDA.adapted_as, "0"),
     output:
         f"{ONDA_MODELS}/adapted.safetensors",
     log:
@@ -334,7 +330,7 @@ rule onda_adapt:
     params:
         threads=THREADS,
         seed=SETTINGS.seeds[0],
-        ratio=ONDA.experiments[ADAPTED_AS].ratios[0],
+        ratio=ONDA.experiments[ONDA.adapted_as].ratios[0],
         settings=as_json(calibration=ONDA.calibration, finetuning=ONDA.finetuning, pruning=ONDA.pruning),
     message:
         "Adapting and pruning the encoder for one user"

@@ -123,7 +123,8 @@ def tune(
     corpus, facts = open_corpus(features, index)
     loaded, about = experiments.read_base(base, way.net)
     table, plan_facts = files.read_table(plan)
-    made_with = {"method": way.model_dump(), "training": chosen.training.model_dump(), "tuning": chosen.tuning.model_dump()}
+    made_with = {"method": way.model_dump(), "training": chosen.training.model_dump(exclude={"learning_rate"}),
+                 "tuning": chosen.tuning.model_dump()}
     with Checkpoint(out, inputs=[features, index, plan, base], threads=threads, seed=seed, **made_with) as checkpoint:
         budget, points = experiments.tune(table, plan_facts, loaded, corpus, way, chosen.training, chosen.tuning,
                                           seed=seed, progress=progress, checkpoint=checkpoint)

@@ -95,10 +95,11 @@ def _told(paper: claims.Paper, claim: claims.Claim, line: Mapping[str, Any], res
 
 
 def _metrics(reference: str, results: Path) -> tuple[Path, Mapping[str, Any]]:
-    """The metrics file a ledger refers to: as it stands there, or in the folder that the ledger lies in now."""
+    """The metrics file a ledger refers to: in the folder that the ledger lies in now, else as it stands there."""
     path = Path(reference.partition("#")[0])
-    if not path.is_file():
-        path = results.joinpath("metrics", *path.parts[-2:])
+    beside = results.joinpath("metrics", *path.parts[-2:])
+    if beside.is_file() or not path.is_file():
+        path = beside
     return path, files.read_json(path)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgekws import files, settings
+from edgekws.choices import NeuEdgeArm
 from edgekws.errors import UserError
 from edgekws.features import pack
 from edgekws.loihi import measure, nir_export, referee
@@ -48,7 +49,8 @@ def measure_seed(corpus: Corpus, noise: Path, models: Sequence[Path], chosen: se
     """Everything that is measured of the arms of one seed; ``models`` are all of them, in any order.
 
     Returns:
-        ``rows`` (one for each variant, the conventional net last), ``gamma``, ``noise``, ``noise_source``,
+        ``settings`` (of the training, as the models know it, and of what was measured), ``rows`` (one for each variant,
+        the conventional net last), ``gamma``, ``noise``, ``noise_source``,
         ``placements``, ``training`` (for each arm its validation accuracy and epochs).
     """
     kinds = {path: files.architecture_of(path) for path in models}
@@ -72,7 +74,7 @@ def measure_seed(corpus: Corpus, noise: Path, models: Sequence[Path], chosen: se
                         remedy=f"give {', '.join(experiments.ARMS)} of one seed")
     spikes = {name: experiments.encode_rows(corpus.features, rows, experiments.CODES[arm.name], chosen.encoder, seed=seed)
               for name, arm in arms.items()}
-    drawn: list[tuple[settings.NeuEdgeArm, measure.Placement]] = [
+    drawn: list[tuple[NeuEdgeArm, measure.Placement]] = [
         ("hybrid", "naive"), ("hybrid", "optimised"), ("mapped", "naive"), ("mapped", "optimised")]
     where = {(name, placement): measure.placed(arms[name], placement, chosen.hardware, seed=seed,
                                                start=trained[name]["mapping"])
@@ -87,6 +89,8 @@ def measure_seed(corpus: Corpus, noise: Path, models: Sequence[Path], chosen: se
     noisy, noisy_labels, source = _noisy(corpus, noise, chosen, seed=seed)
     mapped = arms["mapped"], where["mapped", "optimised"]
     return {
+        "settings": {**{name: trained["mapped"][name] for name in ("features", "network", "training")},
+                     **chosen.model_dump(mode="json", include={"encoder", "grid", "hardware", "adaptive"})},
         "rows": [*measured, ann],
         "gamma": list(measure.sweep_gamma(*mapped, spikes["mapped"], labels, parts, chosen)),
         "noise": list(measure.noise_test(*mapped, noisy, noisy_labels, chosen)), "noise_source": source,

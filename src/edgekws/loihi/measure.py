@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 
 from edgekws import settings
+from edgekws.choices import NeuEdgeArm
 from edgekws.loihi.network import LoihiNetwork, quantise
 from edgekws.loihi.simulator import Simulation, simulate
 from edgekws.models.feedforward_lif import FeedForwardLIF, quantised
@@ -36,7 +37,7 @@ _CALIBRATION = 512  # training clips from which rates for placement and targets 
 class Arm(NamedTuple):
     """A trained spiking arm in integers, its mapping, and what its layers do on training clips."""
 
-    name: settings.NeuEdgeArm
+    name: NeuEdgeArm
     net: FeedForwardLIF
     integers: LoihiNetwork
     masks: list[npt.NDArray[np.bool_]]
@@ -48,7 +49,7 @@ class Variant(NamedTuple):
     """A row of the ablation: an arm, where its neurons are, and how its thresholds move."""
 
     name: str
-    arm: settings.NeuEdgeArm
+    arm: NeuEdgeArm
     placement: Placement
     sign: Literal[0, 1, -1] = 0  # of Eq. 11; 0 leaves thresholds fixed
 
@@ -60,7 +61,7 @@ VARIANTS = (Variant("rate", "rate", "naive"), Variant("lif", "lif", "naive"), Va
 its control of the other sign), full."""
 
 
-def prepare(name: settings.NeuEdgeArm, net: FeedForwardLIF, corpus: experiments.Corpus, chosen: settings.NeuEdge, *,
+def prepare(name: NeuEdgeArm, net: FeedForwardLIF, corpus: experiments.Corpus, chosen: settings.NeuEdge, *,
             activity: Sequence[float], seed: int) -> Arm:
     """An arm in integers; rates from training clips, targets too but for the arm that was trained with adaptation."""
     integers = quantise(net, corpus.words)

@@ -9,12 +9,12 @@ from typing import Any, get_args
 import torch
 
 from edgekws import files
+from edgekws.choices import Backbone
 from edgekws.errors import UserError
 from edgekws.models import counts
 from edgekws.models.ds_cnn import DsCnn
 from edgekws.models.resnet15 import ResNet15
 from edgekws.models.tensors import fill
-from edgekws.settings import Backbone
 
 Encoder = DsCnn | ResNet15
 ARCHITECTURE = "wake_word_encoder"

@@ -16,6 +16,7 @@ import torch
 
 from edgekws import settings
 from edgekws.checkpoint import NOWHERE, Checkpoint
+from edgekws.choices import NeuEdgeArm
 from edgekws.errors import UserError
 from edgekws.models import feedforward_lif, temporal_conv
 from edgekws.models.feedforward_lif import FeedForwardLIF
@@ -25,7 +26,6 @@ from edgekws.neuedge.adaptive import AdaptiveRule
 from edgekws.neuedge.hardware_loss import HardwareLoss
 from edgekws.progress import tqdm
 from edgekws.provenance import derive_seed
-from edgekws.settings import NeuEdgeArm
 
 Features = npt.NDArray[np.float32]
 Code = Literal["rate", "lif", "hybrid"]

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from edgekws.choices import Backbone
 from edgekws.errors import UserError
 from edgekws.options import (
     Device,
@@ -70,7 +71,7 @@ def features(
 def pretrain(
     words: WordsPath,
     out: Annotated[Path, typer.Argument(help="Encoder to write (.safetensors).")],
-    backbone: Annotated[Literal["ds_cnn_s", "ds_cnn_m", "ds_cnn_l", "resnet15", "resnet15_narrow"], typer.Option(
+    backbone: Annotated[Backbone, typer.Option(
         help="Kind and size of the net.")] = "ds_cnn_l",
     settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1,
     device: Device = "cpu", progress: Progress = True,

@@ -24,6 +24,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from edgekws.choices import Backbone
 from edgekws.corpus.audio import CLIP_SAMPLES
 from edgekws.errors import UserError
 from edgekws.features.mfcc import mfcc
@@ -36,7 +37,7 @@ from edgekws.onda.summary import percent
 from edgekws.optimiser import Adam
 from edgekws.progress import tqdm
 from edgekws.provenance import derive_seed, provenance
-from edgekws.settings import Backbone, OnDA, Statistics
+from edgekws.settings import OnDA, Statistics
 
 Floats = npt.NDArray[np.float64]
 Operation = Callable[[], object]

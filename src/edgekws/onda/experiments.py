@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 
 from edgekws.checkpoint import NOWHERE, Checkpoint, checksum
+from edgekws.choices import Backbone
 from edgekws.device import describe
 from edgekws.errors import UserError, did_you_mean
 from edgekws.evaluation import false_alarms
@@ -26,7 +27,7 @@ from edgekws.onda.self_learning import Calibrated, PseudoLabels
 from edgekws.onda.windows import Windows, open_windows
 from edgekws.progress import tqdm
 from edgekws.provenance import derive_seed, provenance
-from edgekws.settings import Backbone, OnDA, Personalisation, Pretraining, Schedule
+from edgekws.settings import OnDA, Personalisation, Pretraining, Schedule
 
 Floats = npt.NDArray[np.float64]
 

@@ -19,6 +19,7 @@ from edgekws import files
 from edgekws.errors import UserError
 from edgekws.evaluation import claims, style
 from edgekws.run.measured import read_benchmark
+from edgekws.run.work import rule_of_benchmark
 
 _EXPERIMENTS = {
     "one_user": "One user left out, per-set normalisation (the paper's protocol)",
@@ -289,8 +290,8 @@ def read_cost(results: Path, device: str = "") -> dict[str, Any] | None:
     """
     steps: dict[str, dict[str, Any]] = {}
     for path in sorted((results / "benchmarks").rglob("*.tsv")):
-        job = path.relative_to(results / "benchmarks").with_suffix("")
-        name = re.sub(r"_seed-?\d+(_part\d+)?$", "", job.as_posix())
+        job = path.relative_to(results / "benchmarks").with_suffix("").as_posix()
+        name = re.sub(r"_(seed-?|part)\d+", "", job)
         step = steps.setdefault(name, {"name": name, "jobs": 0, "wall": 0.0, "memory": 0.0, "devices": set()})
         step["devices"].add(_device(results, job) or device)
         wall, _, memory = read_benchmark(path)
@@ -304,18 +305,23 @@ def read_cost(results: Path, device: str = "") -> dict[str, Any] | None:
             "jobs": sum(row["jobs"] for row in rows), "memory": max(row["memory"] for row in rows)}
 
 
-def _device(results: Path, job: Path) -> str | None:
-    """The device in the result that bears the name of a job, as far as there is one."""
-    metrics, model = results / "metrics" / f"{job}.json", results / "models" / f"{job}.safetensors"
-    if metrics.is_file():
-        return str(files.read_json(metrics).get("provenance", {}).get("device", "")) or None
-    if model.is_file():
+def _device(results: Path, job: str) -> str | None:
+    """The device that the result of a job names, as far as there is one."""
+    found = rule_of_benchmark(job)
+    if found is None:
+        return None
+    path = results / found[0].output.format(**found[1])
+    if not path.is_file():
+        return None
+    about: dict[str, Any] = {}
+    if path.suffix == ".json":
+        about = files.read_json(path).get("provenance", {})
+    elif path.suffix == ".safetensors":
         from safetensors import safe_open
 
-        with safe_open(model, framework="numpy") as opened:
+        with safe_open(path, framework="numpy") as opened:
             about = json.loads((opened.metadata() or {}).get("provenance", "{}"))
-        return str(about.get("device", "")) or None
-    return None
+    return str(about.get("device", "")) or None
 
 
 def provenance_lines(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:

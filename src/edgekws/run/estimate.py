@@ -81,10 +81,12 @@ class Estimate:
 
     @property
     def jobs(self) -> int:
+        """Jobs of all rules."""
         return sum(line.jobs for line in self.lines)
 
     @property
     def core_hours(self) -> float:
+        """Core hours of all rules whose cost is known."""
         return sum(line.core_hours or 0.0 for line in self.lines)
 
     @property
@@ -94,10 +96,12 @@ class Estimate:
 
     @property
     def memory_mb(self) -> float:
+        """Memory of the largest job."""
         return max((line.memory_mb for line in self.lines), default=0.0)
 
     @property
     def disk_mb(self) -> float:
+        """What all jobs leave on disk."""
         return sum(line.disk_mb for line in self.lines)
 
     @property

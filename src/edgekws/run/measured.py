@@ -71,6 +71,7 @@ class Measured:
         return [row for row in self.rows if row.rule == rule]
 
     def to_json(self) -> dict[str, Any]:
+        """Plain data, as docs/benchmarks.json holds it."""
         return {"schema": 1, "machine": self.machine, "start_core_seconds": self.start,
                 "rows": [asdict(row) for row in self.rows]}
 

@@ -47,6 +47,10 @@ def megabytes(value: float) -> str:
 
 
 def percent(share: float) -> str:
+    """
+    >>> percent(0.254), percent(0.004)
+    ('25 %', '<1 %')
+    """
     return f"{100 * share:.0f} %" if share >= 0.01 else "<1 %"
 
 
@@ -86,6 +90,7 @@ def aligned(table: Table) -> str:
 
 
 def markdown_table(table: Table) -> str:
+    """Rows of texts, the head first, as a table of Markdown; all columns but the first are numbers."""
     head, *rows = table
     lines = [head, ["---", *(["---:"] * (len(head) - 1))], *([*row] for row in rows)]
     return "\n".join("| " + " | ".join(row) + " |" for row in lines)

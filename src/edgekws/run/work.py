@@ -20,15 +20,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
+from edgekws.choices import Backbone, NeuEdgeArm
 from edgekws.corpus.audio import CLIP_SAMPLES, SAMPLE_RATE
 from edgekws.run.sizes import Sizes, synthetic_clips
 from edgekws.settings import (
     AlternativeMethod,
-    Backbone,
     Config,
     GradientPart,
     NetName,
-    NeuEdgeArm,
     OndaExperiment,
     Schedule,
     Shot,
@@ -89,6 +88,7 @@ def tp_training(config: Config, words: int, clips: float, budget: Training) -> f
 
 
 def tp_prediction(config: Config, words: int, clips: float) -> float:
+    """Answers to so many clips."""
     return clips * tp_frames(config) * tp_weights(config, words) / _BACKWARD
 
 
@@ -340,9 +340,9 @@ def _onda_personalise_held(config: Config, sizes: Sizes, at: At) -> float:
 
 
 def _onda_adapt(config: Config, sizes: Sizes, at: At) -> float:
-    first = next(iter(config.onda.experiments.values()))
-    one = first.model_copy(update={"schedules": ["onda_1"], "ratios": first.ratios[:1]})
-    macs, _ = encoder_work(first.backbone)
+    chosen = config.onda.experiments[config.onda.adapted_as]
+    one = chosen.model_copy(update={"schedules": ["onda_1"], "ratios": chosen.ratios[:1]})
+    macs, _ = encoder_work(chosen.backbone)
     return macs * (sizes.negative_windows + sizes.stream_windows + user_work(config, sizes, one))
 
 
@@ -617,10 +617,11 @@ RULES: dict[str, Rule] = {rule.name: rule for rule in (
     Rule("onda_words", _ON, "features/onda_words.npy", "onda/words", "clips",
          lambda config, sizes, at: sizes.pretraining_clips,
          written=lambda config, sizes, at: 2 * CLIP_SAMPLES * sizes.pretraining_clips),
-    Rule("onda_pretrain", _ON, "models/onda/{backbone}.safetensors", "onda/{backbone}", _MACS, _onda_pretrain,
+    Rule("onda_pretrain", _ON, "models/onda/{backbone}.safetensors", "onda/pretrain_{backbone}", _MACS, _onda_pretrain,
          variant="backbone", held=_onda_pretrain_held, gpu=True),
-    Rule("onda_prune_offline", _ON, "models/onda/{backbone}_offline{share}.safetensors", "onda/{backbone}_offline{share}",
-         _MACS, _onda_prune_offline, variant="backbone", held=_onda_pretrain_held, gpu=True),
+    Rule("onda_prune_offline", _ON, "models/onda/{backbone}_offline{share}.safetensors",
+         "onda/prune_{backbone}_offline{share}", _MACS, _onda_prune_offline, variant="backbone", held=_onda_pretrain_held,
+         gpu=True),
     Rule("onda_personalise", _ON, "metrics/onda/{experiment}/offline{share}_seed{seed}_part{part}.json",
          "onda/{experiment}_offline{share}_part{part}_seed{seed}", _MACS, _onda_personalise, held=_onda_personalise_held),
     Rule("onda_adapt", _ON, "models/onda/adapted.safetensors", "onda/adapted", _MACS, _onda_adapt),

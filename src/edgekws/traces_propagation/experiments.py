@@ -17,12 +17,13 @@ import pandas as pd
 import torch
 
 from edgekws.checkpoint import NOWHERE, Checkpoint
+from edgekws.choices import MethodName
 from edgekws.errors import UserError, did_you_mean
 from edgekws.evaluation import complexity
 from edgekws.models.recurrent_lif import RecurrentLIF, load_network, save_network
 from edgekws.progress import tqdm
 from edgekws.provenance import derive_seed
-from edgekws.settings import BaseTraining, MethodName, Network, Training, Tuning
+from edgekws.settings import BaseTraining, Network, Training, Tuning
 from edgekws.traces_propagation import plan, training
 from edgekws.traces_propagation.clips import Clips, Corpus
 
@@ -187,12 +188,18 @@ def measure_tasks(work: Sequence[Task], net: Net, corpus: Corpus, scale: torch.T
         ``others_clips``, ``others_before``, ``others_after`` (correct) on a fixed sample of at most ``others`` clips
         of the test split by other speakers: what adapting makes the model forget. Only a user's first fold pays for
         that; in the others these counts are 0.
+
+    Raises:
+        UserError: ``others`` are asked for, and a user has the test split to itself.
     """
     test = corpus.index[(corpus.index.split == "test") & (corpus.index.repeat_of == "")]["clip"].to_numpy()
     sample = np.random.default_rng(derive_seed(seed, "other speakers")).permutation(test)[:others]
     other = corpus.clips(np.sort(sample), frozen_scale=scale)
     speaker = corpus.index.speaker.to_numpy()[other.rows]
     other_before = predict(net, other) == other.labels
+    for user in {task.user for task in work if others and task.fold == 0 and not (speaker != task.user).any()}:
+        raise UserError(f"the test split has nobody besides {user}: what adapting makes a net forget cannot be measured",
+                        where="corpus", remedy="take a corpus with two or more speakers in its test split")
 
     def row(task: Task) -> dict[str, Any]:
         support = corpus.clips(task.support, frozen_scale=scale)
