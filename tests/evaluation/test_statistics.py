@@ -1,17 +1,18 @@
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest
 
 from edgekws.evaluation.statistics import (
     FEW,
-    accuracy_interval,
+    cell,
     clustered_mean_interval,
     mean_interval,
     ratio_interval,
     t_half_width,
 )
+from edgekws.settings import Statistics
 
 
 def test_students_t_of_three_values():
@@ -92,24 +93,13 @@ def test_repeated_rows_do_not_narrow_a_clustered_interval():
     assert thrice == pytest.approx(once)
 
 
-def test_wilson():
-    found = accuracy_interval(60, 74)
-    theirs = binomtest(60, 74).proportion_ci(0.95, method="wilson")
-    assert found.value == pytest.approx(81.0811, abs=1e-4)
-    assert (found.ci_low, found.ci_high) == pytest.approx((100 * theirs.low, 100 * theirs.high))
-    assert accuracy_interval(0, 10)[:2] == (0.0, 0.0)
-    assert accuracy_interval(10, 10).ci_high == 100.0
-    assert accuracy_interval(0, 10).ci_high == pytest.approx(27.7533, abs=1e-3)
-    for bad in ((1, 0), (-1, 5), (6, 5)):
-        with pytest.raises(ValueError, match="no proportion"):
-            accuracy_interval(*bad)
-
-
-@given(st.integers(1, 2000).flatmap(lambda total: st.tuples(st.integers(0, total), st.just(total))))
-def test_wilson_stays_inside_and_holds_its_value(counts):
-    found = accuracy_interval(*counts)
-    assert 0 <= found.ci_low <= found.value + 1e-9
-    assert found.value - 1e-9 <= found.ci_high <= 100
+def test_a_cell_is_the_mean_by_the_settings_of_a_run():
+    settings = Statistics(confidence=0.9, resamples=200, seed=3)
+    chosen = {"confidence": 0.9, "resamples": 200, "seed": 3}
+    values = np.random.default_rng(4).normal(size=40)
+    assert cell(pd.Series(values), settings) == mean_interval(values, **chosen).as_dict()
+    pairs = np.repeat(np.arange(20), 2).tolist()
+    assert cell(values, settings, pairs) == clustered_mean_interval(values, pairs, **chosen).as_dict()
 
 
 def test_fiellers_interval_by_hand():

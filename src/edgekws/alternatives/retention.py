@@ -134,8 +134,8 @@ def _remedies(parts: Sequence[dict[str, Any]], settings: Statistics) -> dict[str
         own = cell.droplevel([0, 1])
         found["none" if remedy == "none" else f"{remedy}_{strength:g}"] = {
             "remedy": remedy, "strength": strength,
-            **{name: _interval(own[name], settings) for name in ("gain", "forgetting")},
-            "saved": _interval(without.forgetting - own.forgetting, settings)}
+            **{name: statistics.cell(own[name], settings) for name in ("gain", "forgetting")},
+            "saved": statistics.cell(without.forgetting - own.forgetting, settings)}
     return found
 
 
@@ -148,9 +148,5 @@ def _sequence(parts: Sequence[dict[str, Any]], settings: Statistics) -> dict[str
     rows["lost"] = rows.turn - rows.shared
     names = ["before", "alone", "shared", "lost"]
     devices = rows.groupby(["after", "seed", "group"])[names].mean()
-    return {str(after): {name: _interval(cell[name], settings) for name in names} for after, cell in devices.groupby(level=0)}
-
-
-def _interval(values: pd.Series, settings: Statistics) -> dict[str, Any]:
-    return statistics.mean_interval(values.to_numpy(np.float64), confidence=settings.confidence,
-                                    resamples=settings.resamples, seed=settings.seed).as_dict()
+    return {str(after): {name: statistics.cell(own[name], settings) for name in names}
+            for after, own in devices.groupby(level=0)}

@@ -56,15 +56,13 @@ def against_full(users: pd.DataFrame, method: str, full: str, settings: Statisti
         if list(mine.index) != list(whole.index):
             raise UserError(f"'{method}' and '{full}' were measured on other users", where="metrics",
                             remedy="adapt by both on the same plan")
-        cells = {name: statistics.mean_interval(
-            np.asarray(mine[name] - whole[name], np.float64), confidence=settings.confidence, resamples=settings.resamples,
-            seed=settings.seed) for name in ("gain", "forgetting")}
+        cells = {name: statistics.cell(mine[name] - whole[name], settings) for name in ("gain", "forgetting")}
         for name, share in (("after", "accuracy_kept"), ("gain", "gain_kept")):
             kept = statistics.ratio_interval(100 * mine[name].to_numpy(np.float64), whole[name].to_numpy(np.float64),
                                              confidence=settings.confidence)
             if kept is not None and whole[name].mean() > 0:
-                cells[share] = kept
-        found[str(shot)] = {name: cell.as_dict() for name, cell in cells.items()}
+                cells[share] = kept.as_dict()
+        found[str(shot)] = cells
     return found
 
 
@@ -120,9 +118,8 @@ def federated_file(parts: Sequence[Mapping[str, Any]], settings: Statistics) -> 
     users, seeds = (percent.groupby(["way", unit]).mean() for unit in ("user", "seed"))
 
     def cell(values: Any) -> dict[str, Any] | None:
-        known = np.asarray(values.dropna(), np.float64)
-        return statistics.mean_interval(known, confidence=settings.confidence, resamples=settings.resamples,
-                                        seed=settings.seed).as_dict() if len(known) else None
+        known = values.dropna()
+        return statistics.cell(known, settings) if len(known) else None
 
     summary = {}
     for way in dict.fromkeys(rows["way"]):

@@ -8,10 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
-from typing import NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from edgekws.settings import Statistics
 
 Floats = npt.NDArray[np.float64]
 
@@ -96,24 +102,17 @@ def clustered_mean_interval(values: Sequence[float] | Floats, clusters: Sequence
     return mean_interval(means, confidence=confidence, resamples=resamples, seed=seed)
 
 
-def accuracy_interval(correct: int, total: int, *, confidence: float = 0.95) -> Interval:
-    """An accuracy in percent with Wilson's score interval (Wilson 1927), which stays inside 0 to 100 %.
+def cell(values: Sequence[float] | Floats | pd.Series[Any], settings: Statistics,
+         clusters: Sequence[Hashable] | None = None) -> dict[str, float | int | None]:
+    """The mean with its interval by a run's settings, as metrics files hold it; over clusters where they are given.
 
     Raises:
-        ValueError: ``total`` is not positive, or ``correct`` is not between 0 and ``total``.
+        ValueError: As :func:`clustered_mean_interval`.
     """
-    if total < 1 or not 0 <= correct <= total:
-        raise ValueError(f"{correct} of {total} is no proportion")
-    from scipy.special import ndtri  # scipy.stats takes seconds to import
-
-    z = float(ndtri((1 + confidence) / 2))
-    share, pull = correct / total, z * z / total
-    centre = (share + pull / 2) / (1 + pull)
-    half = z / (1 + pull) * math.sqrt(share * (1 - share) / total + pull / total / 4)
-    # At the ends the interval reaches 0 or 100 % exactly; rounding must not push it beyond the value itself.
-    low = 0.0 if correct == 0 else centre - half
-    high = 1.0 if correct == total else centre + half
-    return Interval(100 * share, 100 * low, 100 * high, total)
+    sample = np.asarray(values, np.float64)
+    over = mean_interval if clusters is None else partial(clustered_mean_interval, clusters=clusters)
+    found: Interval = over(sample, confidence=settings.confidence, resamples=settings.resamples, seed=settings.seed)
+    return found.as_dict()
 
 
 def ratio_interval(above: Sequence[float] | Floats, below: Sequence[float] | Floats, *,

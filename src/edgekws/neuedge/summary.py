@@ -80,7 +80,7 @@ def effects(table: pd.DataFrame, settings: Statistics) -> dict[str, Any]:
             continue
         both_coded = all((each, "bits") in wide.columns for each in (variant, other))
         found[f"{variant}_vs_{other}"] = {
-            str(subset): {name: cell(compare(rows[variant], rows[other]), settings)
+            str(subset): {name: statistics.cell(compare(rows[variant], rows[other]), settings)
                           for name, compare in (compared | coded if both_coded else compared).items()}
             for subset, rows in wide.groupby(level="subset")}
     return found
@@ -95,7 +95,7 @@ def curves(parts: Sequence[Mapping[str, Any]], name: str, keys: Sequence[str], s
     rows = []
     for values, group in table.groupby(list(keys), sort=False, dropna=False):
         rows.append({**{key: _plain(value) for key, value in zip(keys, values, strict=True)},
-                     **{quantity: None if group[quantity].isna().any() else cell(group[quantity].astype(float), settings)
+                     **{quantity: None if group[quantity].isna().any() else statistics.cell(group[quantity], settings)
                         for quantity in ("accuracy", "spikes_total", "microjoules")}})
     return rows
 
@@ -106,19 +106,12 @@ def _plain(value: Any) -> Any:
     return None if plain != plain else plain
 
 
-def cell(values: pd.Series, settings: Statistics) -> dict[str, Any]:
-    """Mean over seeds with its interval."""
-    found = statistics.mean_interval(values.to_numpy(np.float64), confidence=settings.confidence,
-                                     resamples=settings.resamples, seed=settings.seed)
-    return found.as_dict()
-
-
 def ablation_file(parts: Sequence[Mapping[str, Any]], settings: Statistics) -> dict[str, Any]:
     """``metrics/neuedge/ablation.json`` from the measurements of every seed (see ``docs/files.md``)."""
     first, table = parts[0], per_seed(parts)
     summary: dict[str, Any] = {}
     for (variant, subset, quantity), rows in table.groupby(["variant", "subset", "quantity"], sort=False):
-        summary.setdefault(str(variant), {}).setdefault(str(subset), {})[str(quantity)] = cell(rows["value"], settings)
+        summary.setdefault(str(variant), {}).setdefault(str(subset), {})[str(quantity)] = statistics.cell(rows["value"], settings)
     return {
         "schema": 1, "paper": "neuedge", "experiment": "ablation", "seeds": sorted(part["seed"] for part in parts),
         "settings": {**first["settings"], "statistics": settings.model_dump()}, "provenance": first["provenance"],

@@ -83,10 +83,7 @@ def _mean_curve(curves: pd.Series) -> Floats:
 def _mean(rows: pd.DataFrame, name: str, settings: Statistics) -> dict[str, Any]:
     """Users are averaged over their seeds and then resampled; a single user's seeds take their place."""
     by = "user" if rows.user.nunique() > 1 else "seed"
-    found = statistics.clustered_mean_interval(
-        rows[name].to_numpy(np.float64), rows[by].tolist(), confidence=settings.confidence,
-        resamples=settings.resamples, seed=settings.seed)
-    return found.as_dict()
+    return statistics.cell(rows[name], settings, rows[by].tolist())
 
 
 def effects(rows: pd.DataFrame, settings: Statistics) -> dict[str, Any]:

@@ -132,9 +132,8 @@ def _paired(content: Mapping[str, Any], other: str) -> dict[tuple[float, str, fl
         if before is not None and row["schedule"] not in (other, "pretrained"):
             place = (round(100 * row["offline"], 6), row["schedule"], round(100 * row["ratio"], 6))
             pairs.setdefault(place, []).append((row[by], row["accuracy"] - before))
-    return {place: statistics.clustered_mean_interval(
-        [change for _, change in found], [cluster for cluster, _ in found], confidence=chosen.confidence,
-        resamples=chosen.resamples, seed=chosen.seed).as_dict() for place, found in pairs.items()}
+    return {place: statistics.cell([change for _, change in found], chosen, [cluster for cluster, _ in found])
+            for place, found in pairs.items()}
 
 
 def pareto_front(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from edgekws.evaluation import statistics
@@ -45,9 +44,7 @@ def summarise(users: pd.DataFrame, settings: Statistics) -> dict[str, dict[str, 
 
 
 def _cell(values: pd.Series, settings: Statistics) -> dict[str, Any]:
-    found = statistics.mean_interval(values.to_numpy(np.float64), confidence=settings.confidence,
-                                     resamples=settings.resamples, seed=settings.seed)
-    return {**found._asdict(), "std": float(values.std(ddof=0))}
+    return {**statistics.cell(values, settings), "std": float(values.std(ddof=0))}
 
 
 def experiment_file(name: str, parts: Sequence[dict[str, Any]], settings: Statistics) -> dict[str, Any]:
