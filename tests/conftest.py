@@ -13,7 +13,7 @@ from edgekws.corpus import audio
 
 REPOSITORY = Path(__file__).parents[1]
 REAL_ARCHIVE = "speech_commands_v0.01_8words.tar.gz"
-HOW = f"no real speech: set EDGEKWS_GSC_ARCHIVE to an archive in GSC's layout, or lay {REAL_ARCHIVE} into ../shared/gsc"
+HOW = "no real speech: set EDGEKWS_GSC_ARCHIVE to an archive in the layout of Google Speech Commands"
 
 
 @pytest.fixture(scope="session")

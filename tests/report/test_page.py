@@ -337,6 +337,17 @@ def test_alternatives_have_a_section_of_their_own(made_up_run, tmp_path):
         assert words in section
 
 
+def test_a_learning_rate_at_an_end_of_those_tried_is_marked(made_up_run, tmp_path):
+    results = made_up_run(experiments=("one_user",), alternatives={})
+    tuning = results / "metrics" / "alternatives" / "tuning"
+    tuning.mkdir()
+    for name, tried in (("traces_propagation", (3e-4, 1e-3)), ("eprop", (1e-4, 3e-4)), ("decolle", (1e-4, 3e-4, 1e-3))):
+        (tuning / f"{name}.json").write_text(json.dumps({"grid": [{"learning_rate": rate} for rate in tried]}))
+    rates = {row[0]: row[1] for row in tables_of(alternatives_of(results, tmp_path))[0]}
+    assert [rates[name] for name in ("Traces Propagation", "e-prop", "DECOLLE", "ETLP")] == [
+        "0.0003 (lowest)", "0.0003 (highest)", "0.0003", "0.0003"]
+
+
 def test_where_flower_could_not_be_built_the_page_says_so(made_up_run, tmp_path):
     section = alternatives_of(made_up_run(experiments=("one_user",), alternatives={"users": 1, "seeds": 1, "flower": False}),
                               tmp_path)

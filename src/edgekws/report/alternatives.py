@@ -6,7 +6,7 @@ Nothing is measured here: the metrics are read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,16 @@ _WAYS = {"base": "as deployed", "local": "each alone", "centralised": "all clips
 
 
 def read(folder: Path) -> dict[str, Any] | None:
-    """The metrics of ``metrics/alternatives`` by name, each ``None`` where it was not measured; ``None`` if none was."""
+    """The metrics of ``metrics/alternatives`` by name, each ``None`` where it was not measured; ``None`` if none was.
+
+    ``tuning`` has the learning rates tried, by method.
+    """
     found = {name: files.read_json(path) if (path := folder / f"{name}.json").is_file() else None for name in _FILES}
-    return found if any(found.values()) else None
+    if not any(found.values()):
+        return None
+    tuning = {path.stem: [point["learning_rate"] for point in files.read_json(path)["grid"]]
+              for path in sorted(folder.glob("tuning/*.json"))}
+    return {**found, "tuning": tuning}
 
 
 def section(found: Mapping[str, Any], ledger: Mapping[str, Any]) -> dict[str, Any]:
@@ -35,7 +42,7 @@ def section(found: Mapping[str, Any], ledger: Mapping[str, Any]) -> dict[str, An
         found: From :func:`read`.
         ledger: Not needed: the claims are shown with the others.
     """
-    first = next(content for content in found.values() if content)
+    first = next(found[name] for name in _FILES if found[name])
     return {"corpus": CorpusFacts.model_validate(first["provenance"]["corpus"]).label,
             **{name: made(found[name]) if found[name] else None for name, made in (
                 ("limits", limits), ("complexity", complexity), ("retention", retention), ("federated", federated))},
@@ -47,8 +54,8 @@ def methods(found: Mapping[str, Any]) -> dict[str, Any]:
     """Every method, in the order of :data:`edgekws.evaluation.style.ALTERNATIVES`.
 
     Returns:
-        ``shots``, ``users``, ``seeds``, and ``rows`` of ``name``, ``label``, ``net``, ``learning_rate``, ``values``, ``share``
-        (percent of the base's), ``bytes`` (``fp32``, ``int8``), ``gain`` and ``forgetting`` by shot, ``kept`` (of full
+        ``shots``, ``users``, ``seeds``, and ``rows`` of ``name``, ``label``, ``net``, ``learning_rate``, ``end`` (lowest or
+        highest, where no rate beyond it was tried), ``values``, ``share`` (percent of the base's), ``bytes`` (``fp32``, ``int8``), ``gain`` and ``forgetting`` by shot, ``kept`` (of full
         fine-tuning's accuracy, by shot; empty for full fine-tuning itself), and ``memory`` (bytes at the peak) and ``seconds``
         of an adaptation, ``None`` where not measured.
     """
@@ -62,7 +69,8 @@ def methods(found: Mapping[str, Any]) -> dict[str, Any]:
         cells, against = adaptation["summary"][name], adaptation["against_full"].get(name, {})
         rows.append({
             "name": name, "label": style.alternative(name).label, "net": facts["net"],
-            "learning_rate": facts["budget"]["learning_rate"], "values": facts["values"], "share": 100 * facts["share"],
+            "learning_rate": (rate := facts["budget"]["learning_rate"]), "end": end_of(found["tuning"].get(name, []), rate),
+            "values": facts["values"], "share": 100 * facts["share"],
             "bytes": facts["bytes"], "gain": {shot: cell["gain"] for shot, cell in cells.items()},
             "forgetting": {shot: cell["forgetting"] for shot, cell in cells.items()},
             "kept": {shot: cell.get("accuracy_kept") for shot, cell in against.items()},
@@ -71,6 +79,17 @@ def methods(found: Mapping[str, Any]) -> dict[str, Any]:
     cells = next(iter(adaptation["summary"].values()))
     return {"rows": rows, "shots": list(cells), "users": max(cell["users"] for cell in cells.values()),
             "seeds": len(adaptation["seeds"])}
+
+
+def end_of(tried: Sequence[float], rate: float) -> str | None:
+    """At which end of the rates tried one is: a better one may lie beyond.
+
+    >>> end_of([0.1, 0.01, 1], 0.01), end_of([0.1, 0.01, 1], 0.1), end_of([], 0.1)
+    ('lowest', None, None)
+    """
+    if len(tried) < 2 or min(tried) < rate < max(tried):
+        return None
+    return "lowest" if rate <= min(tried) else "highest"
 
 
 # ------------------------------------------------------------------------------------------------ memory of a device
