@@ -54,10 +54,11 @@ def methods(found: Mapping[str, Any]) -> dict[str, Any]:
     """Every method, in the order of :data:`edgekws.evaluation.style.ALTERNATIVES`.
 
     Returns:
-        ``shots``, ``users``, ``seeds``, and ``rows`` of ``name``, ``label``, ``net``, ``learning_rate``, ``end`` (lowest or
-        highest, where no rate beyond it was tried), ``values``, ``share`` (percent of the base's), ``bytes`` (``fp32``, ``int8``), ``gain`` and ``forgetting`` by shot, ``kept`` (of full
-        fine-tuning's accuracy, by shot; empty for full fine-tuning itself), and ``memory`` (bytes at the peak) and ``seconds``
-        of an adaptation, ``None`` where not measured.
+        ``shots``, ``users``, ``seeds``, and ``rows`` of ``name``, ``label``, ``net``, ``learning_rate``, ``end`` (lowest
+        or highest, where no rate beyond it was tried), ``values``, ``share`` (percent of the base's), ``bytes``
+        (``fp32``, ``int8``), ``gain`` and ``forgetting`` by shot, ``kept`` (of full fine-tuning's accuracy, by shot;
+        empty for full fine-tuning itself), and ``memory`` (bytes at the peak) and ``seconds`` of an adaptation, ``None``
+        where not measured.
     """
     adaptation = found["adaptation"]
     cost = {name: cell for net in ("spiking", "ds_cnn") if found[f"cost_{net}"]
