@@ -401,7 +401,8 @@ def test_cost_sums_seeds_and_parts_and_bears_what_was_not_measured(made_up_run):
     for name in ("one_user", "base_frozen_seed1"):
         (bench / f"{name}.tsv").write_bytes((bench / "base_seed0.tsv").read_bytes())
     for part in (0, 1):
-        for name in (f"many_seed0_part{part}", f"many_part{part}_seed-1"):
+        for name in (f"many_seed0_part{part}", f"many_part{part}_seed-1", f"one/seed{part}"):
+            (bench / name).parent.mkdir(exist_ok=True)
             (bench / f"{name}.tsv").write_bytes((bench / "base_seed0.tsv").read_bytes())
     metrics = results / "metrics" / "traces_propagation" / "one_user.json"
     told = json.loads(metrics.read_text())
@@ -416,8 +417,9 @@ def test_cost_sums_seeds_and_parts_and_bears_what_was_not_measured(made_up_run):
         {"name": "traces_propagation/base_frozen", "jobs": 1, "wall": 60.0, "memory": 500.5, "devices": ["another"]},
         {"name": "traces_propagation/base", "jobs": 2, "wall": 90.0, "memory": 700.0, "devices": ["cpu"]},
         {"name": "traces_propagation/many", "jobs": 4, "wall": 240.0, "memory": 500.5, "devices": ["cpu"]},
+        {"name": "traces_propagation/one/each seed", "jobs": 2, "wall": 120.0, "memory": 500.5, "devices": ["cpu"]},
         {"name": "traces_propagation/one_user", "jobs": 1, "wall": 60.0, "memory": 500.5, "devices": ["a made-up GPU"]}]
-    assert (cost["wall"], cost["jobs"], cost["memory"]) == (450.4, 9, 700.0)
+    assert (cost["wall"], cost["jobs"], cost["memory"]) == (570.4, 11, 700.0)
     (bench / "one_user.tsv").write_text("cut off")
     with pytest.raises(UserError, match=r"one_user.tsv: is no benchmark"):
         page.read_cost(results)

@@ -291,7 +291,7 @@ def read_cost(results: Path, device: str = "") -> dict[str, Any] | None:
     steps: dict[str, dict[str, Any]] = {}
     for path in sorted((results / "benchmarks").rglob("*.tsv")):
         job = path.relative_to(results / "benchmarks").with_suffix("").as_posix()
-        name = re.sub(r"_(seed-?|part)\d+", "", job)
+        name = re.sub(r"/seed-?\d+$", "/each seed", re.sub(r"_(seed-?|part)\d+", "", job))
         step = steps.setdefault(name, {"name": name, "jobs": 0, "wall": 0.0, "memory": 0.0, "devices": set()})
         step["devices"].add(_device(results, job) or device)
         wall, _, memory = read_benchmark(path)
