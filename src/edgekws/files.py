@@ -100,6 +100,20 @@ def write_text(path: str | Path, text: str) -> None:
         part.write_text(text, encoding="utf-8")
 
 
+def write_between(path: str | Path, begin: str, end: str, text: str) -> None:
+    """Put a text between two marker lines of a Markdown file; the rest of it stays as it is.
+
+    Raises:
+        UserError: The file has not both markers once, in order.
+    """
+    path = existing(path, "Markdown file")
+    whole = path.read_text(encoding="utf-8")
+    if whole.count(begin) != 1 or whole.count(end) != 1 or whole.index(begin) > whole.index(end):
+        raise UserError("has no place for the table", where=path,
+                        remedy=f"add the lines '{begin}' and '{end}', once each, where it shall be")
+    write_text(path, f"{whole.partition(begin)[0]}{begin}\n{text}\n{end}{whole.partition(end)[2]}")
+
+
 def write_json(path: str | Path, value: Any) -> None:
     """Write JSON that is the same byte for byte for the same value; NaN and infinities are refused."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")

@@ -145,6 +145,14 @@ def test_jobs_that_mostly_start_are_pointed_out():
     assert not page.caveats(estimate.estimate(jobs[:5], {}, rates, CONFIG, SIZES))
 
 
+def test_a_table_by_paper_adds_up():
+    head, *rows, total = page.paper_table(whole())
+    assert {len(row) for row in rows} == {len(head)} and len({row[0] for row in rows}) == len(rows) > 1
+    assert total[0] == "all" and int(total[1]) == sum(int(row[1]) for row in rows) == whole().jobs
+    assert float(total[2]) == pytest.approx(sum(float(row[2]) for row in rows), abs=0.05 * len(rows))
+    assert float(total[3]) <= float(total[2])
+
+
 def test_every_row_of_a_table_has_the_columns_of_its_head():
     table = page.cost_table(whole())
     assert {len(row) for row in table} == {len(table[0])} and table[-1][:2] == ["all", "6"]

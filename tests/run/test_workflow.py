@@ -90,25 +90,31 @@ def test_the_settings_are_those_that_snakemake_has(monkeypatch, run):
 # ------------------------------------------------------------------------------------------------ the paper's plan
 @pytest.fixture(scope="module")
 def paper(tmp_path_factory):
-    """The page of the paper's run, as made in a fresh clone, and the jobs of Snakemake's own dry run."""
+    """The page of the paper's run and its table for the README, as made in a fresh clone, and the jobs of Snakemake's own dry
+    run."""
     project = Project(tmp_path_factory.mktemp("paper") / "project")
-    done = subprocess.run([Path(sys.executable).with_name("edgekws"), *COMMAND, "page.md"], cwd=project.folder,
-                          capture_output=True, text=True, check=False)
+    (project.folder / "short.md").write_text(f"Before\n{page.BEGIN}\n{page.END}\nAfter\n")
+    done = subprocess.run([Path(sys.executable).with_name("edgekws"), *COMMAND, "page.md", "--readme", "short.md"],
+                          cwd=project.folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return (project.folder / "page.md").read_text(), project.planned(config=ROOT / "config" / "paper.yaml")
+    made = [(project.folder / name).read_text() for name in ("page.md", "short.md")]
+    return *made, project.planned(config=ROOT / "config" / "paper.yaml")
 
 
 @pytest.mark.slow
-def test_the_committed_page_is_the_one_that_its_command_makes(paper):
-    made = paper[0].replace("--markdown page.md", "--markdown docs/paper_run.md")
-    assert made == (ROOT / "docs" / "paper_run.md").read_text(), f"make it again: edgekws {' '.join(COMMAND)} docs/paper_run.md"
+def test_the_committed_page_and_table_are_those_that_their_command_makes(paper):
+    again = f"make them again: edgekws {' '.join(COMMAND)} docs/paper_run.md --readme README.md"
+    text, short, _ = paper
+    assert text.replace("--markdown page.md", "--markdown docs/paper_run.md") == (ROOT / "docs/paper_run.md").read_text(), again
+    assert short.startswith("Before\n") and short.endswith("\nAfter\n")
+    assert short.removeprefix("Before\n").removesuffix("\nAfter\n") in (ROOT / "README.md").read_text(), again
 
 
 @pytest.mark.slow
 def test_every_job_of_the_dry_run_is_in_the_page(paper):
     rows = [line.strip("| ").split(" | ") for line in paper[0].splitlines() if line.startswith("| ")]
     told = {rule: int(jobs) for rule, jobs, *_ in (row for row in rows if row[1].isdigit()) if rule != "all"}
-    assert told == {rule: jobs for rule, jobs in paper[1].items() if rule != "all"}
+    assert told == {rule: jobs for rule, jobs in paper[2].items() if rule != "all"}
 
 
 def test_the_verb_ends_in_one_clear_error(monkeypatch, tmp_path, capsys):

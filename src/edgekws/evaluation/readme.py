@@ -53,14 +53,8 @@ def write(path: str | Path, ledger: Mapping[str, Any], ids: Sequence[str] = HEAD
     """Put the table, and how to make it, between the two markers of a Markdown file; the rest of it stays as it is.
 
     Raises:
-        UserError: The file has not both markers once, in order; or as :func:`table`.
+        UserError: As :func:`edgekws.files.write_between` and :func:`table`.
     """
-    path = files.existing(path, "Markdown file")
-    text = path.read_text(encoding="utf-8")
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise UserError("has no place for the table", where=path,
-                        remedy=f"add the lines '{BEGIN}' and '{END}', once each, where it shall be")
-    head, tail = text.partition(BEGIN)[0], text.partition(END)[2]
     corpus = ledger["provenance"].get("corpus", {})
     archive = corpus.get("archive", "")
     # The whole of GSC v0.02 comes by itself; any other archive must be named.
@@ -68,4 +62,4 @@ def write(path: str | Path, ledger: Mapping[str, Any], ids: Sequence[str] = HEAD
     about = (f"Run `{ledger['run']}`, code {ledger['provenance'].get('code', 'unknown')}, archive `{archive}`; "
              "means with their confidence intervals. What a claim rests on, and no more: "
              f"`.venv/bin/snakemake <target> --configfile config/{ledger['run']}.yaml{given}`.")
-    files.write_text(path, f"{head}{BEGIN}\n{about}\n\n{table(ledger, ids)}\n{END}{tail}")
+    files.write_between(path, BEGIN, END, f"{about}\n\n{table(ledger, ids)}")

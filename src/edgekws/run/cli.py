@@ -67,6 +67,7 @@ def status(configfile: ConfigFiles = None, measured: MeasuredPaths = None, cores
 def cost(
     configfile: ConfigFiles = None, measured: MeasuredPaths = None, cores: Cores = None,
     markdown: Annotated[Path | None, typer.Option(help="Write the table to this page, too (.md).")] = None,
+    readme: Annotated[Path | None, typer.Option(help="Write a table by paper into this page with its two markers (.md).")] = None,
 ) -> None:
     """What a whole run needs: jobs, core hours, memory and disk by rule, extrapolated from measured jobs."""
     from edgekws import files
@@ -81,6 +82,8 @@ def cost(
     typer.echo(page.aligned(page.cost_table(found)))
     for line in ["", page.needs(found, chosen), page.footing(found, rates, counted), *page.caveats(found)]:
         typer.echo(line)
+    if readme is not None:
+        files.write_between(readme, page.BEGIN, page.END, page.markdown_table(page.paper_table(found)))
     if markdown is not None:
         options = [*(f"--configfile {path}" for path in configfiles), *(f"--measured {path}" for path in measured or ()),
                    *(f"--cores {some}" for some in cores or ()), f"--markdown {markdown}"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from edgekws.run.estimate import HOUR, Estimate, Line
 from edgekws.run.measured import Measured
@@ -12,6 +13,7 @@ from edgekws.run.work import named
 from edgekws.run.workflow import Status
 
 Table = list[list[str]]
+BEGIN, END = "<!-- cost: written by `edgekws run cost --readme` -->", "<!-- cost: end -->"
 _HEAD = ["rule", "jobs", "a job", "longest", "core hours", "start", "memory", "disk"]
 _TOO_SMALL = 0.1
 """Share of a rule's time that starting processes may take before the rule is pointed out."""
@@ -66,6 +68,21 @@ def cost_table(estimate: Estimate) -> Table:
                          f"{line.core_hours:.2f}", percent(line.start_share), megabytes(line.memory_mb), megabytes(line.disk_mb)])
     return [*rows, ["all", str(estimate.jobs), "", "", f"{estimate.core_hours:.2f}", percent(estimate.start_share),
                     megabytes(estimate.memory_mb), megabytes(estimate.disk_mb)]]
+
+
+def paper_table(estimate: Estimate) -> Table:
+    """A row for each paper, and their sum."""
+    def row(name: str, part: Estimate) -> list[str]:
+        able = sum(line.core_hours or 0.0 for line in part.lines if line.rule.gpu)
+        asked = [line.gpu_hours for line in part.lines if line.on_gpu]
+        hours = "–" if not asked else "not measured" if None in asked else f"{sum(filter(None, asked)):.1f}"
+        return [name, str(part.jobs), f"{part.core_hours:.1f}", f"{able:.1f}", hours, megabytes(part.memory_mb),
+                megabytes(part.disk_mb)]
+
+    papers = {name: [line for line in estimate.lines if line.rule.paper == name]
+              for name in dict.fromkeys(line.rule.paper for line in estimate.lines)}
+    return [["", "jobs", "core hours", "of these on a GPU, if asked", "GPU hours", "memory of a job", "disk"],
+            *(row(name, replace(estimate, lines=lines)) for name, lines in papers.items()), row("all", estimate)]
 
 
 def status_table(counts: Mapping[str, Counter[Status]]) -> Table:
