@@ -119,12 +119,17 @@ def test_metrics_models_and_claims_are_the_local_runs_bytes(disturbed, local, co
 def test_a_job_killed_for_its_memory_is_tried_again_with_more(disturbed, cluster):
     logs = {job: Path(log) for job, log in disturbed.submitted().items() if "/rule_traces_propagation_base/" in log}
     killed = {job for job, log in logs.items() if log.exists() and "exceeded memory limit" in log.read_text()}
-    assert killed and killed < set(logs), "some were killed, others not"
     ended = {job["JobId"]: job for job in cluster.ended()}
-    asked = {job: int(re.search(r"mem=(\d+)M", ended[job]["Tres"]).group(1)) for job in logs}
-    assert all(ended[job]["JobState"] in ("FAILED", "OUT_OF_MEMORY") for job in killed)
-    assert all(ended[job]["JobState"] == "COMPLETED" for job in set(logs) - killed)
-    assert min(asked.values()) == 300 and max(asked[job] for job in killed) < min(asked[job] for job in set(logs) - killed)
+    models: dict[str, list[str]] = {}
+    for job in sorted(logs, key=int):
+        models.setdefault(logs[job].parent.name, []).append(job)
+    assert models
+    for model, tries in models.items():
+        assert len(tries) > 1 and killed & set(tries) == set(tries[:-1]), f"{model}: only the last try was enough"
+        assert all(ended[job]["JobState"] in ("FAILED", "OUT_OF_MEMORY") for job in tries[:-1])
+        assert ended[tries[-1]]["JobState"] == "COMPLETED"
+        asked = [int(re.search(r"mem=(\d+)M", ended[job]["Tres"]).group(1)) for job in tries]
+        assert asked == [300 * 2**number for number in range(len(tries))], f"{model}: twice as much with each try"
     # Snakemake 9.27 prints no log after an empty one, and a job killed at once wrote nothing: it names them all.
     shown = re.findall(r"^    log: (.*) \(check log file", disturbed.text(), re.MULTILINE)
     assert all(any(str(logs[job]) in line for line in shown) for job in killed), "where Slurm's log is, is said"
