@@ -8,7 +8,7 @@ REMOTE ?=
 # What is built from metrics alone.
 DRAWN = $(shell sed -n 's/^rule \([a-z_]*_figures\):/\1/p' workflow/rules/*.smk) claims report
 
-.PHONY: demo test test-slurm lint gsc_subset paper release restore help clean
+.PHONY: demo test test-slurm lint gsc_subset paper paper_run release restore help clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/.main ## The demo replication on embedded synthetic speech, start to report (default)
@@ -35,6 +35,10 @@ gsc_subset: .venv/.main ## The same on real recordings: make gsc_subset ARCHIVE=
 paper: .venv/.main ## The same on the whole of GSC v0.02 (2.4 GB by DVC; for a cluster: docs/paper_run.md)
 	$(SNAKEMAKE) --configfile config/paper.yaml
 	@echo "Report: results/paper/report.html"
+
+paper_run: .venv/.main ## Reckon anew what that needs: docs/paper_run.md, the table of README.md
+	.venv/bin/edgekws run cost --configfile config/paper.yaml --measured docs/benchmarks.json --markdown docs/paper_run.md \
+	    --readme README.md
 
 release: .venv/.main ## Version a finished run with DVC: make release RUN=demo REMOTE=/folder/or/address
 	@test -n "$(RUN)" && test -n "$(REMOTE)" || { echo "error: make release RUN=demo REMOTE=/folder/or/address" >&2; exit 2; }

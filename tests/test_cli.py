@@ -301,8 +301,9 @@ def test_all_arms_are_measured_and_summed_up(edgekws, arms, tmp_path):
 def test_what_is_measured_tells_the_settings_it_was_made_with_and_no_others(edgekws, arms, tmp_path):
     assert measure(edgekws, arms, tmp_path / "o.json", "ann", "full", "mapped", "hybrid", "lif", "rate")[0] == 0
     found, given = files.read_json(tmp_path / "o.json")["settings"], json.loads(SMALL)
-    assert set(found) == {"features", "encoder", "grid", "network", "training", "hardware", "adaptive"}
-    for section in ("network", "training", "grid", "hardware", "adaptive"):
+    assert set(found) == {
+        "features", "encoder", "grid", "network", "conventional", "training", "hardware", "adaptive"}
+    for section in ("network", "conventional", "training", "grid", "hardware", "adaptive"):
         assert given[section].items() <= found[section].items()
     known = {arm: files.read_model(arms / f"{arm}.safetensors")[1]["settings"] for arm in ("rate", "mapped", "full", "ann")}
     assert [arm for arm, about in known.items() if "hardware" in about] == ["mapped", "full"]

@@ -74,15 +74,16 @@ def test_overrides_reach_inside():
 
 @pytest.mark.parametrize("source, overrides, says", [
     ("nowhere.yaml", (), "no such settings file"), ("{not: [yaml", (), "not valid YAML"), (None, ["epochs"], "name=value"),
-    (None, ["epochs=[1"], r"--set epochs=\[1: '\[1' is not valid YAML"),
+    (None, ["=3"], "name=value"), (None, ["epochs=[1"], r"--set epochs=\[1: '\[1' is not valid YAML"),
     (None, ["epochs=3", "epochs.first=2"], "'epochs' is one value and has no 'first'")])
 def test_unreadable_settings_are_refused(source, overrides, says):
     with pytest.raises(UserError, match=says):
         settings.read(settings.Training, source, overrides)
 
 
-def test_a_list_in_a_file_is_no_settings(tmp_path):
-    (tmp_path / "s.yaml").write_text("[1, 2]\n")
+@pytest.mark.parametrize("text", ["[1, 2]\n", "[]\n", "0\n"])
+def test_a_list_or_a_number_in_a_file_is_no_settings(text, tmp_path):
+    (tmp_path / "s.yaml").write_text(text)
     with pytest.raises(UserError, match=r"s\.yaml: holds no settings by name"):
         settings.read(settings.Training, tmp_path / "s.yaml", ["epochs=3"])
 

@@ -730,9 +730,10 @@ def read(section: type[Section], source: str | Path | None = None, overrides: ty
                 raise UserError("no such settings file", where=path, remedy="give a YAML file, or JSON text in braces")
             text = path.read_text(encoding="utf-8")
         try:
-            values = yaml.safe_load(text) or {}
+            values = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise UserError(f"is not valid YAML ({error})", where=where, remedy="mend the file") from error
+        values = {} if values is None else values
         if not isinstance(values, dict):
             raise UserError("holds no settings by name", where=where, remedy="write name: value, as in config/default.yaml")
     for override in overrides:
@@ -742,7 +743,7 @@ def read(section: type[Section], source: str | Path | None = None, overrides: ty
 
 def _set(values: dict[str, Any], override: str) -> None:
     name, sign, value = override.partition("=")
-    if not sign:
+    if not sign or not name.strip():
         raise UserError("is not of the form name=value", where=f"--set {override}",
                         remedy="write, for example, --set learning_rate=0.001")
     *parents, last = name.strip().split(".")

@@ -115,6 +115,7 @@ def test_arms_measured_on_some_users_only_do_not_compare() -> None:
     rows = rows_of({("none", 0.0): (80, 80), ("onda_1", 0.75): (90, 90)}, SIZES)
     found = summary.compression(rows.iloc[:-1], 0.0, STATISTICS)
     assert found is not None and found["value"] == 1
+    assert summary.compression(rows.iloc[1:], 0.0, STATISTICS) is None, "nor does an unpruned encoder"
 
 
 def test_effects_are_paired_by_user_seed_and_ratio() -> None:

@@ -45,6 +45,14 @@ def test_jobs_are_summed_up_by_rule_and_variant(run):
     assert rate.units == 2 * RULES["neuedge_train"].units(Config(), expected(Config()), {"arm": "rate"})
 
 
+def test_what_is_of_no_experiment_or_method_of_the_configuration_is_passed_over(run):
+    """As after one was deleted from the settings, or of an older version that gave other names."""
+    before = measured.summarise([run])
+    for name in ("onda/ds_cnn_s", "traces_propagation/one_user/none_seed0", "alternatives/adaptation/none_seed0"):
+        benchmark(run, name, 9.0, 9.0)
+    assert measured.summarise([run]) == before
+
+
 def test_what_a_job_left_behind_is_weighed(run):
     model = run / "models" / "neuedge" / "ann_seed0.safetensors"
     model.parent.mkdir(parents=True)

@@ -103,9 +103,9 @@ def paper(tmp_path_factory):
 
 @pytest.mark.slow
 def test_the_committed_page_and_table_are_those_that_their_command_makes(paper):
-    again = f"make them again: edgekws {' '.join(COMMAND)} docs/paper_run.md --readme README.md"
-    text, short, _ = paper
-    assert text.replace("--markdown page.md", "--markdown docs/paper_run.md") == (ROOT / "docs/paper_run.md").read_text(), again
+    again, (text, short, _) = "run `make paper_run`", paper
+    made = text.replace("--markdown page.md --readme short.md", "--markdown docs/paper_run.md --readme README.md")
+    assert made == (ROOT / "docs" / "paper_run.md").read_text(), again
     assert short.startswith("Before\n") and short.endswith("\nAfter\n")
     assert short.removeprefix("Before\n").removesuffix("\nAfter\n") in (ROOT / "README.md").read_text(), again
 

@@ -85,8 +85,10 @@ class Cluster:
 
     def held(self) -> str:
         """Waiting jobs that Slurm will not start by itself, with why: none is held on purpose here."""
-        waiting = self.ask("squeue", "--noheader", "--states=PENDING", "--format=%A %r").splitlines()
-        return ", ".join(job for job in waiting if "held" in job.lower())
+        # A busy controller that does not answer is asked again.
+        asked = subprocess.run(["squeue", "--noheader", "--states=PENDING", "--format=%A %r"], env=self.environment,
+                               capture_output=True, text=True, check=False)
+        return ", ".join(job for job in asked.stdout.splitlines() if "held" in job.lower())
 
     def ended(self) -> list[dict[str, str]]:
         """What Slurm recorded of each job that ended: JobId, JobState, NodeList and so on."""

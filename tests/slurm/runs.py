@@ -15,7 +15,7 @@ from tests.slurm.conftest import TOO_LITTLE, Cluster, Run, of_bytes, run_of, wai
 # Of a loopback cluster: no network file system is waited for, and nodes have two cores.
 WAITS = ("--latency-wait", "15", "--slurm-init-seconds-before-status-checks", "2", "--seconds-between-status-checks", "2")
 NODES = ("node1", "node2")
-OVER = ("COMPLETED", "FAILED", "OUT_OF_MEMORY")
+OVER = ("COMPLETED", "FAILED", "OUT_OF_MEMORY", "CANCELLED", "TIMEOUT", "NODE_FAIL")
 
 
 def drain_a_node(cluster: Cluster, run: Run) -> dict[str, set[str]]:
@@ -43,13 +43,14 @@ def take_down(cluster: Cluster, run: Run) -> tuple[str, str] | None:
         return [(node, job) for node in NODES for job in sorted(cluster.running(node)) if cluster.steps(node, job)]
 
     node, job = wait_for("a job is at work", at_work, run.goes_on)[0]
+    before = cluster.about(job)["Restarts"]
     cluster.lose_node(node, "DOWN")
 
     def settled() -> dict[str, str] | None:
         about = cluster.about(job)
-        return about if about["Restarts"] == "1" or about["JobState"] in OVER else None
+        return about if about["Restarts"] != before or about["JobState"] in OVER else None
 
-    if wait_for("the job is queued again, or over", settled, run.goes_on)["Restarts"] == "1":
+    if wait_for("the job is queued again, or over", settled, run.goes_on)["Restarts"] != before:
         return node, job
     cluster.resume_node(node)
     return None
@@ -90,7 +91,7 @@ def disturbed(cluster, new_run, tmp_path_factory):
     run = new_run(tmp_path_factory.mktemp("cluster") / "project")
     run.planned = run.project.planned(config=run.config)
     run.start("slurm", "--slurm-no-account", "--cores", "2", *WAITS, "--set-resources", TOO_LITTLE,
-              "onda_cost:slurm_extra='--exclusive'")
+              "onda_cost:slurm_extra='--exclusive'", "alternatives_cost:slurm_extra='--exclusive'")
     run.drained = drain_a_node(cluster, run)
     run.requeued = lose_a_node(cluster, run)
     lose_the_controller(cluster, run)

@@ -52,8 +52,8 @@ RULES: dict[str, Rule] = {
     "checks-hold": Rule("an analytic claim, or the paper's own test: every check holds", "replicated"),
     "checks-fail": Rule("an analytic claim, or the paper's own test: a check fails", "not_replicated"),
     "one-repetition": Rule("one repetition only, so no interval", "not_testable"),
-    "no-spread": Rule("an effect or an equivalence in % or points is claimed, and fewer than 20 repetitions gave one and the "
-                      "same value, so no interval", "not_testable"),
+    "no-spread": Rule("fewer than 20 repetitions gave one and the same value, so no interval, and it is none that is the same "
+                      "each time (a size, a mapping)", "not_testable"),
     "synthetic-effect": Rule("synthetic speech, and an effect", "effect_seen_on_synthetic"),
     "synthetic": Rule("synthetic speech, and no effect", "not_testable"),
     "elsewhere-effect": Rule("not the paper's own test, and an effect", "direction_only"),
@@ -161,7 +161,8 @@ class Binding(_Strict):
     ``direction`` says which side of ``neutral`` the claimed effect is on, for claims that are effects: 0, or 1 for a ratio.
     ``equivalence`` takes its place where the claim is that there is none. ``corpus`` lists the corpora that may stand for
     the claim's own, where the same experiment may run on others. Where the test cannot be the paper's own (another
-    corpus), ``elsewhere`` names the number that stands for it: many users tell more than one.
+    corpus), ``elsewhere`` names the number that stands for it: many users tell more than one. ``exact`` says that repetitions
+    may well agree to the last digit: a size, a mapping. What is counted on clips agrees by chance.
     """
 
     experiment: str
@@ -170,6 +171,7 @@ class Binding(_Strict):
     direction: Literal["higher", "lower"] | None = None
     neutral: float = 0.0
     equivalence: Equivalence | None = None
+    exact: bool = False
     corpus: list[str] = []
     expects: list[Fact] = []
     elsewhere: Number | None = None
@@ -390,19 +392,17 @@ def overlaps(ours: Interval, paper: tuple[float, float]) -> bool:
 
 
 def no_spread(claim: Claim, ours: Interval) -> bool:
-    """Few repetitions gave one and the same value of what is counted on few clips: an interval of no width shows no effect.
-
-    Sizes, counts and ratios of them may well be the same each time.
-    """
-    assert claim.measured is not None
-    effective = claim.measured.direction is not None or claim.measured.equivalence is not None
-    return (effective and claim.unit in ("%", "percentage points") and ours.ci_low == ours.ci_high and ours.n < FEW)
+    """Few repetitions gave one and the same value of what is counted on few clips: an interval of no width shows nothing."""
+    assert claim.measured is not None and ours.ci_low is not None and ours.ci_high is not None
+    width = ours.ci_high - ours.ci_low
+    return not claim.measured.exact and ours.n < FEW and width <= 1e-9 * max(1.0, abs(ours.value))
 
 
-def reaches_too_far(ours: Interval, paper: tuple[float, float]) -> bool:
+def reaches_too_far(claim: Claim, ours: Interval) -> bool:
     """Our interval is so wide that it would hardly have missed the paper's number."""
-    assert ours.ci_low is not None and ours.ci_high is not None
-    return (ours.ci_high - ours.ci_low) / 2 > REACH * max(map(abs, paper))
+    assert claim.value is not None and ours.ci_low is not None and ours.ci_high is not None
+    number = max(map(abs, claim.value)) if isinstance(claim.value, tuple) else abs(claim.value)
+    return (ours.ci_high - ours.ci_low) / 2 > REACH * number
 
 
 def judge(claim: Claim, ours: Interval, corpus: CorpusFacts, differences: Sequence[str] = ()) -> Judgement:
@@ -445,7 +445,7 @@ def judge(claim: Claim, ours: Interval, corpus: CorpusFacts, differences: Sequen
         return Judgement("no-number", f"the paper gives no number to compare with"
                          f"{_no_effect(claim.measured, ours)}: {told}")
     if overlaps(ours, paper):
-        if direction is None and reaches_too_far(ours, paper):
+        if direction is None and reaches_too_far(claim, ours):
             return Judgement("too-wide", f"our interval holds the paper's value, but reaches further than {REACH:.0%} of it, "
                              f"too wide to tell: {told}")
         if direction is None or seen:

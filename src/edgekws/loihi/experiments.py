@@ -90,6 +90,7 @@ def measure_seed(corpus: Corpus, noise: Path, models: Sequence[Path], chosen: se
     mapped = arms["mapped"], where["mapped", "optimised"]
     return {
         "settings": {**{name: trained["mapped"][name] for name in ("features", "network", "training")},
+                     "conventional": trained["ann"]["conventional"],
                      **chosen.model_dump(mode="json", include={"encoder", "grid", "hardware", "adaptive"})},
         "rows": [*measured, ann],
         "gamma": list(measure.sweep_gamma(*mapped, spikes["mapped"], labels, parts, chosen)),

@@ -144,15 +144,16 @@ def compression(rows: pd.DataFrame, slack: float, settings: Statistics,
         schedules: What counts besides the unpruned encoder itself.
 
     Returns:
-        ``{"value", "ci_low", "ci_high", "n", "arm"}``; None where the unpruned encoder was not measured.
+        ``{"value", "ci_low", "ci_high", "n", "arm"}``; None where the unpruned encoder was not measured on
+        every user.
     """
     rows = rows[rows.schedule.isin([*schedules, "none"])]
     table = rows.pivot_table(index="user", columns=ARM, values="accuracy", aggfunc="mean", sort=True)
     baseline = (0.0, "none", 0.0)
     sizes: dict[Any, float] = rows.groupby(ARM).parameters.mean().to_dict()
-    if baseline not in sizes:
-        return None
     columns: list[Any] = table.dropna(axis=1).columns.to_list()  # an arm of some users only does not compare
+    if baseline not in columns:
+        return None
     arms = [arm for arm in columns if arm != baseline and arm[1] in schedules]
     n = len(table)
     kept = {baseline: (True, True, True)} | {

@@ -18,7 +18,7 @@ from markupsafe import Markup
 from edgekws import files
 from edgekws.errors import UserError
 from edgekws.evaluation import claims, style
-from edgekws.run.measured import read_benchmark
+from edgekws.run.measured import output_path, read_benchmark
 from edgekws.run.work import rule_of_benchmark
 
 _EXPERIMENTS = {
@@ -310,7 +310,7 @@ def _device(results: Path, job: str) -> str | None:
     found = rule_of_benchmark(job)
     if found is None:
         return None
-    path = results / found[0].output.format(**found[1])
+    path = output_path(results, *found)
     if not path.is_file():
         return None
     about: dict[str, Any] = {}

@@ -86,7 +86,8 @@ def cost(
         files.write_between(readme, page.BEGIN, page.END, page.markdown_table(page.paper_table(found)))
     if markdown is not None:
         options = [*(f"--configfile {path}" for path in configfiles), *(f"--measured {path}" for path in measured or ()),
-                   *(f"--cores {some}" for some in cores or ()), f"--markdown {markdown}"]
+                   *(f"--cores {some}" for some in cores or ()), f"--markdown {markdown}",
+                   *([f"--readme {readme}"] if readme else [])]
         files.write_text(markdown, page.markdown(found, rates, counted, title=f"What the run `{config.run}` needs",
                                                  command=f"edgekws run cost {' '.join(options)}", cores=chosen))
 

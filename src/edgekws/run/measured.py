@@ -165,7 +165,8 @@ def summarise(folders: Sequence[Path]) -> Measured:
     starts: list[float] = []
     for folder in folders:
         config = config_of(folder)
-        jobs, sizes = jobs_of(folder), counted(config, folder)
+        sizes = counted(config, folder)
+        jobs = [job for job in jobs_of(folder) if _is_of(config, sizes, job)]
         if not jobs:
             raise UserError("holds no benchmarks", where=folder, remedy=_MAKE)
         starts += [job.core_seconds for job in jobs if job.rule.name in _STARTS]
@@ -177,6 +178,15 @@ def summarise(folders: Sequence[Path]) -> Measured:
         raise UserError("hold no job of " + " or ".join(_STARTS) + ", which tell what starting a process costs",
                         where=", ".join(map(str, folders)), remedy="build one of them, or name a whole run")
     return Measured(rows, min(starts), f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}")
+
+
+def _is_of(config: Config, sizes: Sizes, job: Job) -> bool:
+    """Whether the configuration has the job's experiment or method; a benchmark may be older than the configuration."""
+    try:
+        job.rule.units(config, sizes, job.at)
+    except (KeyError, AttributeError):
+        return False
+    return True
 
 
 def variant_of(rule: Rule, at: dict[str, str]) -> str:
