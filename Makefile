@@ -29,6 +29,7 @@ lint: .venv/.test ## ruff, mypy, snakefmt
 
 gsc_subset: .venv/.main ## The same on real recordings: make gsc_subset ARCHIVE=path/to/archive.tar.gz
 	@test -n "$(ARCHIVE)" || { echo "error: name an archive in GSC's layout: make gsc_subset ARCHIVE=..." >&2; exit 2; }
+	@test -f "$(ARCHIVE)" || { echo "error: $(ARCHIVE): no such archive" >&2; exit 2; }
 	$(SNAKEMAKE) --configfile config/gsc_subset.yaml --config archive="$(ARCHIVE)"
 	@echo "Report: results/gsc_subset/report.html"
 

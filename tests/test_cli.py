@@ -147,6 +147,10 @@ def test_settings_are_checked_as_snakemake_would_lay_them_over_the_defaults(edge
     overlay.write_text("alternatives: {methods: {lora_2: {kind: lroa}}}")
     code, _, err = edgekws("settings", "check", overlay)
     assert code == 2 and "alternatives.methods.lora_2.kind" in err and "mine.yaml" in err
+    for content in (b"- a\n", b"", b"1: 2\n", b"run: \xff\xfe\n"):
+        overlay.write_bytes(content)
+        code, _, err = edgekws("settings", "check", overlay)
+        assert code == 2 and "mine.yaml: " in err and "remedy: " in err
 
 
 def test_a_disk_that_fills_up_is_told_plainly(edgekws, make_gsc, tmp_path, monkeypatch):
@@ -244,6 +248,12 @@ def test_features_of_another_index_are_refused(edgekws, base_model, make_gsc, tm
     code, _, err = edgekws("traces-propagation", "base", base_model / "f.npy", tmp_path / "other.parquet",
                            base_model / "p.parquet", tmp_path / "m")
     assert code == 2 and "f.npy" in err and not (tmp_path / "m").exists()
+
+
+def test_features_of_another_front_end_train_no_base(edgekws, base_model, tmp_path):
+    given = base_model / "f.npy", base_model / "i.parquet", base_model / "p.parquet", tmp_path / "m"
+    code, _, err = edgekws("traces-propagation", "base", *given, "--set", "features.mels=20")
+    assert code == 2 and "has 120 values a frame, the settings say 60" in err and list(tmp_path.iterdir()) == []
 
 
 def test_defaults_of_the_library_are_the_papers(base_model):

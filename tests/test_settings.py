@@ -36,7 +36,7 @@ def test_every_setting_is_described():
 
 @pytest.mark.parametrize("overlay", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.stem)
 def test_overlays_are_valid(overlay):
-    assert settings.read(settings.Config, overlay).run == ("demo" if overlay.stem == "default" else overlay.stem)
+    assert settings.read(settings.Config, overlay).run == overlay.stem
 
 
 @pytest.mark.parametrize("values, message, remedy", [
@@ -47,6 +47,10 @@ def test_overlays_are_valid(overlay):
     ({"corpus": {"synthetic": {"words": [True, "stop"]}}}, "put them in quotes", "default.yaml"),
     ({"seeds": []}, "'seeds' is []", "default.yaml"),
     ({"traces_propagation": {"network": {"membrane_leak": 1.5}}}, "membrane_leak", "default.yaml"),
+    ({"seeds": [3, 0, 3]}, "3 is there twice", "default.yaml"),
+    ({"archive": "mine.tar.gz"}, "set corpus.name to gsc", "default.yaml"),
+    ({"onda": {"corpus": {"name": "heysnapdragon", "archive": "a"}}}, "set onda.corpus.positives to", "default.yaml"),
+    ({"traces_propagation": {"many_users": {"shots": [0]}}}, "'traces_propagation.many_users.shots.0' is 0", "default.yaml"),
     ({"run": "../elsewhere"}, "'run' is '../elsewhere'", "default.yaml"),
     ({"alternatives": {"retention": {"methods": ["tesss"]}}}, "did you mean 'tess'?", "default.yaml"),
     ({"alternatives": {"methods": {"tess": {"kind": "tess"}}}}, "there is no method 'traces_propagation'", "default.yaml")])

@@ -221,7 +221,8 @@ def tp_base(
     where = devices.choose(device)
     on = devices.describe(where)
     chosen = s.read(s.TracesPropagation, settings, set_ or ())
-    corpus, facts = open_corpus(features, index)
+    # Mel bands and their first and second differences.
+    corpus, facts = open_corpus(features, index, values=3 * chosen.features.mels)
     user = files.read_table(plan)[1]["user"]
     about = {"network": chosen.network.model_dump(), "base": chosen.base.model_dump(),
              "features": chosen.features.model_dump(), "normalisation": normalisation, "seed": seed, "excluded": [user]}

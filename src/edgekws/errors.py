@@ -32,4 +32,4 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     if near:
         return f"did you mean '{near[0]}'?"
     shown = ", ".join(choices[:12]) + (", …" if len(choices) > 12 else "")
-    return f"choose one of: {shown}" if choices else "nothing is known by any name here"
+    return f"choose one of: {shown}" if choices else "there is nothing to choose from yet"

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-_REFUSED = {errno.EACCES, errno.EROFS, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
-_AGAIN = "delete it and run again"
+_REFUSED = {errno.ENOENT, errno.EACCES, errno.EROFS, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
+_AGAIN = "check the path; if the workflow made it, delete it and run again"
 
 
 @contextlib.contextmanager

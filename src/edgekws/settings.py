@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from edgekws.choices import Backbone, MethodName, NeuEdgeArm
 from edgekws.device import Name as DeviceName
@@ -25,6 +25,15 @@ PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 Shot = Annotated[int, Field(ge=1)] | Literal["all"]
+
+
+def _all_different(values: list[int]) -> list[int]:
+    if twice := sorted({value for value in values if values.count(value) > 1}):
+        raise ValueError(f"{', '.join(map(str, twice))} is there twice")
+    return values
+
+
+Seeds = Annotated[list[int], Field(min_length=1), AfterValidator(_all_different)]
 
 
 class Settings(BaseModel):
@@ -466,7 +475,7 @@ class OndaExperiment(Settings):
     ratios: list[Fraction] = Field([0.25, 0.5, 0.75], min_length=1, description="shares pruned on the device")
     offline: list[Share] = Field([0.0], min_length=1, description="shares pruned before deployment; 0 is the unpruned encoder")
     users: PositiveInt | None = Field(None, description="users measured, at most; null takes all")
-    seeds: list[int] | None = Field(None, min_length=1, description="null takes the run's")
+    seeds: Seeds | None = Field(None, description="null takes the run's")
     parts: PositiveInt = Field(1, description="jobs that the users are dealt to")
     screening_check: bool = Field(
         True, description="score the encoder as deployed on every window, to see whether screening changes any figure")
@@ -687,9 +696,9 @@ class OndaSummary(Settings):
 class Config(Settings):
     """The whole configuration of a run."""
 
-    run: Name = Field("demo", description="name of the run: its results are in results/<run>")
+    run: Name = Field("default", description="name of the run: its results are in results/<run>")
     seed: int = Field(0, description="what every random choice of the corpus derives from")
-    seeds: list[int] = Field([0, 1, 2], min_length=1, description="one base model and its adaptations for each")
+    seeds: Seeds = Field([0, 1, 2], description="one base model and its adaptations for each")
     threads: PositiveInt = Field(1, description="compute threads of a job; the bytes of a result may depend on it")
     device: DeviceName = Field(
         "cpu", description="where base nets and encoders are trained (not the DS-CNN of the alternatives, nor adaptations): a "
@@ -702,6 +711,17 @@ class Config(Settings):
     onda: OnDA = Field(default_factory=OnDA, description="paper 3")
     alternatives: Alternatives = Field(default_factory=Alternatives, description="what else could adapt the models")
     statistics: Statistics = Field(default_factory=Statistics, description="intervals")
+
+    @model_validator(mode="after")
+    def _corpora_are_named_whole(self) -> Config:
+        # Here, and not in their own sections: the defaults of a command's section name no corpus.
+        if self.archive is not None and self.corpus.name != "gsc":
+            raise ValueError(f"archive is given, but corpus.name is {self.corpus.name}, which reads none: set corpus.name to gsc")
+        given = self.onda.corpus
+        needed = {"synthetic": (), "heysnips": ("archive",), "heysnapdragon": ("archive", "positives")}[given.name]
+        if missing := [f"onda.corpus.{name}" for name in needed if not getattr(given, name)]:
+            raise ValueError(f"onda.corpus.name is {given.name}: set {' and '.join(missing)} to what a licensed person got")
+        return self
 
     @model_validator(mode="after")
     def _alternatives_are_known(self) -> Config:
@@ -723,15 +743,15 @@ def read(section: type[Section], source: str | Path | None = None, overrides: ty
     """
     values: Any = {}
     if source is not None:
-        text = str(source)
-        if not text.lstrip().startswith("{"):
-            where, path = text, Path(text)
+        text: str | bytes = str(source)
+        if not str(source).lstrip().startswith("{"):
+            where, path = str(source), Path(source)
             if not path.is_file():
                 raise UserError("no such settings file", where=path, remedy="give a YAML file, or JSON text in braces")
-            text = path.read_text(encoding="utf-8")
+            text = path.read_bytes()
         try:
             values = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise UserError(f"is not valid YAML ({error})", where=where, remedy="mend the file") from error
         values = {} if values is None else values
         if not isinstance(values, dict):
@@ -764,7 +784,8 @@ def validate(section: type[Section], values: Any, *, where: str = "settings") ->
         return section.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"]) or "(top)"
+        # What pydantic calls a choice of a union is no setting.
+        name = ".".join(str(part) for part in first["loc"] if not re.match(r"constrained-|literal\[", str(part))) or "(top)"
         if first["type"] == "extra_forbidden":
             known = _names_at(section, first["loc"][:-1])
             raise UserError(f"unknown setting '{name}'", where=where,

@@ -469,6 +469,12 @@ def test_ledger_files_say_the_same(run, tmp_path):
     assert "[8.00, 11.00]" in page
 
 
+@pytest.mark.parametrize(("code", "told"), [("1", "1"), ("0.9 (old)", "0.9 (old), judged by 1")])
+def test_a_ledger_names_the_code_that_measured(run, code, told):
+    ledger = run({"provenance": {"code": code, "corpus": GSC.model_dump()}})
+    assert ledger["measured_by"] == [code] and claims.code_of(ledger) == told
+
+
 def test_the_table_escapes_what_it_is_given(run):
     paper_file(run.folder, statement="<script>alert(1)</script>")
     page = claims.ledger_html(run())

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 from tests.evaluation.test_claims import CLAIMS, GSC, SYNTHETIC
@@ -89,8 +90,14 @@ def test_an_id_may_be_written_as_the_target_is(run, written):
 
 
 def test_bad_input_is_named(run):
+    with pytest.raises(UserError, match="results/mine: no such run"):
+        explain.explain("tp-05", CLAIMS, results="results/mine")
+    Path("results/mine").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"results/mien: no such run\n.*did you mean 'mine'"):
+        explain.explain("tp-05", CLAIMS, results="results/mien")
     with pytest.raises(UserError, match=r"results/mine: holds neither claims\.json nor metrics\n.*snakemake claim_tp_05"):
         explain.explain("tp-05", CLAIMS, results="results/mine")
+    Path("results/mine").rmdir()
     run()
     with pytest.raises(UserError, match=r"no claim is called 'ty-05'\n.*did you mean 'tp-05'\?"):
         explain.explain("ty-05", CLAIMS, results="results/mine")

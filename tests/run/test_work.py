@@ -261,7 +261,7 @@ def test_every_formula_answers_for_every_configuration(name):
 
 
 def test_the_licensed_corpora_are_reckoned_by_their_published_counts():
-    config = validate(Config, {"onda": {"corpus": {"name": "heysnips"}}})
+    config = validate(Config, {"onda": {"corpus": {"name": "heysnips", "archive": "given.tar"}}})
     sizes = expected(config)
     assert sizes.wake_users == 20 and 10 < sizes.negative_windows * 2000 / 16_000 / 3600 < 30
     assert OndaExperiment().parts == 1

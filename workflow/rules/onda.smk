@@ -40,10 +40,6 @@ def wake_words_of_run(wildcards):
     given = {"archive": corpus.archive}
     if corpus.name == "heysnapdragon":
         given["positives"] = corpus.positives
-    if missing := [f"onda.corpus.{name}" for name, path in given.items() if not path]:
-        raise WorkflowError(
-            f"onda.corpus.name is {corpus.name}: set {' and '.join(missing)} to what a licensed person got"
-        )
     return given
 
 
@@ -213,7 +209,7 @@ rule onda_pretrain:
     threads: SETTINGS.threads
     resources:
         mem_mb=more_memory(4000, mapped=True),
-        runtime=more_time(2880),
+        runtime=more_time(4320),
         gpu=GPUS,
     params:
         threads=TRAINS_ON,

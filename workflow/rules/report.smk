@@ -94,7 +94,7 @@ rule rulegraph:
         mem_mb=more_memory(1000),
         runtime=more_time(20),
     params:
-        snakefile=workflow.main_snakefile,
+        snakefile=os.path.relpath(workflow.main_snakefile),
     message:
         "Drawing the workflow"
     shell:

@@ -31,7 +31,8 @@ def adaptation_file(parts: Sequence[Mapping[str, Any]], settings: Statistics) ->
     return {
         "schema": 1, "paper": "alternatives", "experiment": "adaptation",
         "seeds": sorted({part["seed"] for part in parts}),
-        "settings": {"plan": first["settings"]["plan"], "statistics": settings.model_dump()},
+        "settings": {"plan": first["settings"]["plan"], "statistics": settings.model_dump(), "methods": {
+            part["method"]: {**part["settings"]["method"], **part["settings"]["budget"]} for part in parts}},
         "provenance": first["provenance"],
         "methods": methods,
         "summary": summarise(users, settings),

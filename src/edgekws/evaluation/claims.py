@@ -522,7 +522,7 @@ def spoken(ours: Interval, unit: str | None) -> str:
     '9.50 [7.25, 11.75] points, n = 30'
     """
     around = "" if ours.ci_low is None else f" [{ours.ci_low:.2f}, {ours.ci_high:.2f}]"
-    return f"{ours.value:.2f}{around}{_unit(unit)}, n = {ours.n}"
+    return f"{ours.value:.2f}{around}{spoken_unit(unit)}, n = {ours.n}"
 
 
 def spoken_paper(value: float | Sequence[float] | None, std: float | None, unit: str | None) -> str:
@@ -534,12 +534,16 @@ def spoken_paper(value: float | Sequence[float] | None, std: float | None, unit:
     if value is None:
         return "no number"
     if not isinstance(value, int | float):
-        return f"{value[0]:g} to {value[1]:g}{_unit(unit)}"
+        return f"{value[0]:g} to {value[1]:g}{spoken_unit(unit)}"
     text = f"{value:.2f}" if std is not None or unit == "percentage points" else f"{value:g}"
-    return f"{text}{'' if std is None else f' ± {std:.2f}'}{_unit(unit)}"
+    return f"{text}{'' if std is None else f' ± {std:.2f}'}{spoken_unit(unit)}"
 
 
-def _unit(unit: str | None) -> str:
+def spoken_unit(unit: str | None) -> str:
+    """
+    >>> spoken_unit("x"), spoken_unit("percentage points"), spoken_unit(None)
+    ('×', ' points', '')
+    """
     return {None: "", "percentage points": " points", "x": "×"}.get(unit, f" {unit}")
 
 
@@ -556,7 +560,8 @@ def build_ledger(run: str, claims: str | Path, results: str | Path, provenance: 
         paper: The claims of this paper alone.
 
     Returns:
-        ``{"schema": 2, "run", "provenance", "papers", "claims"}``, ready for :func:`write_ledger`.
+        ``{"schema": 2, "run", "provenance", "measured_by", "papers", "claims"}``, ready for :func:`write_ledger`;
+        ``measured_by`` are the versions of the code that the metrics name, which may be older than the ledger's.
 
     Raises:
         UserError: A file of claims or of metrics is malformed, or there is no such paper.
@@ -568,6 +573,9 @@ def build_ledger(run: str, claims: str | Path, results: str | Path, provenance: 
         papers = [each for each in papers if each.paper == paper]
     return {
         "schema": SCHEMA, "run": run, "provenance": dict(provenance),
+        "measured_by": sorted({str(code) for each in papers
+                               for path in sorted((Path(results) / "metrics" / each.paper).glob("*.json"))
+                               if (code := files.read_json(path).get("provenance", {}).get("code"))}),
         "papers": {each.paper: each.model_dump(exclude={"paper", "made_by", "claims"}) for each in papers},
         "claims": [entry(claim, Path(results) / "metrics") for each in papers for claim in each.claims],
     }
@@ -662,6 +670,18 @@ def read_ledger(path: str | Path) -> dict[str, Any]:
     return found
 
 
+def code_of(ledger: Mapping[str, Any]) -> str:
+    """The code that measured, and the ledger's own where it is another.
+
+    >>> code_of({"measured_by": ["1 (a)"], "provenance": {"code": "1 (a)"}})
+    '1 (a)'
+    >>> code_of({"measured_by": ["1 (a)", "1 (b)"], "provenance": {"code": "1 (b)"}})
+    '1 (a) and 1 (b), judged by 1 (b)'
+    """
+    own, measured = str(ledger["provenance"].get("code", "unknown")), ledger.get("measured_by") or []
+    return own if measured in ([], [own]) else f"{_listed(measured)}, judged by {own}"
+
+
 def is_decided(line: Mapping[str, Any]) -> bool:
     """Whether a line of the ledger holds a number of ours, or the outcome of a check."""
     return line["value"] is not None or line["verdict"] not in ("not_testable", "not_run")
@@ -695,7 +715,7 @@ def claims_table(claims: Iterable[Mapping[str, Any]]) -> Markup:
         return value[0] if isinstance(value, list) else "" if value is None else value
 
     return Markup(_templates().get_template("claims_table.html").render(
-        claims=list(claims), spoken_paper=spoken_paper, sortable=sortable, labels=VERDICT_LABELS,
+        claims=list(claims), spoken_paper=spoken_paper, unit=spoken_unit, sortable=sortable, labels=VERDICT_LABELS,
         order={verdict: place for place, verdict in enumerate(VERDICTS)}))
 
 

@@ -48,6 +48,9 @@ def _line(claim: claims.Claim, results: Path, ledger: str | Path | None) -> tupl
     path = Path(ledger) if ledger is not None else results / "claims.json"
     if ledger is None and not path.is_file():
         if not (results / "metrics").is_dir():
+            if not (results.is_dir() or _configured(results)):
+                known = {path.stem for path in (*results.parent.glob("*"), *Path("config").glob("*.yaml"))} - {"default"}
+                raise UserError("no such run", where=results, remedy=did_you_mean(results.name, known))
             raise UserError("holds neither claims.json nor metrics", where=results,
                             remedy=f"build one: {_make(claim, results)}")
         return claims.entry(claim, results / "metrics"), f"judged now: {path.as_posix()} is not there"

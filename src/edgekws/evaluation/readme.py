@@ -8,7 +8,7 @@ from typing import Any
 
 from edgekws import files
 from edgekws.errors import UserError, did_you_mean
-from edgekws.evaluation.claims import GSC_V2_SHA256, VERDICT_LABELS, spoken, spoken_paper
+from edgekws.evaluation.claims import GSC_V2_SHA256, VERDICT_LABELS, code_of, spoken, spoken_paper
 from edgekws.evaluation.statistics import Interval
 
 BEGIN, END = "<!-- claims: written by `edgekws claims readme` -->", "<!-- claims: end -->"
@@ -59,7 +59,7 @@ def write(path: str | Path, ledger: Mapping[str, Any], ids: Sequence[str] = HEAD
     archive = corpus.get("archive", "")
     # The whole of GSC v0.02 comes by itself; any other archive must be named.
     given = "" if corpus.get("archive_sha256") == GSC_V2_SHA256 else f" --config archive=path/to/{archive}"
-    about = (f"Run `{ledger['run']}`, code {ledger['provenance'].get('code', 'unknown')}, archive `{archive}`; "
+    about = (f"Run `{ledger['run']}`, code {code_of(ledger)}, archive `{archive}`; "
              "means with their confidence intervals. What a claim rests on, and no more: "
              f"`.venv/bin/snakemake <target> --configfile config/{ledger['run']}.yaml{given}`.")
     files.write_between(path, BEGIN, END, f"{about}\n\n{table(ledger, ids)}")

@@ -115,7 +115,7 @@ def open_features(path: Path) -> np.memmap[tuple[int, int, int], np.dtype[np.flo
     Raises:
         UserError: The file is missing, is cut short or is no .npy file, or holds something else.
     """
-    remedy = "delete it and extract the features again"
+    remedy = "check the path; if it is the right one, delete it and extract the features again"
     features = files.open_array(path, "features file", remedy)
     if features.ndim != 3 or features.dtype != np.float32:
         raise UserError(f"holds {features.dtype} of shape {features.shape}, not float32 of (clips, frames, features)",

@@ -77,7 +77,7 @@ def build(results: str | Path, out: str | Path, *, names: Mapping[str, str] | No
         js=Markup(source.get_source(templates, "report.js")[0]),
         synthetic=any(corpus.get("synthetic") for corpus in corpora),
         synthetic_wake_words=any(corpus.get("synthetic") for corpus in wake_words),
-        corpus=claims.CorpusFacts.model_validate(corpora[0]).label,
+        corpus=claims.CorpusFacts.model_validate(corpora[0]).label, code=claims.code_of(ledger),
         counts=claims.verdict_counts(ledger), labels=claims.VERDICT_LABELS, rules=claims.RULES,
         lacking=lacking(ledger), papers=by_paper(ledger, names, read_figures(results / "figures"), told),
         experiments=experiments, tuned=tuned_against_published(experiments), method=style.method,
@@ -86,7 +86,7 @@ def build(results: str | Path, out: str | Path, *, names: Mapping[str, str] | No
         deviations=[found for name, found in told.items() if name not in ledger["papers"]],
         cost=read_cost(results, ledger["provenance"].get("device", "")),
         config=None if config is None else json.dumps(files.read_json(config), indent=2, ensure_ascii=False),
-        provenance=provenance_lines(ledger["provenance"]),
+        provenance=provenance_lines({**ledger["provenance"], "code": claims.code_of(ledger)}, wake_words),
         notebooks=[(path.stem.replace("_", " "), Path(os.path.relpath(path, out.parent)).as_posix())
                    for path in sorted((results / "notebooks").glob("*.ipynb"))],
         rulegraph=Markup(rulegraph.read_text(encoding="utf-8")) if rulegraph.is_file() else None)
@@ -324,13 +324,15 @@ def _device(results: Path, job: str) -> str | None:
     return str(about.get("device", "")) or None
 
 
-def provenance_lines(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Provenance as lines to read."""
+def provenance_lines(provenance: Mapping[str, Any], others: Iterable[Mapping[str, Any]] = ()) -> list[tuple[str, str]]:
+    """Provenance as lines to read, with the corpora that are not the run's own: of wake words."""
     corpus = provenance.get("corpus", {})
     lines = [("Code", provenance.get("code")), ("Python", provenance.get("python")),
              ("Platform", provenance.get("platform")), ("Device", provenance.get("device"))]
     lines += [(f"Corpus: {name.replace('_', ' ')}", corpus.get(name)) for name in _PRETTY_CORPUS]
     lines.append(("Corpus: words", ", ".join(corpus.get("words", []))))
+    for other in {found["archive_sha256"]: found for found in others if found.get("archive_sha256")}.values():
+        lines.append((f"Corpus: {other['name'].replace('_', ' ')}", f"{other['archive']}, SHA-256 {other['archive_sha256']}"))
     packages = provenance.get("packages", {})
     lines.append(("Packages", ", ".join(f"{name} {version}" for name, version in packages.items())))
     return [(name, str(value)) for name, value in lines if value not in (None, "")]

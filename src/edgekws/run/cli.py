@@ -20,7 +20,7 @@ ConfigFiles = Annotated[list[Path] | None, typer.Option(
     "--configfile", metavar="YAML", help="Configuration of the run, as for Snakemake; may be repeated. Default: the demo.")]
 MeasuredPaths = Annotated[list[Path] | None, typer.Option(
     "--measured", metavar="RUN|JSON", help="Where the rates are from: a folder results/<run>, or a summary that `edgekws run "
-    "measured` wrote; may be repeated. Default: all runs in results/, else the summary in docs/.")]
+    "measured` wrote; may be repeated. Default: the summary in docs/, and all runs in results/.")]
 Cores = Annotated[list[int] | None, typer.Option(min=1, help="Cores to reckon the time for; may be repeated.")]
 
 
@@ -35,12 +35,12 @@ def _measured(sources: list[Path] | None) -> Measured:
             readable.append(measured.summarise([folder]))
         except UserError as error:
             typer.echo(f"passed over: {error.args[0].splitlines()[0]}", err=True)
-    if readable:
-        return measured.together(readable)
-    if not _COMMITTED.is_file():
+    if _COMMITTED.is_file():  # of larger runs than may be here
+        readable.append(measured.load([_COMMITTED]))
+    if not readable:
         raise UserError("no run has been measured yet", where="results", remedy="run the demo (make), or name a summary by "
                         "--measured")
-    return measured.load([_COMMITTED])
+    return measured.together(readable)
 
 
 @app.command("status")
@@ -49,14 +49,14 @@ def status(configfile: ConfigFiles = None, measured: MeasuredPaths = None, cores
     from edgekws.run import estimate, page, sizes, workflow
 
     configfiles = configfile or [Path("config/demo.yaml")]
-    config = workflow.read_config(configfiles)
+    config, rates = workflow.read_config(configfiles), _measured(measured)
     jobs = workflow.plan(configfiles, config.run)
     typer.echo(page.aligned(page.status_table(workflow.by_status(jobs))))
     rest = [job for job in jobs if job.status != "built"]
     if not rest:
         typer.echo("\nEverything is built.")
         return
-    rates, counted = _measured(measured), sizes.counted(config, Path("results") / config.run)
+    counted = sizes.counted(config, Path("results") / config.run)
     found = estimate.estimate(rest, workflow.graph(configfiles, whole=False), rates, config, counted)
     typer.echo("\nThe rest: " + page.needs(found, cores or _here()))
     for line in [page.footing(found, rates, counted), *page.caveats(found)]:

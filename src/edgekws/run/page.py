@@ -135,7 +135,7 @@ def gpu(estimate: Estimate) -> str:
 def caveats(estimate: Estimate) -> list[str]:
     """What the estimate does not know, and jobs that are too small."""
     said = []
-    if lacking := [line.rule.name for line in estimate.unmeasured]:
+    if lacking := [line.rule.name for line in estimate.unmeasured if line.rule.benchmark is not None]:
         said.append(f"Without an estimate, since no benchmark of theirs is known: {', '.join(lacking)}.")
     borrowed = [f"{line.rule.name} ({', '.join(line.borrowed)})" for line in estimate.lines if line.borrowed]
     if borrowed:

@@ -49,9 +49,12 @@ def read_config(configfiles: Sequence[Path]) -> Config:
             raise UserError("no such configuration", where=path, remedy="run this in the project's folder, and name a file of "
                             "config/ or your own")
         try:
-            layers.append(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
-        except yaml.YAMLError as error:
+            found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise UserError(f"is not valid YAML ({error})", where=path, remedy="mend the file") from error
+        if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
+            raise UserError("holds no settings by name", where=path, remedy="write name: value, as in config/default.yaml")
+        layers.append(found)
     return settings.validate(Config, settings.merged(*layers), where=str(configfiles[-1] if configfiles else DEFAULTS))
 
 

@@ -85,11 +85,17 @@ class Corpus:
         return torch.from_numpy(normalise.set_scale(self.features, rows))
 
 
-def open_corpus(features: Path, index_path: Path) -> tuple[Corpus, dict[str, Any]]:
+def open_corpus(features: Path, index_path: Path, *, values: int | None = None) -> tuple[Corpus, dict[str, Any]]:
     """Packed features with their index, and the facts of the corpus.
 
+    Args:
+        values: How many a frame must have, where that is known.
+
     Raises:
-        UserError: A file is missing or damaged, or the features are of another index.
+        UserError: A file is missing or damaged, or the features are of another index or front end.
     """
     packed, table, facts = pack.open_indexed(features, index_path)
+    if values is not None and packed.shape[2] != values:
+        raise UserError(f"has {packed.shape[2]} values a frame, the settings say {values}", where=features,
+                        remedy="give the features that these settings are of, or extract them again")
     return Corpus(packed, table, list(facts["words"])), facts
