@@ -85,6 +85,11 @@ def test_unreadable_settings_are_refused(source, overrides, says):
         settings.read(settings.Training, source, overrides)
 
 
+def test_a_file_of_comments_alone_is_the_defaults(tmp_path):
+    (tmp_path / "s.yaml").write_text("# nothing yet\n")
+    assert settings.read(settings.Training, tmp_path / "s.yaml") == settings.Training()
+
+
 @pytest.mark.parametrize("text", ["[1, 2]\n", "[]\n", "0\n"])
 def test_a_list_or_a_number_in_a_file_is_no_settings(text, tmp_path):
     (tmp_path / "s.yaml").write_text(text)

@@ -741,7 +741,7 @@ def read(section: type[Section], source: str | Path | None = None, overrides: ty
     Raises:
         UserError: A name is unknown (with the nearest known one), or a value is out of range.
     """
-    values: Any = {}
+    values: dict[str, Any] = {}
     if source is not None:
         text: str | bytes = str(source)
         if not str(source).lstrip().startswith("{"):
@@ -749,16 +749,30 @@ def read(section: type[Section], source: str | Path | None = None, overrides: ty
             if not path.is_file():
                 raise UserError("no such settings file", where=path, remedy="give a YAML file, or JSON text in braces")
             text = path.read_bytes()
-        try:
-            values = yaml.safe_load(text)
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise UserError(f"is not valid YAML ({error})", where=where, remedy="mend the file") from error
-        values = {} if values is None else values
-        if not isinstance(values, dict):
-            raise UserError("holds no settings by name", where=where, remedy="write name: value, as in config/default.yaml")
+        values = parse(text, where=where, empty=True)
     for override in overrides:
         _set(values, override)
     return validate(section, values, where=where)
+
+
+def parse(text: str | bytes, *, where: str | Path, empty: bool = False) -> dict[str, Any]:
+    """Settings by name from YAML, unchecked.
+
+    Args:
+        empty: Whether a text without any is one of none; Snakemake refuses it as a configuration.
+
+    Raises:
+        UserError: It is no YAML, or no mapping of names.
+    """
+    try:
+        found = yaml.safe_load(text)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"is not valid YAML ({error})", where=where, remedy="mend the file") from error
+    if found is None and empty:
+        return {}
+    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
+        raise UserError("holds no settings by name", where=where, remedy="write name: value, as in config/default.yaml")
+    return found
 
 
 def _set(values: dict[str, Any], override: str) -> None:

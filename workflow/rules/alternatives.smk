@@ -224,8 +224,7 @@ rule alternatives_cost:
         f"{BENCHMARKS}/alternatives/cost_{{net}}.tsv"
     wildcard_constraints:
         net="spiking|ds_cnn",
-    # What is timed must not share the machine; on a cluster it is the profile that sees to that.
-    threads: workflow.cores if workflow.local_exec and workflow.is_main_process else SETTINGS.threads
+    threads: alone(SETTINGS.threads)
     resources:
         mem_mb=more_memory(2000, mapped=True),
         runtime=more_time(120),

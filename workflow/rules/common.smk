@@ -68,6 +68,11 @@ def as_json(*sections, **named):
     )
 
 
+def alone(threads):
+    """Threads of a job that is timed: it must not share the machine; on a cluster it is the profile that sees to that."""
+    return workflow.cores if workflow.local_exec and workflow.is_main_process else threads
+
+
 def more_memory(megabytes, mapped=False):
     """Memory for a first try in MB, with `mapped` on top of the inputs, which are memory maps; doubled with every retry."""
     if mapped:

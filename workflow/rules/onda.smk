@@ -374,8 +374,7 @@ rule onda_cost:
         f"{LOGS}/onda/cost.log",
     benchmark:
         f"{BENCHMARKS}/onda/cost.tsv"
-    # What is timed must not share the machine; on a cluster it is the profile that sees to that.
-    threads: workflow.cores if workflow.local_exec and workflow.is_main_process else ONDA.cost.threads
+    threads: alone(ONDA.cost.threads)
     resources:
         mem_mb=more_memory(3000),
         runtime=more_time(240),

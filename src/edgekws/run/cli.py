@@ -49,14 +49,15 @@ def status(configfile: ConfigFiles = None, measured: MeasuredPaths = None, cores
     from edgekws.run import estimate, page, sizes, workflow
 
     configfiles = configfile or [Path("config/demo.yaml")]
-    config, rates = workflow.read_config(configfiles), _measured(measured)
+    config = workflow.read_config(configfiles)
+    named = _measured(measured) if measured else None  # what is wrong with them is told before anything else
     jobs = workflow.plan(configfiles, config.run)
     typer.echo(page.aligned(page.status_table(workflow.by_status(jobs))))
     rest = [job for job in jobs if job.status != "built"]
     if not rest:
         typer.echo("\nEverything is built.")
         return
-    counted = sizes.counted(config, Path("results") / config.run)
+    rates, counted = named or _measured(None), sizes.counted(config, Path("results") / config.run)
     found = estimate.estimate(rest, workflow.graph(configfiles, whole=False), rates, config, counted)
     typer.echo("\nThe rest: " + page.needs(found, cores or _here()))
     for line in [page.footing(found, rates, counted), *page.caveats(found)]:

@@ -90,6 +90,22 @@ class Estimate:
         return sum(line.core_hours or 0.0 for line in self.lines)
 
     @property
+    def gpu_able_hours(self) -> float:
+        """Core hours of the rules that can use a GPU."""
+        return sum(line.core_hours or 0.0 for line in self.lines if line.rule.gpu)
+
+    @property
+    def asks_for_gpus(self) -> bool:
+        """Whether any rule would ask for one."""
+        return any(line.on_gpu for line in self.lines)
+
+    @property
+    def gpu_hours(self) -> float | None:
+        """Hours of GPUs; None where none is asked for, or not all was measured on one."""
+        hours = [line.gpu_hours for line in self.lines if line.on_gpu]
+        return sum(filter(None, hours)) if hours and None not in hours else None
+
+    @property
     def start_share(self) -> float:
         """Share of all core hours that goes into starting processes."""
         return sum((line.core_hours or 0.0) * line.start_share for line in self.lines) / max(self.core_hours, 1e-12)

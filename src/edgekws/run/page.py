@@ -73,10 +73,9 @@ def cost_table(estimate: Estimate) -> Table:
 def paper_table(estimate: Estimate) -> Table:
     """A row for each paper, and their sum."""
     def row(name: str, part: Estimate) -> list[str]:
-        able = sum(line.core_hours or 0.0 for line in part.lines if line.rule.gpu)
-        asked = [line.gpu_hours for line in part.lines if line.on_gpu]
-        hours = "–" if not asked else "not measured" if None in asked else f"{sum(filter(None, asked)):.1f}"
-        return [name, str(part.jobs), f"{part.core_hours:.1f}", f"{able:.1f}", hours, megabytes(part.memory_mb),
+        hours = part.gpu_hours
+        told = "–" if not part.asks_for_gpus else "not measured" if hours is None else f"{hours:.1f}"
+        return [name, str(part.jobs), f"{part.core_hours:.1f}", f"{part.gpu_able_hours:.1f}", told, megabytes(part.memory_mb),
                 megabytes(part.disk_mb)]
 
     papers = {name: [line for line in estimate.lines if line.rule.paper == name]
@@ -124,12 +123,11 @@ def needs(estimate: Estimate, cores: Sequence[int]) -> str:
 
 def gpu(estimate: Estimate) -> str:
     """What a GPU would do, as far as it is known."""
-    able = sum(line.core_hours or 0.0 for line in estimate.lines if line.rule.gpu)
-    asked = [line for line in estimate.lines if line.on_gpu]
-    if asked and all(line.gpu_hours is not None for line in asked):
-        return f"GPU hours: {sum(line.gpu_hours or 0.0 for line in asked):.1f}."
-    share = percent(able / estimate.core_hours) if estimate.core_hours else "none"
-    return f"GPU hours: {'not measured' if asked else 'none asked for'}; rules that can use one have {share} of the core hours."
+    if estimate.gpu_hours is not None:
+        return f"GPU hours: {estimate.gpu_hours:.1f}."
+    share = percent(estimate.gpu_able_hours / estimate.core_hours) if estimate.core_hours else "none"
+    told = "not measured" if estimate.asks_for_gpus else "none asked for"
+    return f"GPU hours: {told}; rules that can use one have {share} of the core hours."
 
 
 def caveats(estimate: Estimate) -> list[str]:

@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from edgekws import settings
 from edgekws.errors import UserError
 from edgekws.run import work
@@ -48,13 +46,7 @@ def read_config(configfiles: Sequence[Path]) -> Config:
         if not path.is_file():
             raise UserError("no such configuration", where=path, remedy="run this in the project's folder, and name a file of "
                             "config/ or your own")
-        try:
-            found = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise UserError(f"is not valid YAML ({error})", where=path, remedy="mend the file") from error
-        if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
-            raise UserError("holds no settings by name", where=path, remedy="write name: value, as in config/default.yaml")
-        layers.append(found)
+        layers.append(settings.parse(path.read_bytes(), where=path))
     return settings.validate(Config, settings.merged(*layers), where=str(configfiles[-1] if configfiles else DEFAULTS))
 
 
