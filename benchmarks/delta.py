@@ -26,15 +26,15 @@ from typing import Any
 
 import torch
 
-from edgekws import files
-from edgekws.delta import format
-from edgekws.delta.delta import Delta
-from edgekws.delta.int8 import rounded
-from edgekws.delta.switching import Switch
+from edgekws.core import files
+from edgekws.core.provenance import provenance
+from edgekws.models.delta import format
+from edgekws.models.delta.delta import Delta
+from edgekws.models.delta.int8 import rounded
+from edgekws.models.delta.switching import Switch
 from edgekws.models.recurrent_lif import RecurrentLIF, load_network, save_network
+from edgekws.models.settings import Network
 from edgekws.models.tensors import fill
-from edgekws.provenance import provenance
-from edgekws.settings import Network
 
 MATRICES = ("hidden.0.input", "hidden.0.recurrent", "readout")
 WAYS = ("in memory", "from file", "from file, int8", "refill", "reload")

@@ -40,8 +40,8 @@ import numpy as np
 import psutil
 import yaml
 
-from edgekws import files
-from edgekws.provenance import provenance
+from edgekws.core import files
+from edgekws.core.provenance import provenance
 
 ROOT = Path(__file__).resolve().parents[1]
 COPIED = ("Snakefile", "workflow", "profiles", "config", "claims", "notebooks", "docs", "envs", "src")

@@ -32,11 +32,11 @@ import numpy.typing as npt
 import torch
 from scipy.io import wavfile
 
-from edgekws import files
+from edgekws.core import files
+from edgekws.core.provenance import provenance
 from edgekws.corpus.audio import CLIP_SAMPLES
 from edgekws.features import logmel, pack
-from edgekws.provenance import provenance
-from edgekws.settings import Features
+from edgekws.features.settings import Features
 
 SETTINGS = Features()
 BATCH = 64

@@ -6,7 +6,7 @@ One network, the same clips; the slower ones take the first few. All give the sa
 best: compiled once, then all clips in one run, u, v and what is on its way set to 0 between them, and only the readout's
 v recorded; building, compiling and the first clip are left out. Bare, nothing is read or reset: an upper bound that tells
 no scores. The numpy loop runs one clip after the other, each step of each layer
-a few operations. Without a model (an integer one, of `edgekws.loihi.network.save_network`) the network is 40-256-256-35
+a few operations. Without a model (an integer one, of `edgekws.methods.neuedge.loihi.network.save_network`) the network is 40-256-256-35
 with random weights that make a few per cent of the neurons fire in a step, and the clips are noise.
 """
 
@@ -24,14 +24,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from edgekws import files
-from edgekws.environments import NotRun
-from edgekws.loihi.network import LoihiNetwork, load_network, quantise
-from edgekws.loihi.referee import run_lava
-from edgekws.loihi.simulator import Spikes, simulate
+from edgekws.core import files
+from edgekws.core.environments import NotRun
+from edgekws.core.provenance import provenance
+from edgekws.methods.neuedge.loihi.network import LoihiNetwork, load_network, quantise
+from edgekws.methods.neuedge.loihi.referee import run_lava
+from edgekws.methods.neuedge.loihi.simulator import Spikes, simulate
 from edgekws.models.feedforward_lif import FeedForwardLIF
-from edgekws.provenance import provenance
-from edgekws.settings import LifNetwork
+from edgekws.models.settings import LifNetwork
 
 STEPS, RATE = 100, 0.15  # of the clips made here
 

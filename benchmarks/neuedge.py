@@ -46,11 +46,11 @@ from torch.nn import Linear, Parameter
 from torch.nn.functional import cross_entropy, linear
 from torch.profiler import ProfilerActivity, profile
 
-from edgekws import files
+from edgekws.core import files
+from edgekws.core.provenance import provenance
 from edgekws.models.feedforward_lif import FeedForwardLIF
+from edgekws.models.settings import LifNetwork
 from edgekws.neurons.scan import mean_integrator
-from edgekws.provenance import provenance
-from edgekws.settings import LifNetwork
 
 NETWORK = LifNetwork(surrogate_slope=1.0)
 INPUTS, OUTPUTS, STEPS = 40, 35, 100

@@ -38,12 +38,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edgekws import files
-from edgekws.choices import Backbone
+from edgekws.core import files
+from edgekws.core.provenance import provenance
 from edgekws.features.mfcc import mfcc, utterance_mfcc
+from edgekws.methods.onda.inference import CHUNK, Embedder
+from edgekws.models.choices import Backbone
 from edgekws.models.encoder import Encoder, build
-from edgekws.onda.inference import CHUNK, Embedder
-from edgekws.provenance import provenance
 
 SECONDS, STRIDE = 3, 2000
 ENCODERS: dict[str, tuple[Backbone, list[int] | None]] = {

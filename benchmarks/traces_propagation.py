@@ -30,12 +30,13 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from edgekws import files
+from edgekws.core import files
+from edgekws.core.optimiser import Adam
+from edgekws.core.provenance import provenance
+from edgekws.methods.traces_propagation import bptt, rule
 from edgekws.models.recurrent_lif import RecurrentLIF
-from edgekws.optimiser import Adam
-from edgekws.provenance import provenance
-from edgekws.settings import Network, Training
-from edgekws.traces_propagation import bptt, rule
+from edgekws.models.settings import Network
+from edgekws.protocol.settings import Training
 
 INPUTS, OUTPUTS, FRAMES = 120, 36, 101
 VARIANTS = ("prototype", "batch", "batch, naive", "bptt, norse")

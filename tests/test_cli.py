@@ -12,13 +12,17 @@ import torch
 from tests.corpus import wake_word_trees
 from typer.testing import CliRunner
 
-from edgekws import cli, files
+from edgekws import cli
+from edgekws.config import Config
+from edgekws.core import files
 from edgekws.corpus import archive, audio, index, synthetic
-from edgekws.loihi import network
+from edgekws.corpus.settings import Synthetic
+from edgekws.methods.neuedge.loihi import network
+from edgekws.methods.onda import windows
+from edgekws.methods.traces_propagation import experiments
 from edgekws.models import encoder
-from edgekws.onda import windows
-from edgekws.settings import Config, Network, Synthetic, Training
-from edgekws.traces_propagation import experiments
+from edgekws.models.settings import Network
+from edgekws.protocol.settings import Training
 
 COMMANDS = [*(("corpus", verb) for verb in ("synthesise", "register", "index", "synthesise-wake-words", "index-wake-words")),
             *(("traces-propagation", verb) for verb in ("features", "plan", "base", "tune", "adapt", "summarise",

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 import edgekws
-from edgekws.choices import MethodName, NeuEdgeArm
-from edgekws.errors import UserError
-from edgekws.options import (
+from edgekws.core.errors import UserError
+from edgekws.core.options import (
     Device,
     FeaturesPath,
     IndexPath,
@@ -27,10 +26,12 @@ from edgekws.options import (
     Threads,
     pin_threads,
 )
-from edgekws.release import app as release_app
+from edgekws.methods.neuedge.choices import NeuEdgeArm
+from edgekws.methods.traces_propagation.choices import MethodName
+from edgekws.run.release import app as release_app
 
 if TYPE_CHECKING:
-    from edgekws.neuedge import experiments
+    from edgekws.methods.neuedge import experiments
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="Keyword spotting that adapts on the device: replicate the papers, step by step.")
@@ -42,8 +43,10 @@ claims_app = typer.Typer(no_args_is_help=True, help="The claims of the papers an
 report_app = typer.Typer(no_args_is_help=True, help="Notebooks, figures and the report.")
 settings_app = typer.Typer(no_args_is_help=True, help="The settings: check them, write their defaults.")
 # A package with a cli.py brings its verbs along, as `app`: so does every method.
-PACKAGES = {path.parent.name.replace("_", "-"): importlib.import_module(f"edgekws.{path.parent.name}.cli").app
-            for path in sorted(Path(__file__).parent.glob("*/cli.py"))}
+_HERE = Path(__file__).parent
+PACKAGES = {path.parent.name.replace("_", "-"): importlib.import_module(
+                ".".join(("edgekws", *path.relative_to(_HERE).with_suffix("").parts))).app
+            for path in sorted([*_HERE.glob("*/cli.py"), _HERE / "models/delta/cli.py", *_HERE.glob("methods/*/cli.py")])}
 for name, group in {"corpus": corpus_app, "traces-propagation": tp_app, "neuedge": neuedge_app, "loihi": loihi_app,
                     **PACKAGES, "claims": claims_app, "report": report_app, "release": release_app,
                     "settings": settings_app}.items():
@@ -69,10 +72,11 @@ def corpus_synthesise(
 
     Settings: corpus.synthetic.
     """
-    from edgekws import settings as s
+    from edgekws.core import settings as s
     from edgekws.corpus import synthetic
+    from edgekws.corpus.settings import Synthetic
 
-    synthetic.synthesise(s.read(s.Synthetic, settings, set_ or ()), seed, out, jobs=jobs, progress=progress)
+    synthetic.synthesise(s.read(Synthetic, settings, set_ or ()), seed, out, jobs=jobs, progress=progress)
 
 
 @corpus_app.command("register")
@@ -104,10 +108,11 @@ def corpus_synthesise_wake_words(
 
     Settings: onda.corpus.synthetic.
     """
-    from edgekws import settings as s
+    from edgekws.core import settings as s
     from edgekws.corpus import synthetic_wake_words
+    from edgekws.corpus.settings import SyntheticWakeWords
 
-    synthetic_wake_words.synthesise(s.read(s.SyntheticWakeWords, settings, set_ or ()), seed, out, jobs=jobs,
+    synthetic_wake_words.synthesise(s.read(SyntheticWakeWords, settings, set_ or ()), seed, out, jobs=jobs,
                                     progress=progress)
 
 
@@ -161,10 +166,11 @@ def tp_features(
     Settings: traces_propagation.features.
     """
     pin_threads(threads)
-    from edgekws import settings as s
+    from edgekws.core import settings as s
     from edgekws.features import pack
+    from edgekws.features.settings import Features
 
-    pack.extract(archive, index, out, s.read(s.Features, settings, set_ or ()), progress=progress)
+    pack.extract(archive, index, out, s.read(Features, settings, set_ or ()), progress=progress)
 
 
 @tp_app.command("plan")
@@ -179,17 +185,18 @@ def tp_plan(
 
     Settings: traces_propagation.one_user or traces_propagation.many_users, as --protocol says.
     """
-    from edgekws import files
-    from edgekws import settings as s
+    from edgekws.core import files
+    from edgekws.core import settings as s
     from edgekws.corpus import index as corpus_index_
-    from edgekws.traces_propagation import plan
+    from edgekws.protocol import users as plan
+    from edgekws.protocol.settings import ManyUsers, OneUser
 
     table, facts = corpus_index_.read_index(index)
     if protocol == "one_user":
-        made, about = plan.one_user(table, s.read(s.OneUser, settings, set_ or ()))
+        made, about = plan.one_user(table, s.read(OneUser, settings, set_ or ()))
         plan.check_full_gsc(about, facts)
     else:
-        made, about = plan.many_users(table, s.read(s.ManyUsers, settings, set_ or ()))
+        made, about = plan.many_users(table, s.read(ManyUsers, settings, set_ or ()))
     files.write_table(out, made, about)
     typer.echo(", ".join(f"{name}: {value}" for name, value in about.items()))
 
@@ -210,17 +217,18 @@ def tp_base(
     Settings: {"network": ..., "base": ..., "features": ...} of the section traces_propagation.
     """
     pin_threads(threads)
-    from edgekws import device as devices
-    from edgekws import files
-    from edgekws import settings as s
-    from edgekws.checkpoint import Checkpoint
-    from edgekws.provenance import provenance
-    from edgekws.traces_propagation import experiments
-    from edgekws.traces_propagation.clips import open_corpus
+    from edgekws.core import device as devices
+    from edgekws.core import files
+    from edgekws.core import settings as s
+    from edgekws.core.checkpoint import Checkpoint
+    from edgekws.core.provenance import provenance
+    from edgekws.methods.traces_propagation import experiments
+    from edgekws.methods.traces_propagation.settings import TracesPropagation
+    from edgekws.protocol.clips import open_corpus
 
     where = devices.choose(device)
     on = devices.describe(where)
-    chosen = s.read(s.TracesPropagation, settings, set_ or ())
+    chosen = s.read(TracesPropagation, settings, set_ or ())
     # Mel bands and their first and second differences.
     corpus, facts = open_corpus(features, index, values=3 * chosen.features.mels)
     user = files.read_table(plan)[1]["user"]
@@ -256,14 +264,15 @@ def tp_tune(
     Settings: {"tuning": ...} of the section traces_propagation.
     """
     pin_threads(threads)
-    from edgekws import files
-    from edgekws import settings as s
-    from edgekws.checkpoint import Checkpoint
-    from edgekws.provenance import provenance
-    from edgekws.traces_propagation import experiments
-    from edgekws.traces_propagation.clips import open_corpus
+    from edgekws.core import files
+    from edgekws.core import settings as s
+    from edgekws.core.checkpoint import Checkpoint
+    from edgekws.core.provenance import provenance
+    from edgekws.methods.traces_propagation import experiments
+    from edgekws.methods.traces_propagation.settings import TracesPropagation
+    from edgekws.protocol.clips import open_corpus
 
-    chosen = s.read(s.TracesPropagation, settings, set_ or ())
+    chosen = s.read(TracesPropagation, settings, set_ or ())
     corpus, facts = open_corpus(features, index)
     loaded, about = experiments.read_base(base)
     table, plan_facts = files.read_table(plan)
@@ -296,21 +305,24 @@ def tp_adapt(
     Settings: {"methods": ..., "others": ...} of the section traces_propagation.
     """
     pin_threads(threads)
-    from edgekws import files
-    from edgekws import settings as s
-    from edgekws.checkpoint import Checkpoint
-    from edgekws.provenance import provenance
-    from edgekws.traces_propagation import experiments
-    from edgekws.traces_propagation.clips import open_corpus
+    from edgekws.core import files
+    from edgekws.core import settings as s
+    from edgekws.core.checkpoint import Checkpoint
+    from edgekws.core.provenance import provenance
+    from edgekws.methods.traces_propagation import experiments
+    from edgekws.methods.traces_propagation.settings import TracesPropagation
+    from edgekws.protocol.clips import open_corpus
+    from edgekws.protocol.settings import Training
+    from edgekws.protocol.tasks import tasks
 
-    chosen = s.read(s.TracesPropagation, settings, set_ or ())
+    chosen = s.read(TracesPropagation, settings, set_ or ())
     spent = getattr(chosen.methods, method)
     if budget is not None:
-        spent = s.validate(s.Training, files.read_json(budget).get("budget"), where=str(budget))
+        spent = s.validate(Training, files.read_json(budget).get("budget"), where=str(budget))
     corpus, facts = open_corpus(features, index)
     loaded, about = experiments.read_base(base)
     table, plan_facts = files.read_table(plan)
-    work = experiments.tasks(table, plan_facts, corpus.index.set_index("clip").word, shots=shot,
+    work = tasks(table, plan_facts, corpus.index.set_index("clip").word, shots=shot,
                              splits=["test"] if budget is not None else None)
     made_with = {"budget": spent.model_dump(), "tuned": budget is not None, "others": chosen.others}
     with Checkpoint(out, inputs=[features, index, plan, base], threads=threads, method=method, seed=seed, shot=shot,
@@ -332,12 +344,13 @@ def tp_summarise(
 
     Settings: statistics.
     """
-    from edgekws import files
-    from edgekws import settings as s
-    from edgekws.traces_propagation import summary
+    from edgekws.core import files
+    from edgekws.core import settings as s
+    from edgekws.methods.traces_propagation import summary
+    from edgekws.protocol.settings import Statistics
 
     files.write_json(out, summary.experiment_file(
-        out.stem, [files.read_json(part) for part in parts], s.read(s.Statistics, settings, set_ or ())))
+        out.stem, [files.read_json(part) for part in parts], s.read(Statistics, settings, set_ or ())))
 
 
 @tp_app.command("complexity")
@@ -346,8 +359,8 @@ def tp_complexity(
     out: MetricsPath,
 ) -> None:
     """Count the rule's traces, auxiliary weights and operations, by formula and from the running state."""
-    from edgekws import files
-    from edgekws.traces_propagation import experiments
+    from edgekws.core import files
+    from edgekws.methods.traces_propagation import experiments
 
     files.write_json(out, experiments.complexity_file(*experiments.read_base(base)))
 
@@ -367,14 +380,16 @@ def tp_personalise(
     pin_threads(threads)
     import json
 
-    from edgekws import files
-    from edgekws import settings as s
-    from edgekws.provenance import provenance
-    from edgekws.traces_propagation import experiments, personalise
+    from edgekws.core import files
+    from edgekws.core import settings as s
+    from edgekws.core.provenance import provenance
+    from edgekws.features.settings import Features
+    from edgekws.methods.traces_propagation import experiments, personalise
+    from edgekws.protocol.settings import Training
 
-    budget = s.read(s.Training, settings, set_ or ())
+    budget = s.read(Training, settings, set_ or ())
     loaded, about = experiments.read_base(base)
-    own = personalise.read_recordings(recordings, loaded.vocabulary, s.Features(**about["settings"]["features"]))
+    own = personalise.read_recordings(recordings, loaded.vocabulary, Features(**about["settings"]["features"]))
     net, report = personalise.personalise(loaded, own, budget, share=hold_back, seed=seed)
     experiments.write_base(
         out, experiments.Base(net, loaded.vocabulary, loaded.scale),
@@ -387,7 +402,7 @@ def tp_personalise(
 # ------------------------------------------------------------------------------------------------ NeuEdge
 def _open_neuedge(features: Path, index_path: Path) -> tuple[experiments.Corpus, dict[str, Any]]:
     from edgekws.features import pack, unit_logmel
-    from edgekws.neuedge import experiments
+    from edgekws.methods.neuedge import experiments
 
     packed, table, facts = pack.open_indexed(features, index_path)
     unit_logmel.read_scale(features)  # features without one are not on a scale from 0 to 1
@@ -406,10 +421,11 @@ def neuedge_features(
     Settings: neuedge.features.
     """
     pin_threads(threads)
-    from edgekws import settings as s
+    from edgekws.core import settings as s
     from edgekws.features import unit_logmel
+    from edgekws.features.settings import LogMel
 
-    unit_logmel.extract(archive, index, out, s.read(s.LogMel, settings, set_ or ()), progress=progress)
+    unit_logmel.extract(archive, index, out, s.read(LogMel, settings, set_ or ()), progress=progress)
 
 
 @neuedge_app.command("noise")
@@ -425,12 +441,13 @@ def neuedge_noise(
     Settings: neuedge.noise.
     """
     pin_threads(threads)
-    from edgekws import settings as s
+    from edgekws.core import settings as s
     from edgekws.features import unit_logmel
-    from edgekws.neuedge import noise
+    from edgekws.methods.neuedge import noise
+    from edgekws.methods.neuedge.settings import NoiseTest
 
     fitted, front = unit_logmel.read_scale(scale)
-    noise.noisy_features(archive, index, fitted, front, s.read(s.NoiseTest, settings, set_ or ()), out, seed=seed,
+    noise.noisy_features(archive, index, fitted, front, s.read(NoiseTest, settings, set_ or ()), out, seed=seed,
                          progress=progress)
 
 
@@ -447,16 +464,17 @@ def neuedge_encode(
     Settings: the section neuedge.
     """
     pin_threads(threads)
-    from edgekws import device as devices
-    from edgekws import files
-    from edgekws import settings as s
-    from edgekws.checkpoint import Checkpoint
-    from edgekws.neuedge import experiments
-    from edgekws.provenance import provenance
+    from edgekws.core import device as devices
+    from edgekws.core import files
+    from edgekws.core import settings as s
+    from edgekws.core.checkpoint import Checkpoint
+    from edgekws.core.provenance import provenance
+    from edgekws.methods.neuedge import experiments
+    from edgekws.methods.neuedge.settings import NeuEdge
 
     where = devices.choose(device)
     on = devices.describe(where)
-    chosen = s.read(s.NeuEdge, settings, set_ or ())
+    chosen = s.read(NeuEdge, settings, set_ or ())
     corpus, facts = _open_neuedge(features, index)
     made_with = chosen.model_dump(mode="json", include={"encoder", "grid", "network", "training"})
     with Checkpoint(out, inputs=[features, index], threads=threads, device=on, seed=seed, **made_with) as checkpoint:
@@ -483,15 +501,16 @@ def neuedge_train(
     Settings: the section neuedge.
     """
     pin_threads(threads)
-    from edgekws import device as devices
-    from edgekws import settings as s
-    from edgekws.checkpoint import Checkpoint
-    from edgekws.neuedge import experiments
-    from edgekws.provenance import provenance
+    from edgekws.core import device as devices
+    from edgekws.core import settings as s
+    from edgekws.core.checkpoint import Checkpoint
+    from edgekws.core.provenance import provenance
+    from edgekws.methods.neuedge import experiments
+    from edgekws.methods.neuedge.settings import NeuEdge
 
     where = devices.choose(device)
     on = devices.describe(where)
-    chosen = s.read(s.NeuEdge, settings, set_ or ())
+    chosen = s.read(NeuEdge, settings, set_ or ())
     corpus, facts = _open_neuedge(features, index)
     made_with = chosen.of_arm(arm)
     with Checkpoint(out, inputs=[features, index], threads=threads, device=on, arm=arm, seed=seed, **made_with) as checkpoint:
@@ -513,12 +532,13 @@ def neuedge_utilisation(
 
     Settings: the section neuedge.hardware.
     """
-    from edgekws import files
-    from edgekws import settings as s
-    from edgekws.neuedge import chip, mapping
-    from edgekws.provenance import provenance
+    from edgekws.core import files
+    from edgekws.core import settings as s
+    from edgekws.core.provenance import provenance
+    from edgekws.methods.neuedge import chip, mapping
+    from edgekws.methods.neuedge.settings import Hardware
 
-    hardware = s.read(s.Hardware, settings, set_ or ())
+    hardware = s.read(Hardware, settings, set_ or ())
     files.write_json(out, {
         "schema": 1, "paper": "neuedge", "experiment": "utilisation", "provenance": provenance(),
         "settings": {"hardware": hardware.model_dump(), "inputs": inputs, "words": words},
@@ -536,12 +556,13 @@ def neuedge_summarise(
 
     Settings: statistics.
     """
-    from edgekws import files
-    from edgekws import settings as s
-    from edgekws.neuedge import summary
+    from edgekws.core import files
+    from edgekws.core import settings as s
+    from edgekws.methods.neuedge import summary
+    from edgekws.protocol.settings import Statistics
 
     files.write_json(out, summary.ablation_file([files.read_json(part) for part in parts],
-                                                s.read(s.Statistics, settings, set_ or ())))
+                                                s.read(Statistics, settings, set_ or ())))
 
 
 # ------------------------------------------------------------------------------------------------ Loihi
@@ -552,9 +573,9 @@ def loihi_export(
     nir: Annotated[Path | None, typer.Option(help="Write the float network as NIR graph (.nir) too.")] = None,
 ) -> None:
     """Export a trained net: weights, exponents, decays and thresholds as Loihi's integers; and as NIR."""
-    from edgekws.loihi import network, nir_export
+    from edgekws.core.provenance import provenance
+    from edgekws.methods.neuedge.loihi import network, nir_export
     from edgekws.models import feedforward_lif
-    from edgekws.provenance import provenance
 
     net, metadata = feedforward_lif.load_network(model)
     about = metadata["settings"]
@@ -579,12 +600,13 @@ def loihi_measure(
     Settings: encoder, grid, hardware and adaptive of the section neuedge; how the models were trained, they know themselves.
     """
     pin_threads(threads)
-    from edgekws import files
-    from edgekws import settings as s
-    from edgekws.loihi import experiments
-    from edgekws.provenance import provenance
+    from edgekws.core import files
+    from edgekws.core import settings as s
+    from edgekws.core.provenance import provenance
+    from edgekws.methods.neuedge.loihi import experiments
+    from edgekws.methods.neuedge.settings import NeuEdge
 
-    chosen = s.read(s.NeuEdge, settings, set_ or ())
+    chosen = s.read(NeuEdge, settings, set_ or ())
     corpus, facts = _open_neuedge(features, index)
     files.write_json(out, {"schema": 1, "paper": "neuedge", "seed": seed,
                            "provenance": provenance(corpus=facts, threads=threads),
@@ -605,12 +627,13 @@ def loihi_referee(
     The NIR export is checked in the same go. Settings: the section neuedge.referee.
     """
     pin_threads(threads)
-    from edgekws import files
-    from edgekws import settings as s
-    from edgekws.loihi import experiments
-    from edgekws.provenance import provenance
+    from edgekws.core import files
+    from edgekws.core import settings as s
+    from edgekws.core.provenance import provenance
+    from edgekws.methods.neuedge.loihi import experiments
+    from edgekws.methods.neuedge.settings import Referee
 
-    chosen = s.read(s.Referee, settings, set_ or ())
+    chosen = s.read(Referee, settings, set_ or ())
     corpus, facts = _open_neuedge(features, index)
     files.write_json(out, {"schema": 1, "paper": "neuedge", "experiment": "referee", "settings": chosen.model_dump(),
                            "provenance": provenance(corpus=facts, threads=threads),
@@ -633,12 +656,13 @@ def loihi_second_opinion(
     Settings: encoder, hardware, adaptive and referee of the section neuedge.
     """
     pin_threads(threads)
-    from edgekws import files
-    from edgekws import settings as s
-    from edgekws.loihi import experiments
-    from edgekws.provenance import provenance
+    from edgekws.core import files
+    from edgekws.core import settings as s
+    from edgekws.core.provenance import provenance
+    from edgekws.methods.neuedge.loihi import experiments
+    from edgekws.methods.neuedge.settings import NeuEdge
 
-    chosen = s.read(s.NeuEdge, settings, set_ or ())
+    chosen = s.read(NeuEdge, settings, set_ or ())
     used = {"encoder", "hardware", "adaptive", "referee"}
     corpus, facts = _open_neuedge(features, index)
     files.write_json(out, {"schema": 1, "paper": "neuedge", "experiment": "second_opinion",
@@ -658,9 +682,9 @@ def claims_ledger(
     paper: Annotated[str | None, typer.Option(help="The claims of this paper alone.")] = None,
 ) -> None:
     """Hold every claim against what this run measured, and state the verdict and why."""
+    from edgekws.core.provenance import provenance
     from edgekws.corpus import index as corpus_index_
-    from edgekws.evaluation import claims as ledger
-    from edgekws.provenance import provenance
+    from edgekws.ledger import claims as ledger
 
     _, facts = corpus_index_.read_index(index)
     made = ledger.build_ledger(run, claims, results, provenance(corpus=facts), paper=paper)
@@ -677,7 +701,7 @@ def claims_explain(
     papers: Annotated[Path, typer.Option(help="Folder of the papers' claims (*.yaml).")] = Path("claims"),
 ) -> None:
     """Tell the way back from a claim: verdict, rule, number, file, how it is made, settings, seeds, corpus, code."""
-    from edgekws.evaluation import explain
+    from edgekws.ledger import explain
 
     typer.echo(explain.explain(claim, papers, results=Path("results") / run, ledger=claims), nl=False)
 
@@ -689,8 +713,8 @@ def claims_readme(
     claim: Annotated[list[str] | None, typer.Option(help="A claim to show; may be repeated. Default: the headlines.")] = None,
 ) -> None:
     """Write the table of headline claims into a README: paper's number, ours, verdict, target."""
-    from edgekws.evaluation import claims
-    from edgekws.evaluation import readme as page
+    from edgekws.ledger import claims
+    from edgekws.ledger import readme as page
 
     page.write(readme, claims.read_ledger(ledger), claim or page.HEADLINES)
 
@@ -722,7 +746,7 @@ def report_rulegraph(
     dot: Annotated[Path | None, typer.Option(help="Rule graph in dot form; default: standard input.")] = None,
 ) -> None:
     """Draw Snakemake's rule graph without graphviz."""
-    from edgekws import files
+    from edgekws.core import files
     from edgekws.report import rulegraph
 
     files.write_text(out, rulegraph.draw(dot.read_text(encoding="utf-8") if dot else sys.stdin.read()))
@@ -750,11 +774,11 @@ def settings_write(
     schema: Annotated[Path, typer.Argument(help="JSON schema.")] = Path("workflow/schemas/config.schema.json"),
 ) -> None:
     """Write config/default.yaml and the JSON schema from the library's settings."""
-    from edgekws import files
-    from edgekws import settings as s
+    from edgekws.config import default_yaml, json_schema
+    from edgekws.core import files
 
-    files.write_text(default, s.default_yaml())
-    files.write_text(schema, s.json_schema())
+    files.write_text(default, default_yaml())
+    files.write_text(schema, json_schema())
 
 
 @settings_app.command("check")

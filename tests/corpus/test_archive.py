@@ -4,9 +4,9 @@ import tarfile
 
 import pytest
 
+from edgekws.core.errors import UserError
 from edgekws.corpus import archive
 from edgekws.corpus.archive import Fingerprint, read_members
-from edgekws.errors import UserError
 
 FILES = {"yes/a_nohash_0.wav": b"one", "LICENSE": b"two", "no/deep/er.txt": b"x" * 30_000, "empty": b""}
 

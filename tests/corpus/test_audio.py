@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from edgekws.core.errors import UserError
 from edgekws.corpus.audio import SAMPLE_RATE, decode_wav, encode_wav, fit_length
-from edgekws.errors import UserError
 
 int16_samples = arrays.arrays(np.int16, st.integers(1, 500))
 

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from edgekws.core.errors import UserError
 from edgekws.corpus import index
 from edgekws.corpus.audio import encode_wav
-from edgekws.errors import UserError
 
 # Speakers of the real corpus and the split that its published lists put them into.
 TRAIN, VALIDATION, TEST = "c50f55b8", "099d52ad", "022cd682"

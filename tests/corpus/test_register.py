@@ -11,11 +11,11 @@ import yaml
 from tests.conftest import REPOSITORY
 from tests.corpus.wake_word_trees import V1, heysnips, tarred
 
-from edgekws import files
+from edgekws.core import files
+from edgekws.core.errors import UserError
 from edgekws.corpus import register as registering
 from edgekws.corpus import wake_words
 from edgekws.corpus.register import register, register_heysnips
-from edgekws.errors import UserError
 
 
 @pytest.fixture

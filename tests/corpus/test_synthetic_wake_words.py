@@ -5,11 +5,11 @@ import uuid
 import numpy as np
 import pytest
 
-from edgekws import files
+from edgekws.core import files
+from edgekws.core.errors import UserError
 from edgekws.corpus import synthetic_wake_words, wake_words
 from edgekws.corpus.archive import read_members
-from edgekws.errors import UserError
-from edgekws.settings import SyntheticWakeWords
+from edgekws.corpus.settings import SyntheticWakeWords
 
 pytest.importorskip("espeakng_loader")
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from tests.corpus.wake_word_trees import V1, V2, burst, heysnapdragon, heysnips, tarred, zipped
 
-from edgekws import files
+from edgekws.core import files
+from edgekws.core.errors import UserError
 from edgekws.corpus import wake_words
 from edgekws.corpus.audio import encode_wav
 from edgekws.corpus.index import write_index
-from edgekws.errors import UserError
 
 
 @pytest.fixture

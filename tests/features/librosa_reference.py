@@ -4,7 +4,7 @@ import numpy as np
 
 
 def features(wave, settings):
-    """(frames, 3 * mels) of a wave prepared by steps 1 and 2; ``settings``: edgekws.settings.Features."""
+    """(frames, 3 * mels) of a wave prepared by steps 1 and 2; ``settings``: edgekws.features.settings.Features."""
     import librosa
 
     power = librosa.feature.melspectrogram(y=wave, sr=16_000, n_fft=settings.window, hop_length=settings.hop,

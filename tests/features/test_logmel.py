@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekws.errors import UserError
+from edgekws.core.errors import UserError
 from edgekws.features import logmel
-from edgekws.settings import Features
+from edgekws.features.settings import Features
 
 SETTINGS = Features()
 

@@ -8,11 +8,11 @@ import tarfile
 import numpy as np
 import pytest
 
-from edgekws import files
+from edgekws.core import files
+from edgekws.core.errors import UserError
 from edgekws.corpus import audio, index
-from edgekws.errors import UserError
 from edgekws.features import logmel, pack
-from edgekws.settings import Features
+from edgekws.features.settings import Features
 
 SETTINGS = Features()
 
@@ -98,7 +98,7 @@ import resource, sys
 from pathlib import Path
 import numpy as np, torch
 from edgekws.features import pack
-from edgekws.settings import Features
+from edgekws.core.settings import Features
 torch.set_num_threads(1)
 n = int(sys.argv[1])
 samples = np.random.default_rng(0).normal(0, 3000, 16_000).astype(np.int16)

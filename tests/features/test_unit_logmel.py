@@ -6,11 +6,11 @@ import sys
 import numpy as np
 import pytest
 
-from edgekws import files
+from edgekws.core import files
+from edgekws.core.errors import UserError
 from edgekws.corpus import index
-from edgekws.errors import UserError
 from edgekws.features import pack, unit_logmel
-from edgekws.settings import LogMel
+from edgekws.features.settings import LogMel
 
 FRONT = LogMel()
 SILENCE = np.log(np.float32(unit_logmel.FLOOR))
@@ -217,7 +217,7 @@ from pathlib import Path
 import numpy as np, torch
 from edgekws.corpus import index
 from edgekws.features import unit_logmel
-from edgekws.settings import LogMel
+from edgekws.core.settings import LogMel
 import pandas as pd
 torch.set_num_threads(1)
 n = int(sys.argv[1])

@@ -1,18 +1,10 @@
 import pytest
 import torch
 
-from edgekws import files
-from edgekws.errors import UserError
+from edgekws.core import files
+from edgekws.core.errors import UserError
 from edgekws.models import counts
-from edgekws.models.encoder import (
-    WIDTHS,
-    build,
-    load_encoder,
-    multiply_accumulates,
-    parameters,
-    save_encoder,
-    tensors_of,
-)
+from edgekws.models.encoder import WIDTHS, build, load_encoder, multiply_accumulates, parameters, save_encoder, tensors_of
 
 PUBLISHED = {"ds_cnn_s": 22_976, "ds_cnn_m": 136_052, "ds_cnn_l": 413_448, "resnet15": 479_808}
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from benchmarks import neuedge as benchmark
 
-from edgekws import files
-from edgekws.errors import UserError
+from edgekws.core import files
+from edgekws.core.errors import UserError
 from edgekws.models.feedforward_lif import FeedForwardLIF, load_network, quantised, save_network
-from edgekws.settings import LifNetwork
+from edgekws.models.settings import LifNetwork
 
 
 def network(seed=0, inputs=6, outputs=4, **values):

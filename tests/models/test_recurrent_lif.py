@@ -5,12 +5,12 @@ import math
 import pytest
 import torch
 
-from edgekws import files
-from edgekws.delta.delta import Delta
-from edgekws.errors import UserError
+from edgekws.core import files
+from edgekws.core.errors import UserError
+from edgekws.models.delta.delta import Delta
 from edgekws.models.recurrent_lif import RecurrentLIF, load_network, save_network
+from edgekws.models.settings import Network
 from edgekws.neurons import lif
-from edgekws.settings import Network
 
 
 def network(seed=0, inputs=6, outputs=4, **values):

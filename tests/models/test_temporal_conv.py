@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from edgekws import files
-from edgekws.errors import UserError
+from edgekws.core import files
+from edgekws.core.errors import UserError
+from edgekws.models.settings import Conventional
 from edgekws.models.temporal_conv import TemporalConv, load_network, save_network
-from edgekws.settings import Conventional
 
 
 def network(seed=0, inputs=5, outputs=3, **values):

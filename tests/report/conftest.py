@@ -8,13 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgekws.alternatives import cost, limits, retention
-from edgekws.alternatives import summary as alternatives_summary
-from edgekws.alternatives.memory import CATEGORIES, Sizes
-from edgekws.evaluation import claims, statistics
-from edgekws.neuedge import experiments, summary
-from edgekws.onda import summary as onda_summary
-from edgekws.settings import Alternatives, Federated, OndaEvaluation, Retention, Statistics
+from edgekws.ledger import claims
+from edgekws.methods.alternatives import cost, limits, retention
+from edgekws.methods.alternatives import summary as alternatives_summary
+from edgekws.methods.alternatives.memory import CATEGORIES, Sizes
+from edgekws.methods.alternatives.settings import Alternatives, Federated, Retention
+from edgekws.methods.neuedge import experiments, summary
+from edgekws.methods.onda import summary as onda_summary
+from edgekws.methods.onda.settings import OndaEvaluation
+from edgekws.protocol import statistics
+from edgekws.protocol.settings import Statistics
 
 REPOSITORY = Path(__file__).parents[2]
 NAMES = {"traces_propagation": "Traces Propagation", "neuedge": "NeuEdge", "onda": "OnDA", "alternatives": "Alternatives"}

@@ -6,7 +6,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from edgekws.errors import UserError
+from edgekws.core.errors import UserError
 from edgekws.report import notebooks
 
 REPOSITORY = Path(__file__).parents[2]

@@ -6,10 +6,14 @@ import pytest
 import torch
 from tests.report.conftest import NAMES, made_up_alternatives
 
-from edgekws import files, report
-from edgekws.errors import UserError
-from edgekws.evaluation import claims
-from edgekws.report import alternatives, neuedge, onda, page
+from edgekws import report
+from edgekws.core import files
+from edgekws.core.errors import UserError
+from edgekws.ledger import claims
+from edgekws.methods.alternatives import report as alternatives
+from edgekws.methods.neuedge import report as neuedge
+from edgekws.methods.onda import report as onda
+from edgekws.report import page
 
 VOID = {"meta", "br", "img", "rect", "path"}
 DEVIATIONS = """# Deviations

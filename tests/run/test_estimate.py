@@ -4,12 +4,13 @@ import dataclasses
 
 import pytest
 
+from edgekws.config import Config
+from edgekws.core.settings import validate
 from edgekws.run import estimate, page
 from edgekws.run.measured import Measured, Row
 from edgekws.run.sizes import expected
 from edgekws.run.work import RULES
 from edgekws.run.workflow import Planned
-from edgekws.settings import Config, validate
 
 CONFIG = Config()
 SIZES = expected(CONFIG)

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from edgekws import files
-from edgekws.errors import UserError
+from edgekws.config import Config
+from edgekws.core import files
+from edgekws.core.errors import UserError
 from edgekws.run import measured
 from edgekws.run.work import RULES
-from edgekws.settings import Config
 
 HEAD = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
 

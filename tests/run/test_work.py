@@ -7,9 +7,13 @@ from typing import get_args
 import pytest
 from benchmarks.faults import VARIES
 
+from edgekws.config import Config
+from edgekws.core.settings import validate
+from edgekws.methods.alternatives.settings import AlternativeMethod, NetName
+from edgekws.methods.onda.settings import OndaExperiment
+from edgekws.protocol.settings import Training
 from edgekws.run import work
 from edgekws.run.sizes import expected
-from edgekws.settings import AlternativeMethod, Config, NetName, OndaExperiment, Training, validate
 
 ROOT = Path(__file__).parents[2]
 

@@ -8,7 +8,7 @@ import pytest
 from tests.workflow.conftest import Project
 
 from edgekws import cli
-from edgekws.errors import UserError
+from edgekws.core.errors import UserError
 from edgekws.run import page, workflow
 
 ROOT = Path(__file__).parents[2]

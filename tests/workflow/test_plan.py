@@ -8,8 +8,8 @@ import subprocess
 import pytest
 from tests.workflow.conftest import ROOT
 
-from edgekws import release
-from edgekws.evaluation import claims
+from edgekws.ledger import claims
+from edgekws.run import release
 
 
 @pytest.mark.parametrize("run", ["demo", "gsc_subset", "paper"])

@@ -9,8 +9,8 @@ import time
 import pytest
 from tests.workflow.conftest import ROOT, Project
 
-from edgekws.evaluation.claims import read_papers
-from edgekws.settings import Config
+from edgekws.config import Config
+from edgekws.ledger.claims import read_papers
 
 # One worker makes the finished run that most of these share.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("finished run")]

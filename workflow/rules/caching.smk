@@ -8,7 +8,7 @@ goes without.
 
 import hashlib
 
-from edgekws.provenance import provenance, sources_checksum
+from edgekws.core.provenance import provenance, sources_checksum
 from snakemake.caching.rule import RuleCache
 
 CACHED = [

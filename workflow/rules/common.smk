@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 from typing import NamedTuple, get_args
 
-from edgekws import choices
-from edgekws import settings as edgekws_settings
-from edgekws.errors import UserError
+from edgekws.config import Config
+from edgekws.core import settings as edgekws_settings
+from edgekws.core.errors import UserError
 from snakemake.exceptions import WorkflowError
 
 # A rule's commands run in this very environment, also where it was never activated.
@@ -22,7 +22,7 @@ os.environ["PATH"] = os.pathsep.join(
 )
 
 try:
-    SETTINGS = edgekws_settings.validate(edgekws_settings.Config, config, where="configuration")
+    SETTINGS = edgekws_settings.validate(Config, config, where="configuration")
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
@@ -58,7 +58,6 @@ wildcard_constraints:
     experiment=r"[A-Za-z0-9_-]+",
     protocol="one_user|many_users",
     normalisation="frozen|per_set",
-    arm="|".join(get_args(choices.NeuEdgeArm)),
 
 
 def as_json(*sections, **named):

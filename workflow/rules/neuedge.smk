@@ -5,10 +5,13 @@ Outputs: results/<run>/metrics/neuedge/{encoding,utilisation,ablation}.json, res
 What runs on the simulated chip is in loihi.smk.
 """
 
+from edgekws.methods.neuedge.choices import NeuEdgeArm
+
 NEUEDGE = SETTINGS.neuedge
 NEUEDGE_METRICS = f"{RUN}/metrics/neuedge"
 NEUEDGE_MODELS = f"{RUN}/models/neuedge"
-NEUEDGE_ARMS = list(get_args(choices.NeuEdgeArm))
+
+NEUEDGE_ARMS = list(get_args(NeuEdgeArm))
 PAPERS["neuedge"] = Paper(
     title="NeuEdge",
     metrics=expand(
@@ -26,6 +29,10 @@ PAPERS["neuedge"] = Paper(
         "loihi": "Lava's check of the integer simulator; accuracy in float and integers",
     },
 )
+
+
+wildcard_constraints:
+    arm="|".join(NEUEDGE_ARMS),
 
 
 rule neuedge:

@@ -4,6 +4,8 @@ Inputs: nothing (embedded corpus) or the archives that the settings name; the ru
 Outputs: results/<run>/metrics/onda/{<experiment>,hessian,cost}.json, results/<run>/models/onda.
 """
 
+from edgekws.models.choices import Backbone
+
 ONDA = SETTINGS.onda
 ONDA_METRICS = f"{RUN}/metrics/onda"
 ONDA_MODELS = f"{RUN}/models/onda"
@@ -22,7 +24,7 @@ PAPERS["onda"] = Paper(
 
 
 wildcard_constraints:
-    backbone="|".join(get_args(choices.Backbone)),
+    backbone="|".join(get_args(Backbone)),
     share=r"\d+(\.\d+)?",
     part=r"\d+",
 

@@ -3,7 +3,7 @@
 `snakemake --list-target-rules` is the menu: a rule is listed with its docstring or, where it has none, its message.
 """
 
-from edgekws.evaluation import claims as edgekws_claims
+from edgekws.ledger import claims as edgekws_claims
 
 try:
     CLAIMS = edgekws_claims.read_papers("claims")

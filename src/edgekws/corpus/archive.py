@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Self, cast
 
-from edgekws.errors import UserError
+from edgekws.core.errors import UserError
 
 MAX_MEMBER_BYTES = 64 * 2**20
 """Larger members are refused: a clip has 32 kB, the longest noise recording of the corpus 3 MB."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgekws.errors import UserError
+from edgekws.core.errors import UserError
 
 SAMPLE_RATE = 16_000
 """Samples per second of every clip."""

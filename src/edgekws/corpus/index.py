@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from edgekws import files
+from edgekws.core import files
+from edgekws.core.errors import UserError, did_you_mean
+from edgekws.core.progress import reading
 from edgekws.corpus.archive import Fingerprint, read_members
 from edgekws.corpus.audio import CLIP_SAMPLES, FULL_SCALE, decode_wav
-from edgekws.errors import UserError, did_you_mean
-from edgekws.progress import reading
 
 if TYPE_CHECKING:
     import pandas as pd

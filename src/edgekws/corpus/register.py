@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from edgekws import dvc
-from edgekws.errors import UserError
-from edgekws.files import existing
+from edgekws.core import dvc
+from edgekws.core.errors import UserError
+from edgekws.core.files import existing
 
 _CARD = """{version}: {clips:,} utterances, {positives:,} of them wake words, by {speakers:,} speakers.
 Licence: for non-commercial research only, which also rules out models that go into a product; nothing but the unmodified
@@ -117,7 +117,7 @@ def _remote_name(url: str) -> str:
 
 def _download(url: str, part: Path, progress: bool) -> Path:
     """Fetch ``url`` into ``part``, going on where an earlier attempt was cut off; no error names the address."""
-    from edgekws.progress import tqdm
+    from edgekws.core.progress import tqdm
 
     where = f"the download from {urlsplit(url).hostname}"
     done = part.stat().st_size if part.exists() else 0

@@ -30,12 +30,12 @@ from typing import IO, Any, NoReturn, cast
 import numpy as np
 import numpy.typing as npt
 
-from edgekws import files
+from edgekws.core import files
+from edgekws.core.errors import UserError
+from edgekws.core.provenance import derive_seed
 from edgekws.corpus.audio import CLIP_SAMPLES, FULL_SCALE, SAMPLE_RATE, encode_wav
 from edgekws.corpus.index import LISTS, SPLITS, SYNTHETIC_MARKER, speaker_split
-from edgekws.errors import UserError
-from edgekws.provenance import derive_seed
-from edgekws.settings import Synthetic
+from edgekws.corpus.settings import Synthetic
 
 Samples = npt.NDArray[np.float64]
 Range = tuple[float, float]
@@ -137,7 +137,7 @@ def synthesise(settings: Synthetic, seed: int, out: Path, *, jobs: int = 1, prog
     """
     import scipy.signal  # noqa: F401  (once, before the first fork)
 
-    from edgekws.progress import tqdm
+    from edgekws.core.progress import tqdm
 
     words = _check_words(settings.words)
     splits = {split: _names(seed, split, getattr(settings.speakers, split)) for split in SPLITS}

@@ -21,8 +21,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgekws.core.errors import UserError
+from edgekws.core.provenance import derive_seed
 from edgekws.corpus.audio import FULL_SCALE, SAMPLE_RATE, encode_wav
 from edgekws.corpus.index import SYNTHETIC_MARKER
+from edgekws.corpus.settings import SyntheticWakeWords
 from edgekws.corpus.synthetic import (
     Espeak,
     Range,
@@ -37,9 +40,6 @@ from edgekws.corpus.synthetic import (
     speak_dry,
     writing_tar,
 )
-from edgekws.errors import UserError
-from edgekws.provenance import derive_seed
-from edgekws.settings import SyntheticWakeWords
 
 ROOT = "synthetic_wake_words"
 """The folder that everything in the archive lies in."""
@@ -175,7 +175,7 @@ def synthesise(settings: SyntheticWakeWords, seed: int, out: Path, *, jobs: int 
     """
     import scipy.signal  # noqa: F401  (once, before the first fork)
 
-    from edgekws.progress import tqdm
+    from edgekws.core.progress import tqdm
 
     phrase = _check_phrase(settings.phrase)
     alike = near_misses(phrase)

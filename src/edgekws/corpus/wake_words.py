@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from edgekws import files
+from edgekws.core import files
+from edgekws.core.errors import UserError
+from edgekws.core.progress import reading
 from edgekws.corpus.archive import MAX_MEMBER_BYTES, Fingerprint, read_members
 from edgekws.corpus.audio import FULL_SCALE, SAMPLE_RATE, decode_wav
 from edgekws.corpus.index import SYNTHETIC_MARKER
-from edgekws.errors import UserError
-from edgekws.progress import reading
 
 if TYPE_CHECKING:
     import pandas as pd

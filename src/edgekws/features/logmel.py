@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from edgekws.core.errors import UserError
 from edgekws.corpus.audio import CLIP_SAMPLES, SAMPLE_RATE, fit_length
-from edgekws.errors import UserError
-from edgekws.settings import Features, LogMel
+from edgekws.features.settings import Features, LogMel
 
 # Clips computed together, and pieces a banded matrix is cut into: what is fastest on one core.
 _BLOCK, _STRIPS = 8, 4

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from edgekws.corpus.audio import CLIP_SAMPLES
 from edgekws.features.logmel import mel_filters
-from edgekws.settings import LogMel
+from edgekws.features.settings import LogMel
 
 FRAMES, COEFFICIENTS = 47, 10
 """Extents of the MFCC of a second."""

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from edgekws import files
+from edgekws.core import files
+from edgekws.core.errors import UserError
 from edgekws.corpus.audio import CLIP_SAMPLES
-from edgekws.errors import UserError
 from edgekws.features import logmel
-from edgekws.settings import Features
+from edgekws.features.settings import Features
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +49,7 @@ def corpus_clips(archive: Path, index_path: Path, *, progress: bool) -> tuple[pd
     index, _ = read_index(index_path)
     clips: Iterable[Clip] = iter_clips(archive, index)
     if progress:
-        from edgekws.progress import tqdm
+        from edgekws.core.progress import tqdm
 
         clips = tqdm(clips, total=len(index), unit="clip")
     return index, clips

@@ -15,10 +15,11 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from edgekws import files, settings
+from edgekws.core import files, settings
+from edgekws.core.errors import UserError
 from edgekws.corpus.audio import CLIP_SAMPLES, FULL_SCALE, fit_length
-from edgekws.errors import UserError
 from edgekws.features import logmel, pack
+from edgekws.features.settings import LogMel
 
 FLOOR = 1e-5
 """Added to the mel power (full scale 1) before the logarithm: about what white noise of -56 dB puts into a band.
@@ -49,7 +50,7 @@ class Scale:
         return scaled.clip(0, 1, out=scaled)
 
 
-def steps_of(front: settings.LogMel, samples: int = CLIP_SAMPLES) -> int:
+def steps_of(front: LogMel, samples: int = CLIP_SAMPLES) -> int:
     """Time steps of a clip: its whole hops, ``pool`` at a time; a remainder is dropped.
 
     Raises:
@@ -67,7 +68,7 @@ def prepare(samples: npt.NDArray[np.int16]) -> FloatArray:
     return fit_length(samples) * np.float32(1 / FULL_SCALE)
 
 
-def log_mel(waves: FloatArray, front: settings.LogMel) -> FloatArray:
+def log_mel(waves: FloatArray, front: LogMel) -> FloatArray:
     """Natural logarithm of mel power (plus :data:`FLOOR`), averaged over ``pool`` frames.
 
     Args:
@@ -88,7 +89,7 @@ def log_mel(waves: FloatArray, front: settings.LogMel) -> FloatArray:
     return result
 
 
-def features(waves: FloatArray, front: settings.LogMel, scale: Scale) -> FloatArray:
+def features(waves: FloatArray, front: LogMel, scale: Scale) -> FloatArray:
     """:func:`log_mel` on the scale, (clips, steps, bands) float32 from 0 to 1."""
     return scale.apply(log_mel(waves, front))
 
@@ -114,7 +115,7 @@ class Histogram:
         return edges
 
 
-def extract(archive: Path, index_path: Path, out: Path, front: settings.LogMel, *, batch: int = 64,
+def extract(archive: Path, index_path: Path, out: Path, front: LogMel, *, batch: int = 64,
             progress: bool = False) -> None:
     """Write the features of every clip of an index, and beside them (``.json``) the scale fitted to the training clips.
 
@@ -165,7 +166,7 @@ def scale_path(features_path: Path) -> Path:
     return Path(features_path).with_suffix(".json")
 
 
-def read_scale(path: Path) -> tuple[Scale, settings.LogMel]:
+def read_scale(path: Path) -> tuple[Scale, LogMel]:
     """The scale and the front end's settings that :func:`extract` wrote; ``path``: the JSON file or the .npy beside it.
 
     Raises:
@@ -174,7 +175,7 @@ def read_scale(path: Path) -> tuple[Scale, settings.LogMel]:
     path, remedy = scale_path(path), "delete it and extract the features again"
     stored = files.read_json(path)
     try:
-        front = settings.validate(settings.LogMel, stored["settings"], where=str(path))
+        front = settings.validate(LogMel, stored["settings"], where=str(path))
         low, high = (np.array(stored[name], dtype=np.float32) for name in ("low", "high"))
     except (KeyError, TypeError, ValueError) as error:
         raise UserError("is not a scale of features", where=path, remedy=remedy) from error

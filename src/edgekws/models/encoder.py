@@ -8,10 +8,10 @@ from typing import Any, get_args
 
 import torch
 
-from edgekws import files
-from edgekws.choices import Backbone
-from edgekws.errors import UserError
+from edgekws.core import files
+from edgekws.core.errors import UserError
 from edgekws.models import counts
+from edgekws.models.choices import Backbone
 from edgekws.models.ds_cnn import DsCnn
 from edgekws.models.resnet15 import ResNet15
 from edgekws.models.tensors import fill

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edgekws import files, settings
-from edgekws.errors import UserError
+from edgekws.core import files, settings
+from edgekws.core.errors import UserError
+from edgekws.models.settings import LifNetwork
 from edgekws.models.tensors import fill, size
 from edgekws.neurons import scan
 
@@ -44,7 +45,7 @@ class FeedForwardLIF:
         readout: [outputs, neurons of the last layer].
     """
 
-    def __init__(self, network: settings.LifNetwork, *, inputs: int, outputs: int, generator: torch.Generator) -> None:
+    def __init__(self, network: LifNetwork, *, inputs: int, outputs: int, generator: torch.Generator) -> None:
         def matrix(neurons: int, fan_in: int, gain: float) -> Tensor:
             return (2 * torch.rand(neurons, fan_in, generator=generator) - 1) * gain / math.sqrt(fan_in)
 
@@ -119,7 +120,7 @@ class FeedForwardLIF:
         return named
 
     @classmethod
-    def from_tensors(cls, network: settings.LifNetwork, tensors: Mapping[str, Tensor]) -> FeedForwardLIF:
+    def from_tensors(cls, network: LifNetwork, tensors: Mapping[str, Tensor]) -> FeedForwardLIF:
         """The inverse of :meth:`tensors`.
 
         Raises:
@@ -147,7 +148,7 @@ def save_network(path: str | Path, net: FeedForwardLIF, *, vocabulary: Iterable[
     Args:
         vocabulary: The words, in the order of the outputs.
         about: Further settings to keep: the encoder, what the network was trained with.
-        provenance: From :func:`edgekws.provenance.provenance`.
+        provenance: From :func:`edgekws.core.provenance.provenance`.
     """
     files.write_model(path, {name: tensor.detach().contiguous() for name, tensor in net.tensors().items()},
                       architecture=ARCHITECTURE, provenance=provenance,
@@ -161,7 +162,7 @@ def load_network(path: str | Path) -> tuple[FeedForwardLIF, dict[str, Any]]:
         UserError: The file is missing, is no such model, or is damaged.
     """
     tensors, metadata = files.read_model(path, ARCHITECTURE)
-    network = settings.validate(settings.LifNetwork, metadata["settings"].get("network"), where=str(path))
+    network = settings.validate(LifNetwork, metadata["settings"].get("network"), where=str(path))
     try:
         return FeedForwardLIF.from_tensors(network, tensors), metadata
     except UserError as error:

@@ -17,9 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edgekws import files, settings
-from edgekws.delta.delta import Delta, apply
-from edgekws.errors import UserError
+from edgekws.core import files, settings
+from edgekws.core.errors import UserError
+from edgekws.models.delta.delta import Delta, apply
+from edgekws.models.settings import Network
 from edgekws.models.tensors import fill, size
 from edgekws.neurons.lif import Layer
 
@@ -48,7 +49,7 @@ class RecurrentLIF:
             [H, width].
     """
 
-    def __init__(self, network: settings.Network, *, inputs: int, outputs: int, generator: torch.Generator) -> None:
+    def __init__(self, network: Network, *, inputs: int, outputs: int, generator: torch.Generator) -> None:
         def matrix(neurons: int, fan_in: int) -> Tensor:
             return (2 * torch.rand(neurons, fan_in, generator=generator) - 1) / math.sqrt(fan_in)
 
@@ -136,7 +137,7 @@ class RecurrentLIF:
         return named | self.added
 
     @classmethod
-    def from_tensors(cls, network: settings.Network, tensors: Mapping[str, Tensor], *,
+    def from_tensors(cls, network: Network, tensors: Mapping[str, Tensor], *,
                      dtype: torch.dtype = torch.float32) -> RecurrentLIF:
         """The inverse of :meth:`tensors`; the net is on the CPU and shares no memory with them.
 
@@ -180,7 +181,7 @@ def save_network(path: str | Path, net: RecurrentLIF, *, vocabulary: Iterable[st
         vocabulary: The words, in the order of the outputs; spare outputs have none.
         feature_scale: [inputs], what each feature was divided by in training, if that was frozen.
         about: Further settings to keep: what the network was trained with.
-        provenance: From :func:`edgekws.provenance.provenance`.
+        provenance: From :func:`edgekws.core.provenance.provenance`.
     """
     tensors = net.tensors() | ({} if feature_scale is None else {"feature_scale": feature_scale})
     settings_ = {**(about or {}), "network": net.settings.model_dump(), "vocabulary": list(vocabulary)}
@@ -198,7 +199,7 @@ def load_network(path: str | Path) -> tuple[RecurrentLIF, dict[str, Any]]:
     """
     tensors, metadata = files.read_model(path, ARCHITECTURE)
     feature_scale = tensors.pop("feature_scale", None)
-    network = settings.validate(settings.Network, metadata["settings"].get("network"), where=str(path))
+    network = settings.validate(Network, metadata["settings"].get("network"), where=str(path))
     try:
         net = RecurrentLIF.from_tensors(network, tensors)
     except UserError as error:

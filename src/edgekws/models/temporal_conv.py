@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from edgekws import files, settings
-from edgekws.errors import UserError
+from edgekws.core import files, settings
+from edgekws.core.errors import UserError
+from edgekws.models.settings import Conventional
 from edgekws.models.tensors import fill, size
 
 ARCHITECTURE = "temporal_conv"
@@ -42,7 +43,7 @@ class TemporalConv:
         readout_bias: [outputs].
     """
 
-    def __init__(self, conventional: settings.Conventional, *, inputs: int, outputs: int,
+    def __init__(self, conventional: Conventional, *, inputs: int, outputs: int,
                  generator: torch.Generator) -> None:
         def tensor(*shape: int) -> Tensor:
             return (2 * torch.rand(*shape, generator=generator) - 1) * math.sqrt(6 / math.prod(shape[1:]))
@@ -99,7 +100,7 @@ def load_network(path: str | Path) -> tuple[TemporalConv, dict[str, Any]]:
         UserError: The file is missing, is no such model, or is damaged.
     """
     tensors, metadata = files.read_model(path, ARCHITECTURE)
-    chosen = settings.validate(settings.Conventional, metadata["settings"].get("conventional"), where=str(path))
+    chosen = settings.validate(Conventional, metadata["settings"].get("conventional"), where=str(path))
     net = TemporalConv(chosen, inputs=size(tensors, "kernel.0", 1, dimensions=3), outputs=size(tensors, "readout", 0),
                        generator=torch.Generator())
     try:

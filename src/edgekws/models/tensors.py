@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from edgekws.errors import UserError
+from edgekws.core.errors import UserError
 
 
 def fill(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:

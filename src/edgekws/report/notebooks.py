@@ -6,8 +6,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from edgekws import files
-from edgekws.errors import UserError, did_you_mean
+from edgekws.core import files
+from edgekws.core.errors import UserError, did_you_mean
 
 
 def execute(notebook: str | Path, out: str | Path, parameters: Mapping[str, str]) -> None:

@@ -12,15 +12,16 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from edgekws import files
-from edgekws.errors import UserError
-from edgekws.evaluation import claims, style
+from edgekws.core import files, style
+from edgekws.core.errors import UserError
+from edgekws.ledger import claims
 from edgekws.run.measured import output_path, read_benchmark
 from edgekws.run.work import rule_of_benchmark
 
+METHODS = Path(__file__).parents[1] / "methods"
 _EXPERIMENTS = {
     "one_user": "One user left out, per-set normalisation (the paper's protocol)",
     "many_users": "Many users, frozen normalisation",
@@ -65,7 +66,7 @@ def build(results: str | Path, out: str | Path, *, names: Mapping[str, str] | No
         corpora.append(measured["neuedge"]["ablation"]["provenance"]["corpus"])
     wake_words = [found["provenance"]["corpus"]
                   for found in measured.get("onda", {"experiments": {}})["experiments"].values()]
-    templates = Environment(loader=PackageLoader("edgekws.report"), autoescape=True, undefined=StrictUndefined,
+    templates = Environment(loader=ChoiceLoader([PackageLoader("edgekws.report"), FileSystemLoader(METHODS)]), autoescape=True, undefined=StrictUndefined,
                             trim_blocks=True, lstrip_blocks=True)
     templates.filters.update(interval=interval, signed=lambda found: interval(found, sign="+"), flipped=flipped, short=short,
                              shot=style.shot_label)
@@ -100,11 +101,11 @@ def section_names(papers: Iterable[str]) -> list[str]:
     To the template belongs the module ``edgekws.report.<paper>`` with ``read(folder)``, which gives the paper's metrics or
     ``None``, and ``section(found, ledger)``, which gives what the template shows under its name.
     """
-    return [paper for paper in papers if (Path(__file__).parent / "templates" / f"{paper}.html").is_file()]
+    return [paper for paper in papers if (METHODS / paper / "report.html").is_file()]
 
 
 def _section_module(paper: str) -> Any:
-    return importlib.import_module(f"edgekws.report.{paper}")
+    return importlib.import_module(f"edgekws.methods.{paper}.report")
 
 
 # ------------------------------------------------------------------------------------------------ claims

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgekws.errors import UserError
+from edgekws.core.errors import UserError
 
 if TYPE_CHECKING:
     from edgekws.run.measured import Measured
@@ -71,7 +71,7 @@ def cost(
     readme: Annotated[Path | None, typer.Option(help="Write a table by paper into this page with its two markers (.md).")] = None,
 ) -> None:
     """What a whole run needs: jobs, core hours, memory and disk by rule, extrapolated from measured jobs."""
-    from edgekws import files
+    from edgekws.core import files
     from edgekws.run import estimate, page, sizes, workflow
 
     configfiles = configfile or [Path("config/demo.yaml")]
@@ -99,7 +99,7 @@ def measured_(
     out: Annotated[Path, typer.Option("--out", help="Summary to write (.json).")],
 ) -> None:
     """Sum up the benchmarks of runs in a small file, which other machines can estimate by."""
-    from edgekws import files
+    from edgekws.core import files
     from edgekws.run import measured
 
     files.write_json(out, measured.summarise(runs).to_json())

@@ -20,11 +20,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from edgekws.config import Config
 from edgekws.run.measured import Measured, Row, variant_of
 from edgekws.run.sizes import Sizes
 from edgekws.run.work import RULES, Rule
 from edgekws.run.workflow import Planned
-from edgekws.settings import Config
 
 HOUR, MEGABYTE = 3600.0, 1e6
 _MOST_START = 0.5

@@ -16,12 +16,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edgekws import files, settings
-from edgekws.errors import UserError
+from edgekws.config import Config
+from edgekws.core import files, settings
+from edgekws.core.errors import UserError
 from edgekws.run import work
 from edgekws.run.sizes import Sizes, counted
 from edgekws.run.work import Rule
-from edgekws.settings import Config
 
 _STARTS = ("loihi_export", "traces_propagation_complexity")
 """Rules whose jobs load torch and then have next to nothing to do: the shortest of them is what a start costs."""

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekws import files
+from edgekws.config import Config
+from edgekws.core import files
 from edgekws.corpus.audio import SAMPLE_RATE
-from edgekws.settings import Config, Synthetic
+from edgekws.corpus.settings import Synthetic
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,7 +79,7 @@ class Sizes:
 def synthetic_clips(spoken: Synthetic) -> tuple[int, int, int]:
     """Clips of the training, validation and test splits of a synthetic corpus.
 
-    >>> from edgekws.settings import SyntheticSpeakers
+    >>> from edgekws.core.settings import SyntheticSpeakers
     >>> synthetic_clips(Synthetic(words=["a", "b"], takes=3, user_takes=5,
     ...                           speakers=SyntheticSpeakers(train=10, validation=1, test=2)))
     (60, 10, 20)

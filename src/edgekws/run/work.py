@@ -20,19 +20,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from edgekws.choices import Backbone, NeuEdgeArm
+from edgekws.config import Config
 from edgekws.corpus.audio import CLIP_SAMPLES, SAMPLE_RATE
+from edgekws.methods.alternatives.settings import AlternativeMethod, GradientPart, NetName
+from edgekws.methods.neuedge.choices import NeuEdgeArm
+from edgekws.methods.onda.settings import OndaExperiment, Schedule
+from edgekws.models.choices import Backbone
+from edgekws.protocol.settings import Shot, Training
 from edgekws.run.sizes import Sizes, synthetic_clips
-from edgekws.settings import (
-    AlternativeMethod,
-    Config,
-    GradientPart,
-    NetName,
-    OndaExperiment,
-    Schedule,
-    Shot,
-    Training,
-)
 
 UPDATE_CLIPS = 50
 """An update of Traces Propagation costs as much as so many clips of its batch: 220 us at 3.8 us a clip with 128 neurons,

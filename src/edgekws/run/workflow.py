@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from edgekws import settings
-from edgekws.errors import UserError
+from edgekws.config import Config
+from edgekws.core import settings
+from edgekws.core.errors import UserError
 from edgekws.run import work
-from edgekws.settings import Config
 
 Status = Literal["built", "stale", "missing"]
 DEFAULTS = Path("config/default.yaml")

@@ -1,0 +1,1 @@
+"""What all rooms use and what uses none of them: files, errors, provenance, checkpoints, settings."""

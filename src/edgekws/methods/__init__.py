@@ -1,0 +1,1 @@
+"""A room for each method; whatever is here is found by its name."""

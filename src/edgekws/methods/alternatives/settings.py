@@ -1,0 +1,127 @@
+"""Settings of the bench of alternatives."""
+
+from __future__ import annotations
+
+import typing
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from edgekws.core.settings import Fraction, Name, PositiveFloat, PositiveInt, Settings
+from edgekws.protocol.settings import Shot, Training
+
+LocalRule = Literal["traces_propagation", "eprop", "eprop_random", "decolle", "etlp", "osttp", "tess"]
+
+NetName = Literal["spiking", "ds_cnn"]
+
+GradientPart = Literal["full", "full_int8", "readout", "last_layer", "threshold", "lora", "adapter"]
+
+
+class AlternativeTraining(Training):
+    """A method's budget on a user's clips; its learning rate is tuned."""
+
+    learning_rate: PositiveFloat = Field(
+        1e-3, description="learning rate in the first epoch, where time and memory are measured; else each method's is tuned")
+    epochs: PositiveInt = Field(10, description="passes over the clips")
+    batch_size: PositiveInt = Field(1024, description="clips in a batch; smaller sets make one batch")
+
+
+class AlternativeMethod(Settings):
+    """One way to adapt: a local rule, or back-propagation into a part of the net."""
+
+    kind: LocalRule | GradientPart = Field("full", description="the local rule, or what back-propagation trains")
+    net: NetName = Field("spiking", description="the base net; local rules are for the spiking one")
+    rank: PositiveInt = Field(4, description="rank of LoRA, width of an adapter's bottleneck")
+    optimiser: Literal["adam", "sgd"] = Field("adam", description="Adam, or plain gradient descent, which keeps no state")
+
+
+def _alternative_methods() -> dict[Name, AlternativeMethod]:
+    return {
+        **{kind: AlternativeMethod(kind=kind) for kind in typing.get_args(LocalRule)},
+        **{f"bptt_{kind}": AlternativeMethod(kind=kind)
+           for kind in ("full", "full_int8", "readout", "threshold", "adapter")},
+        **{f"bptt_lora_{rank}": AlternativeMethod(kind="lora", rank=rank) for rank in (1, 4, 16)},
+        "bptt_full_sgd": AlternativeMethod(optimiser="sgd"),
+        **{f"ds_cnn_{kind}": AlternativeMethod(kind=kind, net="ds_cnn")
+           for kind in ("full", "readout", "last_layer", "threshold", "adapter")},
+        **{f"ds_cnn_lora_{rank}": AlternativeMethod(kind="lora", net="ds_cnn", rank=rank) for rank in (1, 4, 16)},
+    }
+
+
+class AlternativeTuning(Settings):
+    """What each method takes the best of, for the validation split's users only."""
+
+    learning_rate: list[PositiveFloat] = Field(
+        [3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2], min_length=1,
+        description="learning rates tried: local rules update at every frame, and want them a hundred times lower than what "
+        "learns once for each batch")
+    users: PositiveInt = Field(16, description="validation users it is tried on, at most")
+    folds: PositiveInt = Field(1, description="folds of each user it is tried on, at most")
+    shots: Shot = Field("all", description="support clips of each word while tuning")
+
+
+class DsCnnTraining(Training):
+    """Training of the conventional base net."""
+
+    learning_rate: PositiveFloat = Field(2e-3, description="Adam's learning rate in the first epoch")
+    epochs: PositiveInt = Field(15, description="passes over the training split")
+    batch_size: PositiveInt = Field(32, description="clips in a batch")
+
+
+class DeviceLimits(Settings):
+    """Memory of a device, and what is reckoned for it."""
+
+    budgets: list[PositiveInt] = Field([256, 512, 1024, 2048], min_length=1, description="memories of a device, KiB")
+    widths: list[PositiveInt] = Field([64, 128, 256, 450], min_length=1, description="neurons of the spiking net's hidden layer")
+    batch_sizes: list[PositiveInt] = Field([1, 8], min_length=1, description="clips that are learnt from at a time")
+    clips: PositiveInt = Field(16, description="support clips that are learnt from in all")
+    repetitions: PositiveInt = Field(5, description="adaptations that are timed; the median counts")
+
+
+class Retention(Settings):
+    """Remedies against forgetting, and users one after another on one device."""
+
+    methods: list[Name] = Field(["traces_propagation", "bptt_full", "bptt_lora_4"], min_length=1, description="methods compared")
+    rehearsal: list[PositiveInt] = Field([16, 64], description="base clips learnt again beside the user's, numbers tried")
+    elastic: list[PositiveFloat] = Field([1.0, 100.0, 10000.0], description="weights of the pull towards the base (EWC), tried")
+    fisher_clips: PositiveInt = Field(256, description="base clips that the Fisher information is estimated from")
+    users: PositiveInt | None = Field(None, description="test users measured, at most; null takes all")
+    sequence: Annotated[int, Field(ge=2)] = Field(5, description="users that follow one another on one device")
+
+
+class Federated(Settings):
+    """Users with words of their own who teach one readout together."""
+
+    users: PositiveInt | None = Field(None, description="users of a split that take part, at most; null takes all")
+    folds: PositiveInt = Field(5, description="folds of each user, at most; each is a federation of its own")
+    shot: Shot = Field("all", description="support clips of each word, at most")
+    words: PositiveInt = Field(4, description="words that a user has clips of, at most")
+    rounds: PositiveInt = Field(20, description="rounds of averaging")
+    users_per_round: PositiveInt | None = Field(None, description="users drawn for each round; null takes all")
+    steps: PositiveInt = Field(4, description="steps of a user in a round")
+    sampling: Fraction = Field(0.25, description="probability of a clip to be in a step")
+    rank: PositiveInt | None = Field(None, description="learn LoRA's up-projection of this rank; null: the whole readout")
+    learning_rates: list[PositiveFloat] = Field(
+        [0.1, 0.3, 1.0, 3.0, 10.0, 30.0], min_length=1,
+        description="learning rates, of which each way of learning takes the best for the validation users")
+    noise: list[PositiveFloat] = Field([1.0, 2.0, 4.0, 8.0], description="noise multipliers of differential privacy")
+    clipping: PositiveFloat = Field(1.0, description="largest norm of a clip's gradient under differential privacy")
+    delta: Fraction = Field(1e-5, description="delta of the (epsilon, delta) guarantee for one clip of one user")
+    others: PositiveInt = Field(600, description="clips by speakers who take no part, at most, for what is forgotten")
+
+
+class Alternatives(Settings):
+    """What else could adapt this model, on the users, folds and shots of Traces Propagation."""
+
+    ds_cnn: DsCnnTraining = Field(default_factory=DsCnnTraining, description="training of the conventional base net")
+    methods: dict[Name, AlternativeMethod] = Field(default_factory=_alternative_methods, description="methods by name")
+    compared: list[Name] | None = Field(None, min_length=1, description="some of the methods only; null takes all")
+    training: AlternativeTraining = Field(
+        default_factory=AlternativeTraining, description="budget of every method but for its learning rate")
+    tuning: AlternativeTuning = Field(default_factory=AlternativeTuning, description="choice of the learning rate")
+    shots: list[Shot] | None = Field(None, min_length=1, description="some of the plan's shots only; null takes all")
+    folds: PositiveInt | None = Field(None, description="folds of each user, at most; null takes all")
+    others: PositiveInt = Field(256, description="test clips of other speakers on which forgetting is measured, at most")
+    limits: DeviceLimits = Field(default_factory=DeviceLimits, description="limits of a device")
+    retention: Retention = Field(default_factory=Retention, description="not forgetting")
+    federated: Federated = Field(default_factory=Federated, description="learning together")

@@ -1,0 +1,281 @@
+"""OnDA's commands. Heavy libraries are imported inside the verbs, so that ``--help`` answers at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from edgekws.core.errors import UserError
+from edgekws.core.options import (
+    Device,
+    IndexPath,
+    MetricsPath,
+    Progress,
+    Seed,
+    SetOption,
+    SettingsText,
+    Threads,
+    pin_threads,
+)
+from edgekws.models.choices import Backbone
+
+app = typer.Typer(no_args_is_help=True,
+                  help="OnDA: wake-word encoders, personalisation by pseudo-labels, pruning on the device.")
+
+EncoderPath = Annotated[Path, typer.Argument(help="Encoder (.safetensors).")]
+WordsPath = Annotated[Path, typer.Argument(help="Words packed by `edgekws onda words` (.npy).")]
+WindowsPath = Annotated[Path, typer.Argument(help="Windows of `edgekws onda features` (.npy).")]
+
+
+@app.command("words")
+def words(
+    archive: Annotated[Path, typer.Argument(help="Archive in the layout of GSC; not read where the settings name MSWC.")],
+    index: IndexPath,
+    out: Annotated[Path, typer.Argument(help="Words to write (.npy); their table goes beside it (.parquet).")],
+    settings: SettingsText = None, set_: SetOption = None, progress: Progress = True,
+) -> None:
+    """Pack the words that the encoder is pre-trained on: GSC's training clips, or MSWC English.
+
+    Settings: onda.pretraining.
+    """
+    from edgekws.core import settings as s
+    from edgekws.methods.onda import words as packing
+    from edgekws.methods.onda.settings import Pretraining
+
+    packing.pack_words(archive, index, out, s.read(Pretraining, settings, set_ or ()), progress=progress)
+
+
+@app.command("features")
+def features(
+    archive: Annotated[Path, typer.Argument(help="Archive or folder of wake words, in HeySnips' layout.")],
+    index: IndexPath,
+    out: Annotated[Path, typer.Argument(help="Windows to write (.npy); crops and table go beside it.")],
+    positives: Annotated[Path | None, typer.Option(help="HeySnapdragon: the Qualcomm Keyword Speech Dataset.")] = None,
+    settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1, progress: Progress = True,
+) -> None:
+    """MFCC of every one-second window of the stream and of the test utterances.
+
+    Settings: {"windows": ..., "corpus": ...} of the section onda.
+    """
+    pin_threads(threads)
+    from edgekws.core import settings as s
+    from edgekws.methods.onda import windows
+    from edgekws.methods.onda.settings import OnDA
+
+    chosen = s.read(OnDA, settings, set_ or ())
+    windows.extract(archive, index, out, chosen.windows, chosen.corpus, positives=positives, seed=seed,
+                    progress=progress)
+
+
+@app.command("pretrain")
+def pretrain(
+    words: WordsPath,
+    out: Annotated[Path, typer.Argument(help="Encoder to write (.safetensors).")],
+    backbone: Annotated[Backbone, typer.Option(
+        help="Kind and size of the net.")] = "ds_cnn_l",
+    settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1,
+    device: Device = "cpu", progress: Progress = True,
+) -> None:
+    """Train an encoder with triplets of words, as before deployment.
+
+    Settings: onda.pretraining.
+    """
+    pin_threads(threads)
+    from edgekws.core import device as devices
+    from edgekws.core import settings as s
+    from edgekws.methods.onda import experiments
+    from edgekws.methods.onda.settings import Pretraining
+    from edgekws.models import encoder as encoders
+
+    chosen = s.read(Pretraining, settings, set_ or ())
+    accuracy = experiments.pretrain_encoder(encoders.build(backbone, seed=seed), backbone, words, out, chosen, seed=seed,
+                                            threads=threads, device=devices.choose(device),
+                                            progress=progress)
+    typer.echo(f"nearest prototype of a word is right for {accuracy:.1f} % of held-out clips")
+
+
+@app.command("prune-offline")
+def prune_offline(
+    encoder: EncoderPath,
+    words: WordsPath,
+    out: Annotated[Path, typer.Argument(help="Encoder to write (.safetensors).")],
+    share: Annotated[float, typer.Option(min=0.01, max=0.99, help="Share of the channels to prune.")] = 0.25,
+    settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1,
+    device: Device = "cpu", progress: Progress = True,
+) -> None:
+    """Prune an encoder before deployment (global L1) and train it on by the pre-training recipe.
+
+    Settings: {"pretraining": ..., "pruning": ...} of the section onda.
+    """
+    pin_threads(threads)
+    from edgekws.core import device as devices
+    from edgekws.core import settings as s
+    from edgekws.methods.onda import experiments, pruning
+    from edgekws.methods.onda.settings import OnDA
+    from edgekws.models import encoder as encoders
+
+    where = devices.choose(device)
+    chosen = s.read(OnDA, settings, set_ or ())
+    net, backbone, _ = encoders.load_encoder(encoder)
+    smaller = pruning.prune(net, pruning.l1_scores(net, chosen.pruning), share, chosen.pruning)
+    accuracy = experiments.pretrain_encoder(smaller, backbone, words, out, chosen.pretraining, seed=seed, threads=threads,
+                                            episodes=chosen.pruning.retrain_episodes, offline=share,
+                                            device=where, progress=progress)
+    typer.echo(f"{encoders.parameters(net):,} to {encoders.parameters(smaller):,} parameters; "
+               f"nearest prototype right for {accuracy:.1f} % of held-out clips")
+
+
+@app.command("personalise")
+def personalise(
+    features: WindowsPath,
+    encoder: EncoderPath,
+    words: WordsPath,
+    out: MetricsPath,
+    offline: Annotated[float, typer.Option(min=0, max=0.99, help="Share that was pruned before deployment.")] = 0.0,
+    part: Annotated[int, typer.Option(min=0, help="Which of the experiment's parts of the users.")] = 0,
+    settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1, progress: Progress = True,
+) -> None:
+    """Calibrate, pseudo-label, prune, fine-tune and measure for every user of a part, by every schedule and ratio.
+
+    Settings: {"experiment": ..., "calibration": ..., "finetuning": ..., "pruning": ..., "evaluation": ...}.
+    """
+    pin_threads(threads)
+    from edgekws.core import files
+    from edgekws.core import settings as s
+    from edgekws.core.checkpoint import Checkpoint
+    from edgekws.methods.onda import experiments
+    from edgekws.methods.onda.settings import Personalisation
+
+    chosen = s.read(Personalisation, settings, set_ or ())
+    with Checkpoint(out, inputs=[features, features.with_suffix(".parquet"), encoder, words], threads=threads, seed=seed,
+                    offline=offline, part=part, settings=chosen.model_dump(mode="json")) as checkpoint:
+        files.write_json(out, experiments.personalise_file(features, encoder, words, chosen, offline=offline, seed=seed,
+                                                           part=part, threads=threads, progress=progress,
+                                                           checkpoint=checkpoint))
+
+
+@app.command("summarise")
+def summarise(
+    out: Annotated[Path, typer.Argument(help="Summary to write, <experiment>.json.")],
+    parts: Annotated[list[Path], typer.Argument(help="Metrics of `edgekws onda personalise`, all of one experiment.")],
+    settings: SettingsText = None, set_: SetOption = None,
+) -> None:
+    """Sum an experiment up: means over users with intervals, effects, the largest compression at equal accuracy.
+
+    Settings: {"evaluation": ..., "statistics": ...}.
+    """
+    from edgekws.core import files
+    from edgekws.core import settings as s
+    from edgekws.methods.onda import summary
+    from edgekws.methods.onda.settings import OndaSummary
+
+    chosen = s.read(OndaSummary, settings, set_ or ())
+    files.write_json(out, summary.experiment_file(out.stem, [files.read_json(part) for part in parts], chosen.evaluation,
+                                                  chosen.statistics))
+
+
+@app.command("hessian")
+def hessian(
+    encoder: EncoderPath,
+    words: WordsPath,
+    out: MetricsPath,
+    settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1, progress: Progress = True,
+) -> None:
+    """How good Hutchinson's estimate of the Hessian's trace is, and how stable the ranking of channels.
+
+    Settings: {"hessian": ..., "finetuning": ..., "pruning": ...} of the section onda.
+    """
+    pin_threads(threads)
+    from edgekws.core import files
+    from edgekws.core import settings as s
+    from edgekws.methods.onda import experiments
+    from edgekws.methods.onda.settings import OnDA
+
+    files.write_json(out, experiments.hessian_file(encoder, words, s.read(OnDA, settings, set_ or ()), seed=seed,
+                                                   threads=threads, progress=progress))
+
+
+@app.command("cost")
+def cost(
+    encoder: EncoderPath,
+    out: MetricsPath,
+    settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 2, progress: Progress = True,
+) -> None:
+    """Time, memory and energy of adaptation and inference on this machine, pruned against unpruned.
+
+    Settings: {"cost": ..., "calibration": ..., "finetuning": ..., "pruning": ...} of the section onda.
+    """
+    pin_threads(threads)
+    from edgekws.core import files
+    from edgekws.core import settings as s
+    from edgekws.methods.onda import cost as costs
+    from edgekws.methods.onda.settings import OnDA
+
+    files.write_json(out, costs.cost_file(encoder, s.read(OnDA, settings, set_ or ()), seed=seed, threads=threads,
+                                          progress=progress))
+
+
+@app.command("adapt")
+def adapt(
+    features: WindowsPath,
+    encoder: EncoderPath,
+    out: Annotated[Path, typer.Argument(help="Adapted model to write (.safetensors), for `edgekws onda listen`.")],
+    user: Annotated[str | None, typer.Option(help="A user of the corpus; the first one if not given.")] = None,
+    schedule: Annotated[Literal["none", "onda_1", "onda_2"], typer.Option(
+        help="Weights only; pruned before fine-tuning (HAP); pruned after it (L1).")] = "onda_1",
+    ratio: Annotated[float, typer.Option(min=0, max=0.99, help="Share of the channels to prune.")] = 0.5,
+    settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1, progress: Progress = True,
+) -> None:
+    """Personalise an encoder for one user and write the model a device would run.
+
+    Settings: {"calibration": ..., "finetuning": ..., "pruning": ...} of the section onda.
+    """
+    pin_threads(threads)
+    from edgekws.core import settings as s
+    from edgekws.methods.onda import experiments
+    from edgekws.methods.onda.settings import Personalisation
+
+    told = experiments.adapt_user(features, encoder, out, s.read(Personalisation, settings, set_ or ()), user=user,
+                                  schedule=schedule, ratio=ratio, seed=seed, threads=threads, progress=progress)
+    typer.echo(told)
+
+
+@app.command("enrol")
+def enrol(
+    encoder: EncoderPath,
+    out: Annotated[Path, typer.Argument(help="Model to write (.safetensors), for `edgekws onda listen`.")],
+    positive: Annotated[list[Path] | None, typer.Option(
+        help="A recording of the wake word, 16 kHz mono; repeat for each.")] = None,
+    negative: Annotated[list[Path] | None, typer.Option(help="A recording of other speech; repeat for each.")] = None,
+    settings: SettingsText = None, set_: SetOption = None, threads: Threads = 1,
+) -> None:
+    """Teach an encoder a wake word of your own from a few recordings, without training.
+
+    Settings: onda.calibration.
+    """
+    pin_threads(threads)
+    from edgekws.core import settings as s
+    from edgekws.methods.onda import listening
+    from edgekws.methods.onda.settings import Calibration
+
+    if not positive or not negative:
+        raise UserError("needs recordings of the wake word and of other speech", where="edgekws onda enrol",
+                        remedy="give --positive and --negative, three of each for instance")
+    typer.echo(listening.enrol(encoder, out, positive, negative, s.read(Calibration, settings, set_ or ())))
+
+
+@app.command("listen")
+def listen(
+    model: Annotated[Path, typer.Argument(help="Model of `edgekws onda adapt` or `enrol` (.safetensors).")],
+    recording: Annotated[Path, typer.Argument(help="A recording of any length, 16 kHz mono (.wav, .flac, .ogg).")],
+    threshold: Annotated[float | None, typer.Option(help="Detect below this distance; default: the calibrated one.")] = None,
+    threads: Threads = 1, progress: Progress = True,
+) -> None:
+    """Print every detection of the wake word in a long recording: its time and its distance."""
+    pin_threads(threads)
+    from edgekws.methods.onda import listening
+
+    for found in listening.listen(model, recording, threshold=threshold, progress=progress):
+        typer.echo(f"{found.time:.3f}\t{found.distance:.4f}")

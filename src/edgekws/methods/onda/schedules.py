@@ -1,0 +1,116 @@
+"""The schedules: what is done on one user's device, in which order (onda.md, sections 2.4, 2.5 and 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from edgekws.core.provenance import derive_seed
+from edgekws.methods.onda import hessian, pruning, self_learning
+from edgekws.methods.onda.self_learning import Draw, PseudoLabels
+from edgekws.methods.onda.settings import Personalisation, Schedule
+from edgekws.methods.onda.windows import Windows
+from edgekws.models.encoder import Encoder
+
+WordClips = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
+"""MFCC [clips, 47, 10] of words, and the number of each one's word."""
+
+CRITERIA: dict[Schedule, str] = {
+    "onda_1": "hap", "oracle_onda_1": "hap", "hap_wrong_domain": "hap_of_words", "l1_before": "l1", "random_before": "random",
+    "onda_2": "l1", "hap_after": "hap", "random_after": "random"}
+"""What each schedule that prunes scores channels by: HAP on the user's triplets or on those of pre-training words (data of
+the wrong domain), global L1, or nothing."""
+
+_AFTER: set[Schedule] = {"onda_2", "hap_after", "random_after"}  # these prune what was fine-tuned, and fine-tune again
+_STATISTICS_WINDOWS = 512  # enough for running statistics
+
+
+@dataclass
+class Device:
+    """One user's device: what it holds before any adaptation.
+
+    Attributes:
+        encoder: As deployed.
+        windows: The stream and the test utterances.
+        draw: The user's recordings, the other utterances beside them, and the test utterances.
+        settings: Calibration, fine-tuning and pruning.
+        seed: Of the repetition.
+        words: Clips of the pre-training words, for Hessians of the wrong domain.
+    """
+
+    encoder: Encoder
+    windows: Windows
+    draw: Draw
+    settings: Personalisation
+    seed: int
+    words: WordClips | None = None
+
+    def random(self, use: str) -> int:
+        """A seed for one use of randomness, this user's own."""
+        return derive_seed(self.seed, f"onda {self.draw.user} {use}")
+
+    def fine_tuned(self, encoder: Encoder, labels: PseudoLabels, use: str, *,
+                   progress: bool = False) -> tuple[Encoder, dict[str, Any]]:
+        """The encoder after fine-tuning on pseudo-labels, and how that went."""
+        return self_learning.fine_tune(encoder, self.windows, self.draw, labels, self.settings.finetuning,
+                                       seed=self.random(use), progress=progress)
+
+    def pruned(self, encoder: Encoder, scores: list[torch.Tensor], ratio: float, labels: PseudoLabels) -> Encoder:
+        """A smaller encoder, its running statistics taken anew over the labelled windows (gap 9)."""
+        smaller = pruning.prune(encoder, scores, ratio, self.settings.pruning)
+        if smaller.widths == encoder.widths:
+            return smaller
+        rows = np.sort(np.concatenate([labels.positives, labels.negatives]))
+        some = rows[::max(1, len(rows) // _STATISTICS_WINDOWS)]
+        return pruning.recalibrate(smaller, torch.from_numpy(self.windows.mfcc[some]))
+
+    def scores(self, criterion: str, encoder: Encoder, labels: PseudoLabels) -> list[torch.Tensor]:
+        """Scores of an encoder's channels, [channels] for each group, by a criterion of :data:`CRITERIA`."""
+        settings = self.settings.pruning
+        if criterion == "l1":
+            return pruning.l1_scores(encoder, settings)
+        if criterion == "random":  # without meaning: the control that any criterion must beat
+            return pruning.random_scores(encoder, torch.Generator().manual_seed(self.random("channels")))
+        if criterion == "hap":
+            losses = self_learning.hessian_losses(
+                encoder, self.windows.mfcc, self_learning.crops_of(self.windows, self.draw), labels,
+                self.settings.finetuning, settings, seed=self.random("hessian"))
+        else:
+            assert self.words is not None
+            losses = self_learning.word_losses(encoder, *self.words, self.settings.calibration.recordings,
+                                               self.settings.finetuning, settings, seed=self.random("hessian"))
+        traces = hessian.hap_traces(encoder, losses, settings, torch.Generator().manual_seed(self.random("probes")))
+        return pruning.hap_scores(encoder, traces, settings)
+
+
+def adapted(device: Device, schedule: Schedule, ratios: list[float], labels: PseudoLabels, oracle: PseudoLabels,
+            plain: Callable[[], tuple[Encoder, dict[str, Any]]]) -> Iterator[tuple[float, Encoder, dict[str, Any]]]:
+    """Ratio, adapted encoder and facts of its training, for each ratio of a schedule (0 where it prunes nothing).
+
+    Args:
+        labels: Pseudo-labels of the stream.
+        oracle: True labels of the stream.
+        plain: Weights-only adaptation, made once and shared by the schedules that prune after it.
+    """
+    start = device.encoder
+    if schedule == "none":
+        yield 0.0, *plain()
+        return
+    if schedule == "oracle":
+        yield 0.0, *device.fine_tuned(start, oracle, "fine-tuning")
+        return
+    used = oracle if schedule == "oracle_onda_1" else labels
+    if schedule in _AFTER:
+        start, before = plain()
+        use, steps = "second fine-tuning", before["steps"]
+    else:
+        use, steps = "fine-tuning", 0
+    scores = device.scores(CRITERIA[schedule], start, used)
+    for ratio in ratios:
+        net, facts = device.fine_tuned(device.pruned(start, scores, ratio, used), used, use)
+        yield ratio, net, {**facts, "steps": steps + facts["steps"]}

@@ -1,0 +1,438 @@
+"""Personalisation by pseudo-labels (onda.md, sections 2.2 to 2.4, 3.3 and 3.4; behaviour of the base code).
+
+A few recordings give a prototype, a filter and thresholds; they label the windows of an unlabelled stream; triplets of
+pseudo-positive, recording and pseudo-negative train the encoder. Distances are squared, of embeddings of length 1: 0 to 4.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from edgekws.core.errors import UserError
+from edgekws.core.optimiser import Adam
+from edgekws.core.progress import tqdm
+from edgekws.core.provenance import derive_seed
+from edgekws.corpus.audio import CLIP_SAMPLES
+from edgekws.methods.onda.hessian import Loss
+from edgekws.methods.onda.inference import Embedder
+from edgekws.methods.onda.settings import Calibration, FineTuning, Pruning
+from edgekws.methods.onda.windows import Windows
+from edgekws.models.encoder import Encoder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Rows = npt.NDArray[np.int64]
+
+
+# ------------------------------------------------------------------------------------------------ scores
+def distances(embeddings: Tensor, prototypes: Tensor) -> Tensor:
+    """Squared distances [n, u] of embeddings [n, E] from prototypes [u, E], both of length 1; differentiable."""
+    return 2 - 2 * embeddings @ prototypes.T
+
+
+def filtered(found: Tensor, length: int) -> Tensor:
+    """Causal moving average over the windows of one utterance (section 3.3).
+
+    Value t is the mean of the ``length`` values before it, the current one excluded; the first ``length + 1`` values stay
+    as they are, and so do all where the length is 1.
+
+    Args:
+        found: Distances [windows, ...].
+    """
+    smooth = found.clone()
+    steps = len(found) - length - 1
+    if length > 1 and steps > 0:
+        # Sums in one order, whatever the shape: a stream that comes in pieces has the same bits.
+        total = found[1:1 + steps].clone()
+        for delay in range(1, length):
+            total += found[1 + delay:1 + delay + steps]
+        smooth[length + 1:] = total / length
+    return smooth
+
+
+def utterance_scores(found: Tensor, first: Rows, windows: Rows, lengths: Sequence[int]) -> Tensor:
+    """The smallest filtered distance of each utterance, [utterances, u].
+
+    Args:
+        found: Distances [windows, u] of many utterances' windows from the prototypes of u users.
+        first: Where in it each utterance begins.
+        windows: How many windows each has.
+        lengths: Each user's filter.
+    """
+    starts = np.cumsum(windows) - windows
+    places = np.arange(int(windows.sum())) - np.repeat(starts, windows)
+    rows = torch.from_numpy(np.repeat(first, windows) + places)
+    scores = found.new_empty(len(first), len(lengths))
+    for length in sorted(set(lengths)):
+        users = [user for user, own in enumerate(lengths) if own == length]
+        smooth = _filtered_utterances(found[rows][:, users], places, length)
+        scores[:, users] = torch.from_numpy(np.minimum.reduceat(smooth.numpy(), starts, axis=0))
+    return scores
+
+
+def _filtered_utterances(found: Tensor, places: Rows, length: int) -> Tensor:
+    """:func:`filtered` of each of the utterances whose windows [windows, u] follow one another.
+
+    Args:
+        places: Of each window in its utterance.
+    """
+    return torch.where(torch.from_numpy(places > length)[:, None], filtered(found, length), found)
+
+
+# ------------------------------------------------------------------------------------------------ calibration
+class Draw(NamedTuple):
+    """What is known of a user and what he is tested with: rows of the table of windows.
+
+    Attributes:
+        user: Whose draw it is.
+        recordings: Wake words that the user records.
+        negatives: Other utterances beside them, the same for all users; they are not tested with.
+        queries: The user's other wake words.
+    """
+
+    user: str
+    recordings: Rows
+    negatives: Rows
+    queries: Rows
+
+
+def draw(table: pd.DataFrame, user: str, settings: Calibration, seed: int) -> Draw:
+    """Draw a user's recordings, and the other utterances that all users of this seed have beside theirs.
+
+    Raises:
+        UserError: Nothing would be left to test with.
+    """
+    own = np.flatnonzero((table["role"] == "user") & (table["speaker"] == user))
+    others = np.flatnonzero(table["role"] == "negative")
+    if len(own) <= settings.recordings:
+        raise UserError(f"has {len(own)} wake words; {settings.recordings} recordings leave none to test with",
+                        where=f"user {user}",
+                        remedy="lower onda.calibration.recordings, or raise onda.corpus.minimum_positives above it")
+    if len(others) <= settings.negatives:
+        raise UserError(f"is {settings.negatives}, which leaves none of the {len(others)} negatives to test with",
+                        where="onda.calibration.negatives", remedy="lower it, or give a larger corpus")
+    own = np.random.default_rng(derive_seed(seed, f"onda recordings {user}")).permutation(own)
+    others = np.random.default_rng(derive_seed(seed, "onda negatives")).permutation(others)
+    return Draw(user, np.sort(own[:settings.recordings]), np.sort(others[:settings.negatives]),
+                np.sort(own[settings.recordings:]))
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """What a device knows of its user's wake word. Distances are filtered.
+
+    Attributes:
+        prototype: Mean embedding of the recordings, [E] of length 1.
+        filter: Length of the moving average, windows.
+        positive_distance: Of the recording farthest from the prototype, D_p.
+        gap: By which the nearest negative is farther than that, D_n - D_p.
+        low: An utterance nearer than this is a pseudo-positive, Th_L.
+        high: One farther than this is a pseudo-negative, Th_H.
+        detection: The device detects below this.
+    """
+
+    prototype: Tensor
+    filter: int
+    positive_distance: float
+    gap: float
+    low: float
+    high: float
+    detection: float
+
+    @property
+    def failed(self) -> bool:
+        """Whether a negative is as near as a recording: no threshold tells them apart (gap 16)."""
+        return self.gap <= 0
+
+
+def crops_of(windows: Windows, drawn: Draw) -> npt.NDArray[np.float32]:
+    """MFCC [K, 47, 10] of the most energetic second of each of a user's recordings."""
+    crops: npt.NDArray[np.float32] = windows.crops[windows.table["crop"].to_numpy()[drawn.recordings]]
+    return crops
+
+
+def calibrate(embedder: Embedder, windows: Windows, drawn: Draw, settings: Calibration) -> Calibrated:
+    """Prototype, filter and thresholds of a user of the corpus (section 2.2)."""
+    prototype = functional.normalize(embedder.embed(crops_of(windows, drawn)).mean(0), dim=0)
+
+    def found(row: int) -> Tensor:
+        first, count = windows.table[["first", "windows"]].iloc[row]
+        return distances(embedder.embed(windows.mfcc[first:first + count]), prototype[None])[:, 0]
+
+    return thresholds(prototype, [found(row) for row in drawn.recordings], [found(row) for row in drawn.negatives],
+                      CLIP_SAMPLES // windows.stride, settings)
+
+
+def thresholds(prototype: Tensor, positives: Sequence[Tensor], negatives: Sequence[Tensor], padding: int,
+               settings: Calibration) -> Calibrated:
+    """The filter with the largest gap, of equals the shortest, and thresholds by shares of it (gap 20: the code's form).
+
+    Args:
+        prototype: [E]; what the distances are from.
+        positives: Distances [windows] of each of the user's recordings.
+        negatives: The same of other utterances.
+        padding: How many windows at either end of an utterance do not count: those that lie in its padding, mostly.
+    """
+    def score(found: Tensor, length: int) -> float:
+        return float(filtered(found, length)[padding:len(found) - padding].min())
+
+    def ends(length: int) -> tuple[float, float]:
+        return max(score(found, length) for found in positives), min(score(found, length) for found in negatives)
+
+    best = max(sorted(settings.filters), key=lambda length: ends(length)[1] - ends(length)[0])
+    positive, negative = ends(best)
+    gap = negative - positive
+    return Calibrated(prototype, best, positive, gap, low=positive + min(settings.low * gap, settings.cap),
+                      high=positive + settings.high * gap, detection=positive + min(settings.detection * gap, settings.cap))
+
+
+def as_settings(calibrated: Calibrated, stride: int) -> dict[str, Any]:
+    """A calibration as JSON values, for a model's metadata; ``stride`` is the samples between windows."""
+    return {"prototype": calibrated.prototype.tolist(), "filter": calibrated.filter, "stride": stride,
+            "detection": calibrated.detection, "low": calibrated.low, "high": calibrated.high,
+            "positive_distance": calibrated.positive_distance, "gap": calibrated.gap}
+
+
+# ------------------------------------------------------------------------------------------------ pseudo-labels
+class PseudoLabels(NamedTuple):
+    """Windows of the stream that are trained on.
+
+    Attributes:
+        positives: Rows of the windows taken for the wake word.
+        negatives: Rows of those taken for something else.
+        facts: Utterances taken for the wake word (``positives``) and for something else (``negatives``), how many of
+            each rightly (``true_positives``, ``true_negatives``), ``discarded`` ones, and wake words that are not
+            among the positives (``missed``).
+    """
+
+    positives: Rows
+    negatives: Rows
+    facts: dict[str, int]
+
+
+def pseudo_label(table: pd.DataFrame, found: Tensor, calibrated: Calibrated, *, seed: int) -> PseudoLabels:
+    """Label the utterances of a stream by their distance from the prototype (section 2.3).
+
+    Of a pseudo-positive the window nearest to the prototype is kept, moved back by the filter's delay; of a pseudo-negative
+    any window, drawn at random, padding included.
+
+    Args:
+        table: Rows of the stream's utterances.
+        found: Distances [windows] of their windows, utterances in turn.
+        seed: Of the windows drawn.
+    """
+    smooth, starts = _stream(table, found, calibrated)
+    scores = np.minimum.reduceat(smooth, starts)
+    near = scores < calibrated.low
+    return _labelled(table, smooth, starts, near, ~near & (scores > calibrated.high), calibrated, seed)
+
+
+def oracle_labels(table: pd.DataFrame, found: Tensor, calibrated: Calibrated, *, seed: int) -> PseudoLabels:
+    """True labels in place of pseudo-labels, windows chosen alike: what perfect labelling would give (section 6)."""
+    positive = table["positive"].to_numpy()
+    return _labelled(table, *_stream(table, found, calibrated), positive, ~positive, calibrated, seed)
+
+
+def _stream(table: pd.DataFrame, found: Tensor, calibrated: Calibrated) -> tuple[npt.NDArray[np.float32], Rows]:
+    """Filtered distances [windows] of a stream, and where each utterance begins in them."""
+    windows = table["windows"].to_numpy()
+    starts = np.cumsum(windows) - windows
+    places = np.arange(len(found)) - np.repeat(starts, windows)
+    return _filtered_utterances(found[:, None], places, calibrated.filter)[:, 0].numpy(), starts
+
+
+def _labelled(table: pd.DataFrame, smooth: npt.NDArray[np.float32], starts: Rows, near: npt.NDArray[np.bool_],
+              far: npt.NDArray[np.bool_], calibrated: Calibrated, seed: int) -> PseudoLabels:
+    first, windows, true = (table[name].to_numpy() for name in ("first", "windows", "positive"))
+    nearest = np.array([smooth[start:start + count].argmin() for start, count in zip(starts[near], windows[near], strict=True)],
+                       np.int64)
+    anywhere = np.random.default_rng(seed).integers(windows[far])
+    facts = {"positives": near.sum(), "true_positives": (near & true).sum(), "negatives": far.sum(),
+             "true_negatives": (far & ~true).sum(), "discarded": (~near & ~far).sum(), "missed": (true & ~near).sum()}
+    return PseudoLabels(first[near] + np.maximum(nearest - (calibrated.filter - 1), 0), first[far] + anywhere,
+                        {name: int(count) for name, count in facts.items()})
+
+
+# ------------------------------------------------------------------------------------------------ triplets
+def violations(anchors: Tensor, positives: Tensor, negatives: Tensor, margin: float) -> Tensor:
+    """d(anchor, positive) - d(anchor, negative) + margin, [B, K, N], of embeddings [B, E], [K, E] and [N, E] of length 1.
+
+    A triplet is active where this is above 0; differentiable.
+    """
+    return distances(anchors, positives)[:, :, None] - distances(anchors, negatives)[:, None] + margin
+
+
+def triplet_loss(anchors: Tensor, positives: Tensor, negatives: Tensor, margin: float) -> Tensor:
+    """Mean hinge over all triplets; see :func:`violations`."""
+    return functional.relu(violations(anchors, positives, negatives, margin)).mean()
+
+
+class Batch(NamedTuple):
+    """Windows that go through the encoder together.
+
+    Attributes:
+        mfcc: [B + K + N, 47, 10]: anchors, positives, negatives.
+        sizes: B, K and N.
+    """
+
+    mfcc: Tensor
+    sizes: list[int]
+
+    @classmethod
+    def of(cls, parts: Sequence[npt.NDArray[np.float32]]) -> Batch:
+        """A batch from its anchors, positives and negatives, [n, 47, 10] each."""
+        return cls(torch.from_numpy(np.concatenate(parts)), [len(part) for part in parts])
+
+    def violations(self, embeddings: Tensor, settings: FineTuning) -> Tensor:
+        """:func:`violations` of the batch's embeddings [B + K + N, E]."""
+        anchors, positives, negatives = torch.split(embeddings, self.sizes)
+        return violations(anchors, positives, negatives[int(settings.skip_first_negative):], settings.margin)
+
+
+def trainable(labels: PseudoLabels, settings: FineTuning) -> bool:
+    """Whether the pseudo-labels suffice for a batch."""
+    return len(labels.positives) >= settings.positives and len(labels.negatives) > int(settings.skip_first_negative)
+
+
+def epoch(mfcc: npt.NDArray[np.float32], crops: npt.NDArray[np.float32], labels: PseudoLabels, settings: FineTuning,
+          generator: np.random.Generator) -> Iterator[Batch]:
+    """The batches of one pass over the pseudo-positives, shuffled; what does not fill a batch is left out.
+
+    Anchors are pseudo-positives, positives the user's recordings, negatives drawn from the pseudo-negatives.
+
+    Args:
+        mfcc: MFCC [windows, 47, 10] that the labels are rows of.
+        crops: MFCC [K, 47, 10] of the user's recordings.
+    """
+    order = generator.permutation(labels.positives)
+    for start in range(0, len(order) - settings.positives + 1, settings.positives):
+        negatives = generator.choice(labels.negatives, min(settings.negatives, len(labels.negatives)), replace=False)
+        parts = [mfcc[order[start:start + settings.positives]], crops, mfcc[negatives]]
+        yield Batch.of(parts)
+
+
+def _at_most(labels: PseudoLabels, settings: FineTuning, generator: np.random.Generator) -> PseudoLabels:
+    """The pseudo-labels with no more positives than the settings want."""
+    if settings.most_positives is None:
+        return labels
+    return labels._replace(positives=generator.permutation(labels.positives)[:settings.most_positives])
+
+
+# ------------------------------------------------------------------------------------------------ fine-tuning
+def fine_tune(encoder: Encoder, windows: Windows, drawn: Draw, labels: PseudoLabels, settings: FineTuning, *, seed: int,
+              progress: bool = False) -> tuple[Encoder, dict[str, Any]]:
+    """A copy of an encoder, trained on triplets (sections 2.4 and 3.4, step 5), in evaluation mode.
+
+    All weights are trained; normalisation is by the joint batch of anchors, recordings and negatives.
+
+    Args:
+        encoder: Stays as it is.
+        seed: Of order and negatives. The bytes of the result depend on the threads too.
+
+    Returns:
+        The encoder, and ``steps`` (0: too few pseudo-labels, nothing was trained), and of the first and the last epoch
+        the mean ``loss`` and the share of triplets with a loss, ``active_fraction`` (empty where nothing was trained).
+
+    Raises:
+        UserError: The loss is no finite number any more.
+    """
+    generator, encoder = np.random.default_rng(seed), copy.deepcopy(encoder)
+    labels = _at_most(labels, settings, generator)
+    if not trainable(labels, settings):
+        return encoder.eval(), {"steps": 0, "loss": [], "active_fraction": []}
+    encoder = encoder.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    weights = {name: weight.requires_grad_() for name, weight in encoder.named_parameters()}
+    optimiser = Adam(weights, settings.learning_rate)
+    crops, means = crops_of(windows, drawn), list[tuple[float, float]]()
+    for _ in tqdm(range(settings.epochs), unit=" epochs", desc="fine-tuning", disable=not progress):
+        measured = []
+        for batch in epoch(windows.mfcc, crops, labels, settings, generator):
+            found = batch.violations(encoder(batch.mfcc), settings)
+            loss = functional.relu(found).mean()
+            optimiser.step(dict(zip(weights, torch.autograd.grad(loss, list(weights.values())), strict=True)))
+            measured.append((loss.item(), (found > 0).float().mean().item()))
+        means.append((float(np.mean([loss for loss, _ in measured])), float(np.mean([share for _, share in measured]))))
+        if not np.isfinite(means[-1][0]):
+            raise UserError("is so high that the loss is no finite number any more", where="onda.finetuning.learning_rate",
+                            remedy="lower it")
+    ends = [means[0], means[-1]]
+    tuned: Encoder = encoder.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
+    return tuned, {"steps": optimiser.steps, "loss": [loss for loss, _ in ends], "active_fraction": [share for _, share in ends]}
+
+
+# ------------------------------------------------------------------------------------------------ for the Hessian
+class HessianLosses(list[Loss]):
+    """Losses of mini-batches, each a net in evaluation mode to a scalar, for :func:`edgekws.methods.onda.hessian.hap_traces`.
+
+    Attributes:
+        active_fraction: Share of the triplets that have a loss with the encoder they were made for.
+        hinge: Whether triplets without a loss count as 0. Where few have one, the losses are taken without the hinge:
+            the others have no Hessian (gap 7).
+    """
+
+    def __init__(self, encoder: Encoder, batches: Sequence[Batch], settings: FineTuning, least_active: float) -> None:
+        embedder = Embedder(encoder)
+        shares = [(batch.violations(embedder.embed(batch.mfcc), settings) > 0).float().mean().item() for batch in batches]
+        self.active_fraction = float(np.mean(shares))
+        self.hinge = self.active_fraction >= least_active
+        super().__init__(self._loss(batch, settings) for batch in batches)
+
+    def _loss(self, batch: Batch, settings: FineTuning) -> Loss:
+        def loss(net: Any) -> Tensor:
+            found = batch.violations(net(batch.mfcc), settings)
+            return (functional.relu(found) if self.hinge else found).mean()
+
+        return loss
+
+
+def hessian_losses(encoder: Encoder, mfcc: npt.NDArray[np.float32], crops: npt.NDArray[np.float32], labels: PseudoLabels,
+                   settings: FineTuning, pruning: Pruning, *, seed: int) -> HessianLosses:
+    """Losses of ``pruning.batches`` mini-batches as :func:`fine_tune` would have them.
+
+    Args:
+        encoder: Whose share of active triplets decides on the hinge.
+        mfcc: MFCC [windows, 47, 10] that the labels are rows of.
+        crops: MFCC [K, 47, 10] of the user's recordings.
+
+    Raises:
+        UserError: The labels do not suffice for a batch.
+    """
+    generator = np.random.default_rng(seed)
+    labels = _at_most(labels, settings, generator)
+    if not trainable(labels, settings):
+        raise UserError(f"are too many for a batch: the stream gave {len(labels.positives)} positives and "
+                        f"{len(labels.negatives)} negatives", where="onda.finetuning.positives and .negatives",
+                        remedy="lower them, or give a larger stream")
+    endless = itertools.chain.from_iterable(epoch(mfcc, crops, labels, settings, generator) for _ in itertools.count())
+    return HessianLosses(encoder, list(itertools.islice(endless, pruning.batches)), settings, pruning.least_active)
+
+
+def word_losses(encoder: Encoder, clips: npt.NDArray[np.float32], words: Rows, recordings: int, settings: FineTuning,
+                pruning: Pruning, *, seed: int) -> HessianLosses:
+    """The same of pre-training words, which know nothing of the user: each mini-batch has a word for a wake word.
+
+    Args:
+        clips: MFCC [n, 47, 10].
+        words: Number of each clip's word, [n]; two words at least, of two clips at least.
+        recordings: Clips that stand for the user's recordings; fewer where the word has too few for a whole batch.
+    """
+    generator = np.random.default_rng(seed)
+    chosen = generator.permutation(np.unique(words))
+    batches = []
+    for word in itertools.islice(itertools.cycle(chosen), pruning.batches):
+        own, others = generator.permutation(np.flatnonzero(words == word)), generator.permutation(np.flatnonzero(words != word))
+        taught = min(recordings, len(own) // 2)
+        parts = [clips[own[taught:taught + settings.positives]], clips[own[:taught]], clips[others[:settings.negatives]]]
+        batches.append(Batch.of(parts))
+    return HessianLosses(encoder, batches, settings, pruning.least_active)

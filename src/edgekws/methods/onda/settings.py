@@ -1,0 +1,212 @@
+"""Settings of OnDA."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from edgekws.core.settings import Fraction, Name, PositiveFloat, PositiveInt, Seeds, Settings
+from edgekws.corpus.settings import Synthetic, SyntheticWakeWords
+from edgekws.models.choices import Backbone
+from edgekws.protocol.settings import Statistics
+
+
+class WakeWordCorpus(Settings):
+    """The speech that a wake word is listened for in."""
+
+    name: Literal["synthetic", "heysnips", "heysnapdragon"] = Field(
+        "synthetic", description="embedded synthetic speech, HeySnips (v1 or v2), or HeySnapdragon with HeySnips' negatives")
+    archive: str | None = Field(
+        None, description="HeySnips: the archive or its folder; `edgekws corpus register heysnips` pins it")
+    positives: str | None = Field(
+        None, description="HeySnapdragon: the folder or archive of the Qualcomm Keyword Speech Dataset")
+    synthetic: SyntheticWakeWords = Field(default_factory=SyntheticWakeWords, description="the embedded corpus")
+    minimum_positives: PositiveInt = Field(
+        11, description="wake phrases a user needs (the base code: more than 10; HeySnips v1 has at most 10: 9 there)")
+    minimum_seconds: Annotated[float, Field(ge=0)] = Field(1.0, description="shorter utterances are left out")
+    test_speakers: PositiveInt = Field(20, description="HeySnapdragon: speakers at the list's end who are users")
+
+
+class WakeWindows(Settings):
+    """One-second windows of an utterance, as MFCC (onda.md, sections 3.1 and 3.3)."""
+
+    stride: PositiveInt = Field(2000, description="samples between windows (0.125 s)")
+    crop_step: PositiveInt = Field(400, description="samples between the places tried for the crop of most energy (25 ms)")
+    stream_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.7, description="share of the train split that is the unlabelled stream, the same for every user")
+
+
+class Pretraining(Settings):
+    """Triplet training of the encoder on words (section 2.1; section 6)."""
+
+    words: str | None = Field(
+        None, description="MSWC English: its folder (clips/, en_train.csv); null takes the words of this run's GSC corpus")
+    vocabulary: PositiveInt = Field(500, description="most frequent words taken")
+    without: list[str] = Field(["yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go"],
+                               description="words of MSWC left out (GSC's ten commands)")
+    episodes: PositiveInt = Field(16_000, description="updates (the authors: 40 epochs of 400)")
+    episodes_of: dict[Backbone, PositiveInt] = Field(
+        default_factory=dict, description="updates of single encoders, where they are not as many")
+    classes: Annotated[int, Field(ge=2)] = Field(80, description="words in an update, at most")
+    clips: Annotated[int, Field(ge=2)] = Field(20, description="clips of each word in an update")
+    learning_rate: PositiveFloat = Field(1e-3, description="Adam's learning rate")
+    halvings: Annotated[int, Field(ge=0)] = Field(1, description="how often, evenly spaced, the learning rate is halved")
+    margin: PositiveFloat = Field(0.5, description="margin of the triplet loss, in squared distance")
+    time_shift: Annotated[int, Field(ge=0)] = Field(1600, description="samples by which a clip is shifted, at most (100 ms)")
+    noise: str | None = Field(None, description="folder of noise recordings (DEMAND: *.wav below it); null makes coloured noise")
+    noise_probability: Annotated[float, Field(ge=0, le=1)] = Field(0.95, description="share of the clips that noise is added to")
+    snr_db: tuple[float, float] = Field((0.0, 5.0), description="range of the signal-to-noise ratio, dB")
+    snr_as_released: bool = Field(
+        False, description="the base code's 10**snr / 10 in place of 10**(snr / 10) (its noise is then far weaker)")
+
+
+class Calibration(Settings):
+    """From a few recordings of the user: prototype, filter and thresholds (section 2.2)."""
+
+    recordings: PositiveInt = Field(3, description="wake phrases that the user records (K)")
+    negatives: PositiveInt = Field(3, description="other utterances beside them")
+    filters: list[PositiveInt] = Field([1, 2, 3, 4, 5], min_length=1, description="lengths of the moving average tried, windows")
+    low: PositiveFloat = Field(0.4, description="pseudo-positive below prototype distance plus this share of the gap (tau_L)")
+    high: PositiveFloat = Field(0.9, description="pseudo-negative above prototype distance plus this share (tau_H)")
+    cap: PositiveFloat = Field(0.5, description="the most that the lower threshold lies above the worst positive")
+    detection: PositiveFloat = Field(0.3, description="share of the gap of the threshold that a device would use")
+    refuse_negative_gap: bool = Field(
+        True, description="leave a user as he is whose calibration failed (no gap); the base code goes on")
+
+
+class FineTuning(Settings):
+    """Triplets of pseudo-positive, recording and pseudo-negative (section 2.4)."""
+
+    epochs: PositiveInt = Field(20, description="passes over the pseudo-positives")
+    learning_rate: PositiveFloat = Field(1e-3, description="Adam's learning rate")
+    positives: PositiveInt = Field(20, description="pseudo-positives in a batch; with fewer in all nothing is trained")
+    negatives: PositiveInt = Field(120, description="pseudo-negatives in a batch")
+    margin: PositiveFloat = Field(0.5, description="margin of the triplet loss")
+    skip_first_negative: bool = Field(False, description="the base code leaves the first negative of every batch out")
+    most_positives: PositiveInt | None = Field(
+        None, description="pseudo-positives kept at most, drawn at random; null keeps all, as the paper does")
+
+
+class Pruning(Settings):
+    """Which channels go (section 2.5; gaps 1 to 9)."""
+
+    target: Literal["channels", "parameters"] = Field("channels", description="what a ratio is a share of")
+    embedding: bool = Field(False, description="prune the embedding too")
+    l1: Literal["mean", "sum"] = Field("mean", description="global L1: mean or sum of |w| over a channel's filters")
+    residual: Literal["sum", "mean"] = Field("sum", description="scores of the convolutions that share a residual channel")
+    hap_trace: Literal["signed", "absolute"] = Field("signed", description="sign of a channel's Hessian trace in the HAP score")
+    probes: PositiveInt = Field(50, description="Hutchinson probes in all, dealt over the mini-batches (n_v)")
+    batches: PositiveInt = Field(8, description="mini-batches of triplets the Hessian is averaged over (M)")
+    least_active: Fraction = Field(0.05, description="with fewer active triplets HAP scores the loss without its hinge")
+    largest_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.95, description="share of a layer's channels that may go, at most")
+    retrain_episodes: PositiveInt = Field(4000, description="updates of the pre-training recipe after offline pruning")
+
+
+Schedule = Literal["none", "onda_1", "onda_2", "random_before", "random_after", "l1_before", "hap_after", "hap_wrong_domain",
+                   "oracle", "oracle_onda_1"]
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class OndaExperiment(Settings):
+    """One experiment of OnDA: which encoder, pruned when, how and by how much."""
+
+    backbone: Backbone = Field("ds_cnn_l", description="the encoder")
+    schedules: list[Schedule] = Field(["none", "onda_1", "onda_2"], min_length=1, description="what is done on the device")
+    ratios: list[Fraction] = Field([0.25, 0.5, 0.75], min_length=1, description="shares pruned on the device")
+    offline: list[Share] = Field([0.0], min_length=1, description="shares pruned before deployment; 0 is the unpruned encoder")
+    users: PositiveInt | None = Field(None, description="users measured, at most; null takes all")
+    seeds: Seeds | None = Field(None, description="null takes the run's")
+    parts: PositiveInt = Field(1, description="jobs that the users are dealt to")
+    screening_check: bool = Field(
+        True, description="score the encoder as deployed on every window, to see whether screening changes any figure")
+
+
+_CONTROLS: list[Schedule] = ["none", "onda_1", "onda_2", "random_before", "random_after", "l1_before", "hap_after",
+                             "hap_wrong_domain", "oracle", "oracle_onda_1"]
+
+
+def _onda_experiments() -> dict[Name, OndaExperiment]:
+    return {
+        "ds_cnn": OndaExperiment(offline=[0.0, 0.25, 0.5], parts=20),
+        "resnet": OndaExperiment(backbone="resnet15", offline=[0.0, 0.25, 0.5], parts=20),
+        "controls": OndaExperiment(schedules=_CONTROLS, parts=20),
+        "stacking": OndaExperiment(backbone="ds_cnn_s", offline=[0.0, 0.25, 0.5]),
+    }
+
+
+class OndaEvaluation(Settings):
+    """At what rate of false alarms accuracy is told, and how the test set is scanned."""
+
+    false_alarms_per_hour: PositiveFloat = Field(0.5, description="the operating point of the paper's metric")
+    curve: list[Annotated[float, Field(ge=0)]] = Field(
+        [0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0], min_length=1, description="false alarms per hour of the DET curve")
+    screen_every: PositiveInt = Field(
+        1, description="first score every so many windows of a test negative; 1 scores all of them and screens nothing")
+    screen_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.1, description="share of the test negatives, those nearest to the wake word, whose other windows are scored too")
+    slack: Annotated[float, Field(ge=0)] = Field(
+        0.5, description="points of accuracy that the second reading of equal accuracy lets go")
+
+
+class OndaCost(Settings):
+    """Time and memory on the machine at hand (gap 15)."""
+
+    backbone: Backbone = Field("ds_cnn_l", description="the encoder measured")
+    threads: PositiveInt = Field(2, description="compute threads while the clock runs")
+    ratios: list[Fraction] = Field([0.25, 0.5, 0.75], min_length=1, description="shares pruned")
+    warm_up: PositiveInt = Field(50, description="inferences before the clock starts")
+    inferences: PositiveInt = Field(500, description="inferences of one window, interleaved with the unpruned net's")
+    steps: PositiveInt = Field(10, description="training steps timed, interleaved likewise")
+    pseudo_positives: PositiveInt = Field(200, description="pseudo-positives of the adaptation that is reckoned")
+
+
+class HessianCheck(Settings):
+    """How good Hutchinson's estimate is, and how stable the ranking of channels."""
+
+    probes: list[PositiveInt] = Field([10, 50, 300], min_length=2, description="numbers of probes compared")
+    repetitions: PositiveInt = Field(5, description="rankings made with each")
+    backbone: Backbone = Field("ds_cnn_s", description="the encoder whose channels are ranked")
+
+
+class Personalisation(Settings):
+    """What personalising the users of one experiment depends on."""
+
+    experiment: OndaExperiment = Field(default_factory=OndaExperiment)
+    calibration: Calibration = Field(default_factory=Calibration)
+    finetuning: FineTuning = Field(default_factory=FineTuning)
+    pruning: Pruning = Field(default_factory=Pruning)
+    evaluation: OndaEvaluation = Field(default_factory=OndaEvaluation)
+
+
+class OnDA(Settings):
+    """All of paper 3 (onda.md)."""
+
+    corpus: WakeWordCorpus = Field(default_factory=WakeWordCorpus, description="the wake-word speech")
+    windows: WakeWindows = Field(default_factory=WakeWindows, description="front end")
+    spoken_words: Synthetic | None = Field(
+        None, description="words for pre-training spoken by espeak-ng (fields as of corpus.synthetic); null takes the run's own")
+    pretraining: Pretraining = Field(default_factory=Pretraining, description="the encoder before deployment")
+    calibration: Calibration = Field(default_factory=Calibration, description="the user's recordings")
+    finetuning: FineTuning = Field(default_factory=FineTuning, description="weights on the device")
+    pruning: Pruning = Field(default_factory=Pruning, description="channels on the device, and before")
+    experiments: dict[Name, OndaExperiment] = Field(default_factory=_onda_experiments, description="the experiments by name")
+    evaluation: OndaEvaluation = Field(default_factory=OndaEvaluation, description="operating points")
+    cost: OndaCost = Field(default_factory=OndaCost, description="time and memory")
+    hessian: HessianCheck = Field(default_factory=HessianCheck, description="check of the Hessian's estimate")
+
+    @property
+    def adapted_as(self) -> str:
+        """The experiment after which an adapted encoder is kept as a file. By name: a written-down configuration has its
+        experiments in another order.
+        """
+        return "ds_cnn" if "ds_cnn" in self.experiments else min(self.experiments)
+
+
+class OndaSummary(Settings):
+    """What summing an experiment up depends on."""
+
+    evaluation: OndaEvaluation = Field(default_factory=OndaEvaluation)
+    statistics: Statistics = Field(default_factory=Statistics)

@@ -1,0 +1,237 @@
+"""MFCC of every one-second window of the utterances that personalisation needs, in files (onda.md, sections 3.3, 3.4, 4.3).
+
+An utterance has one of three roles: the unlabelled ``stream`` that a device hears, the same for all users; the wake words of a
+``user``; or a ``negative``, an ordinary utterance of the test set, the same for all users.
+
+``<name>.npy`` holds float32 [windows, 47, 10], the windows of each utterance one after the other; ``<name>_crops.npy`` float32
+[crops, 47, 10], the most energetic second of every wake word of a user; ``<name>.parquet`` a row for each utterance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from edgekws.core import files
+from edgekws.core.errors import UserError
+from edgekws.core.provenance import derive_seed
+from edgekws.corpus import wake_words
+from edgekws.corpus.audio import CLIP_SAMPLES
+from edgekws.features.mfcc import COEFFICIENTS, FRAMES, mfcc, utterance_mfcc
+from edgekws.methods.onda.settings import WakeWindows, WakeWordCorpus
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Samples = npt.NDArray[np.float32]
+
+COLUMNS = ["clip", "role", "positive", "speaker", "seconds", "first", "windows", "crop"]
+"""Of the table: hash of the utterance, role, whether it is the wake word, hash of the speaker, duration, the first of its
+windows and how many there are, and its crop (-1: none)."""
+
+_SETTING = "onda.corpus.minimum_positives"
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Files written by :func:`extract`.
+
+    Attributes:
+        mfcc: float32 [windows, 47, 10], mapped read-only.
+        crops: float32 [crops, 47, 10], mapped read-only.
+        table: A row for each utterance, see :data:`COLUMNS`.
+        facts: ``corpus`` (of the index), ``settings``, ``seed``, ``users`` (how many) and ``negative_seconds``.
+    """
+
+    mfcc: npt.NDArray[np.float32]
+    crops: npt.NDArray[np.float32]
+    table: pd.DataFrame
+    facts: dict[str, Any]
+
+    @property
+    def stride(self) -> int:
+        """Samples between the beginnings of an utterance's windows."""
+        return int(self.facts["settings"]["windows"]["stride"])
+
+
+# ------------------------------------------------------------------------------------------------ one utterance
+def padded(samples: Samples) -> Samples:
+    """An utterance [n], filled up with zeros to a second, with a second of zeros before and after."""
+    return np.pad(samples, (CLIP_SAMPLES, CLIP_SAMPLES + max(CLIP_SAMPLES - len(samples), 0)))
+
+
+def window_mfcc(samples: Samples, stride: int) -> Samples:
+    """MFCC [windows, 47, 10] of the windows of an utterance [n]: one every ``stride`` samples of it, padded."""
+    return utterance_mfcc(torch.from_numpy(padded(samples)), stride).numpy()
+
+
+def loudest_second(samples: Samples, step: int) -> Samples:
+    """The second [16000] of most energy of an utterance [n], among those that begin at multiples of ``step``.
+
+    The first of equals; an utterance of less than a second is filled up with zeros.
+    """
+    if len(samples) <= CLIP_SAMPLES:
+        return np.pad(samples, (0, CLIP_SAMPLES - len(samples)))
+    energy = np.concatenate([[0.0], np.cumsum(np.square(samples, dtype=np.float64))])
+    starts = np.arange(0, len(samples) - CLIP_SAMPLES + 1, step)
+    start = int(starts[np.argmax(energy[starts + CLIP_SAMPLES] - energy[starts])])
+    return samples[start:start + CLIP_SAMPLES]
+
+
+# ------------------------------------------------------------------------------------------------ who is what
+def assign_roles(index: pd.DataFrame, facts: dict[str, Any], windows: WakeWindows, corpus: WakeWordCorpus, *,
+                 seed: int) -> npt.NDArray[np.object_]:
+    """The role of each utterance of an index: "stream", "user", "negative", or "" where it is left out.
+
+    Args:
+        index, facts: Of :func:`edgekws.corpus.wake_words.read_index`.
+        seed: Of the draw of the stream.
+
+    Raises:
+        UserError: No speaker has wake words enough to be a user, or there is no utterance to test with.
+    """
+    positive, speaker = index["positive"].to_numpy(), index["speaker"].to_numpy()
+    test = (index["split"] != "train").to_numpy()
+    long_enough = (index["seconds"] >= corpus.minimum_seconds).to_numpy()
+    if facts["name"] == "heysnapdragon":
+        tested = np.isin(speaker, _last_speakers(speaker[positive], corpus))
+        stream, candidates = ~test | (positive & ~tested), positive & tested  # however long: the base code says 1 s of all
+    else:
+        stream, candidates = ~test, positive & test & long_enough
+    negatives = test & ~positive & long_enough
+    if not negatives.any():
+        raise UserError(f"has no other utterance of {corpus.minimum_seconds:g} s or more in its dev and test splits",
+                        where=facts["archive"], remedy="lower onda.corpus.minimum_seconds, or give the whole corpus")
+
+    roles = np.full(len(index), "", dtype=object)
+    rows = np.random.default_rng(derive_seed(seed, "onda stream")).permutation(np.flatnonzero(stream))
+    roles[rows[:round(windows.stream_share * len(rows))]] = "stream"
+    roles[negatives] = "negative"
+    roles[candidates & np.isin(speaker, _users(speaker[candidates], facts["archive"], corpus))] = "user"
+    return roles
+
+
+def _last_speakers(speakers: npt.NDArray[Any], corpus: WakeWordCorpus) -> list[str]:
+    """HeySnapdragon's test speakers: the last in its order, which is sorted."""
+    order = list(dict.fromkeys(speakers))
+    if len(order) <= corpus.test_speakers:
+        raise UserError(f"is {corpus.test_speakers}, but there are {len(order)} speakers: none is left for the stream",
+                        where="onda.corpus.test_speakers", remedy=f"set it to {len(order) - 1} or less")
+    return order[-corpus.test_speakers:]
+
+
+def _users(speakers: npt.NDArray[Any], archive: str, corpus: WakeWordCorpus) -> list[str]:
+    """Those who have enough of the wake words whose speakers are given."""
+    names, counts = np.unique(speakers.astype(str), return_counts=True)
+    most = int(counts.max(initial=0))
+    if most < corpus.minimum_positives:
+        raise UserError(f"has no user: nobody who could be one said the wake word {corpus.minimum_positives} times "
+                        f"(the most: {most})", where=archive,
+                        remedy=f"set {_SETTING} to {most} or less" if most else "give a corpus with wake words in its test split")
+    return list(names[counts >= corpus.minimum_positives])
+
+
+# ------------------------------------------------------------------------------------------------ files
+def extract(archive: Path, index_path: Path, out: Path, windows: WakeWindows, corpus: WakeWordCorpus, *,
+            positives: Path | None = None, seed: int, progress: bool = False) -> None:
+    """Write the windows of every utterance that has a role to ``out`` (.npy), crops and table beside it.
+
+    One pass over the archives, one utterance in memory: windows are in the order of the audio, the table's rows in that of
+    the index, and its column ``first`` tells where a row's windows are.
+
+    Args:
+        archive: HeySnips, or the synthetic corpus.
+        index_path: Its index.
+        out: Name of the windows' file.
+        windows, corpus: Front end, and who is a user.
+        positives: HeySnapdragon: the archive of its wake words.
+        seed: Of the stream.
+
+    Raises:
+        UserError: An input is missing, damaged or does not fit, nobody can be a user, or the disk is full.
+    """
+    index, facts = wake_words.read_index(index_path)
+    roles = assign_roles(index, facts, windows, corpus, seed=seed)
+    table = index.loc[roles != "", ["clip", "positive", "speaker", "seconds"]].assign(role=roles[roles != ""])
+    crops = np.flatnonzero(table["role"] == "user")
+    table["crop"] = -1
+    table.iloc[crops, table.columns.get_loc("crop")] = np.arange(len(crops))
+    found = np.empty((len(crops), FRAMES, COEFFICIENTS), np.float32)
+    spans: dict[int, tuple[int, int]] = {}
+
+    def utterances() -> Iterator[Samples]:
+        audio: Iterable[tuple[int, Samples]] = wake_words.read_audio(archive, index.loc[table.index], positives=positives)
+        if progress:
+            from edgekws.core.progress import tqdm
+
+            audio = tqdm(audio, total=len(table), unit=" utterances", desc="extracting windows")
+        place, crop_of = 0, table["crop"].to_dict()
+        for label, samples in audio:
+            if crop_of[label] >= 0:
+                found[crop_of[label]] = mfcc(torch.from_numpy(loudest_second(samples, windows.crop_step)[None]))[0]
+            features = window_mfcc(samples, windows.stride)
+            spans[label] = place, len(features)
+            place += len(features)
+            yield features
+
+    with files.writing(out) as part, part.open("wb") as file:
+        _write_rows(file, utterances())
+    with files.writing(crops_beside(out)) as part, part.open("wb") as file:
+        np.save(file, found, allow_pickle=False)
+    table["first"], table["windows"] = np.array([spans[label] for label in table.index], np.int64).T
+    seconds = float(table.loc[table["role"] == "negative", "seconds"].sum())
+    files.write_table(out.with_suffix(".parquet"), table[COLUMNS], {
+        "corpus": facts, "seed": seed, "negative_seconds": seconds,
+        "users": int(table.loc[table["role"] == "user", "speaker"].nunique()),
+        "settings": {"windows": windows.model_dump(mode="json"), "corpus": corpus.model_dump(
+            mode="json", include={"minimum_positives", "minimum_seconds", "test_speakers"})}})
+
+
+def crops_beside(path: Path) -> Path:
+    """Where the crops are that belong to a file of windows."""
+    return path.with_name(f"{path.stem}_crops.npy")
+
+
+def _write_rows(file: BinaryIO, utterances: Iterator[Samples]) -> None:
+    """Write a .npy file of float32 [rows, 47, 10] whose number of rows is known at its end."""
+    def header(rows: int) -> int:
+        # Its size does not depend on the rows: numpy leaves room for the first extent to grow.
+        file.seek(0)
+        np.lib.format.write_array_header_1_0(
+            file, {"descr": "<f4", "fortran_order": False, "shape": (rows, FRAMES, COEFFICIENTS)})
+        return file.tell()
+
+    start, rows = header(0), 0
+    for features in utterances:
+        file.write(features.data)
+        rows += len(features)
+    assert header(rows) == start
+
+
+def open_windows(path: Path) -> Windows:
+    """The files of :func:`extract`, by the name of the windows'.
+
+    Raises:
+        UserError: A file is missing or damaged, or they do not belong together.
+    """
+    path = Path(path)
+    table, facts = files.read_table(path.with_suffix(".parquet"))
+    remedy = "delete it and what lies beside it, and extract the windows again"
+    if list(table.columns) != COLUMNS:
+        raise UserError("is not the table of wake-word windows", where=path.with_suffix(".parquet"), remedy=remedy)
+
+    def opened(name: Path, rows: int) -> npt.NDArray[np.float32]:
+        found = files.open_array(name, "file of windows", remedy)
+        if found.dtype != np.float32 or found.shape != (rows, FRAMES, COEFFICIENTS):
+            raise UserError(f"holds {found.dtype} of shape {found.shape}, not the {rows} windows of its table", where=name,
+                            remedy=remedy)
+        return found
+
+    return Windows(opened(path, int(table["windows"].sum())),
+                   opened(crops_beside(path), int((table["crop"] >= 0).sum())), table, facts)

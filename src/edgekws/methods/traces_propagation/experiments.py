@@ -1,0 +1,161 @@
+"""The paper's experiments: train a base model, adapt it to users, choose a budget.
+
+One job does all users, folds and shots of one method and seed: a task lasts less than a second, less than starting
+a process would.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from edgekws.core.checkpoint import NOWHERE, Checkpoint
+from edgekws.core.provenance import derive_seed
+from edgekws.methods.traces_propagation import complexity, training
+from edgekws.methods.traces_propagation.choices import MethodName
+from edgekws.methods.traces_propagation.settings import BaseTraining
+from edgekws.models.recurrent_lif import RecurrentLIF, load_network, save_network
+from edgekws.models.settings import Network
+from edgekws.protocol.clips import Clips, Corpus
+from edgekws.protocol.settings import Training, Tuning
+from edgekws.protocol.tasks import Task, measure_tasks, tasks, training_rows
+
+
+def predict(net: RecurrentLIF, clips: Clips, batch_size: int = 1024) -> np.ndarray:
+    """Class of each clip (N,): the output of the highest membrane potential after the last step."""
+    found = [net.forward(clips[np.arange(start, min(start + batch_size, len(clips)))]).argmax(1)
+             for start in range(0, len(clips), batch_size)]
+    return torch.cat(found).numpy() if found else np.zeros(0, np.int64)
+
+
+# ------------------------------------------------------------------------------------------------ base model
+@dataclass(frozen=True)
+class Base:
+    """A base model with what adapting it needs to know; ``scale`` is ``None`` under per-set normalisation."""
+
+    net: RecurrentLIF
+    vocabulary: list[str]
+    scale: torch.Tensor | None
+
+
+def train_base(corpus: Corpus, network: Network, budget: BaseTraining, *, per_set: bool, excluded: Sequence[str],
+               seed: int, device: torch.device | None = None, progress: bool = False,
+               checkpoint: Checkpoint = NOWHERE) -> Base:
+    """Train a base model by the paper's rule; deterministic in ``seed``, also where it goes on from a checkpoint.
+
+    The model comes back to the CPU.
+    """
+    rows = training_rows(corpus.index, excluded=excluded, balanced=budget.balanced, seed=seed)
+    scale = None if per_set else corpus.scale(rows)
+    clips = corpus.clips(rows, frozen_scale=scale, set_size=budget.set_size)
+    net = fresh_net(network, inputs=corpus.features.shape[2],
+                    outputs=len(corpus.vocabulary) + network.spare_outputs, seed=seed).clone(device=device)
+    training.train(net, clips, clips.labels, budget, seed=derive_seed(seed, "base batches"),
+                   rule=training.best_rule(network), progress="base model" if progress else None, checkpoint=checkpoint)
+    return Base(net.clone(device="cpu"), corpus.vocabulary, scale)
+
+
+def fresh_net(network: Network, *, inputs: int, outputs: int, seed: int) -> RecurrentLIF:
+    """An untrained network; deterministic in ``seed``."""
+    generator = torch.Generator().manual_seed(derive_seed(seed, "weights"))
+    return RecurrentLIF(network, inputs=inputs, outputs=outputs, generator=generator)
+
+
+def accuracy(net: RecurrentLIF, clips: Clips) -> float:
+    """Share of clips whose word is found, in percent."""
+    return 100.0 * float((predict(net, clips) == clips.labels).mean())
+
+
+def split_clips(corpus: Corpus, base: Base, split: str, *, excluded: Sequence[str], set_size: int) -> Clips:
+    """The clips of a split without the excluded speakers."""
+    chosen = corpus.index[(corpus.index.split == split) & ~corpus.index.speaker.isin(excluded)]
+    return corpus.clips(chosen["clip"].to_numpy(), frozen_scale=base.scale, set_size=set_size)
+
+
+# ------------------------------------------------------------------------------------------------ adaptation
+def adapt(base: RecurrentLIF, method: MethodName, support: Clips, budget: Training, *, seed: int) -> RecurrentLIF:
+    """A copy of the base model (or a fresh one, for ``from_scratch``) trained on the support set by a method."""
+    if method == "from_scratch":
+        net = fresh_net(base.settings, inputs=base.inputs, outputs=base.outputs, seed=derive_seed(seed, "from scratch"))
+    else:
+        net = base.clone()
+    rule = training.best_rule(base.settings)
+    batches = derive_seed(seed, "support batches")
+    match method:
+        case "bptt":
+            # Norse takes seconds to import, and nothing else needs it.
+            from edgekws.methods.traces_propagation import bptt
+
+            bptt.train_bptt(net, support, support.labels, budget, seed=batches)
+        case "readout_only":
+            training.train(net, support, support.labels, budget, seed=batches, rule=rule, parts=("readout",))
+        case _:
+            training.train(net, support, support.labels, budget, seed=batches, rule=rule)
+    return net
+
+
+def run_tasks(work: Sequence[Task], base: Base, corpus: Corpus, method: MethodName, budget: Training, *, seed: int,
+              others: int, progress: bool = False, checkpoint: Checkpoint = NOWHERE) -> Iterator[dict[str, Any]]:
+    """Adapt to each task by a method and measure it; a row for each, as of :func:`measure_tasks`."""
+    def adapted(support: Clips, seed: int) -> RecurrentLIF:
+        return adapt(base.net, method, support, budget, seed=seed)
+
+    yield from measure_tasks(work, base.net, corpus, base.scale, adapted, predict, seed=seed, others=others,
+                             progress=f"{method}, seed {seed}" if progress else None, checkpoint=checkpoint)
+
+
+# ------------------------------------------------------------------------------------------------ tuning
+def tune(table: pd.DataFrame, facts: dict[str, Any], base: Base, corpus: Corpus, method: MethodName, grid: Tuning,
+         *, seed: int, progress: bool = False, checkpoint: Checkpoint = NOWHERE) -> tuple[Training, list[dict[str, Any]]]:
+    """The budget with the best mean accuracy over the validation split's users; ties go to the smaller budget.
+
+    Returns:
+        The chosen budget, and the accuracy (percent, mean over users) at every point of the grid.
+    """
+    work = tasks(table, facts, corpus.index.set_index("clip").word, shots=[grid.shots], splits=["validation"],
+                 users=grid.users, folds=grid.folds)
+    # A batch at least as large as every support set is the same as one that holds it whole: try it once.
+    largest = max(len(task.support) for task in work)
+    sizes = sorted({min(size, largest) for size in grid.batch_size})
+    whole = max(grid.batch_size)
+
+    def point(where: tuple[int, int, float]) -> dict[str, Any]:
+        epochs, size, rate = where
+        budget = Training(learning_rate=rate, epochs=epochs, batch_size=whole if size == largest else size)
+        rows = pd.DataFrame(run_tasks(work, base, corpus, method, budget, seed=seed, others=0, progress=progress))
+        users = rows.groupby("user")[["correct_before", "correct_after", "query_clips"]].sum()
+        return {**budget.model_dump(),
+                "before": float((100 * users.correct_before / users.query_clips).mean()),
+                "after": float((100 * users.correct_after / users.query_clips).mean()), "users": len(users)}
+
+    swept = list(itertools.product(sorted(grid.epochs), reversed(sizes), sorted(grid.learning_rate)))
+    points = list(checkpoint.each(swept, point, of="points"))
+    best = max(points, key=lambda point: point["after"])
+    return Training(**{name: best[name] for name in Training.model_fields}), points
+
+
+# ------------------------------------------------------------------------------------------------ files
+def write_base(path: Path, base: Base, *, about: dict[str, Any], provenance: dict[str, Any]) -> None:
+    """Write a base or adapted model; ``about`` is what it was made with."""
+    save_network(path, base.net, vocabulary=base.vocabulary, feature_scale=base.scale, about=about,
+                 provenance=provenance)
+
+
+def read_base(path: Path) -> tuple[Base, dict[str, Any]]:
+    """A model written by :func:`write_base`, with what it was made with and its ``provenance``."""
+    net, metadata = load_network(path)
+    return Base(net, metadata["vocabulary"], metadata["feature_scale"]), metadata
+
+
+def complexity_file(base: Base, about: dict[str, Any]) -> dict[str, Any]:
+    """What the rule stores and computes on this network, counted by formula and in the running state."""
+    return {"schema": 1, "paper": "traces_propagation", "experiment": "complexity",
+            "settings": {"network": about["settings"]["network"]}, "provenance": about["provenance"],
+            **complexity.complexity_of(base.net)}

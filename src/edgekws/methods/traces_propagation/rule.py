@@ -1,0 +1,194 @@
+"""The learning rule of Traces Propagation: local gradients at each time step, without autograd.
+
+The paper's symbols (traces_propagation.md, section 2) and our names, for hidden layer l at time step t::
+
+    epsilon = beta epsilon + s            trace of the input path        ``layer.trace``
+    epsilon~ = beta epsilon~ + s~         trace of the target path       ``target.trace``, prototypes
+    z = epsilon epsilon~^T                similarity of all pairs
+    d[b,b'] = |epsilon~_{l-1}[b] - epsilon~_{l-1}[b'] + 1e-9|            distance of the targets one level below
+    G = (softmax(z) - softmax(-d)) / B    third factor                   ``factor``
+    delta = (G epsilon~) * psi(u)         ``layer.derivative`` is psi(u)
+    dE/d[W|R] = delta^T [s_{l-1}^t | s_l^{t-1}]      for l > 1 plus the same of the target path, with G^T epsilon
+    dE/dW_o = (softmax(m) - c)^T epsilon_L / B       ``readout_potential`` is m, c the one-hot label
+
+Two forms give the same numbers. :class:`BatchRule` compares all pairs of clips in a batch, and takes any number of
+hidden layers. :class:`PrototypeRule` is for one hidden layer (section 2.8): there the target path depends on nothing
+but the class, so its traces are computed once per network, and B x B comparisons become B x classes.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from edgekws.core.errors import UserError
+from edgekws.models.recurrent_lif import RecurrentLIF
+from edgekws.models.settings import Network
+from edgekws.neurons.lif import Layer
+from edgekws.neurons.surrogate import arctan_derivative
+from edgekws.protocol.step_rule import StepRule
+
+Form = Literal["prototype", "batch"]
+_OFFSET = 1e-9  # inside the distance; it keeps the authors' autograd away from the root's pole at 0
+
+
+class TracedLayer(Layer):
+    """A layer that also keeps what the rule needs of it: spike traces and surrogate derivatives, [size, neurons]."""
+
+    def __init__(self, net: RecurrentLIF, weights: Tensor, size: int, inputs: int) -> None:
+        network = net.settings
+        super().__init__(weights, size, inputs=inputs, leak=network.membrane_leak, threshold=network.threshold,
+                         reset=network.reset)
+        self.trace_leak, self.scale = network.trace_leak, network.surrogate_scale
+        self.trace = torch.zeros_like(self.potential)
+        self.derivative = torch.empty_like(self.potential)
+
+    def clear(self) -> None:
+        super().clear()
+        self.trace.zero_()
+
+    def step(self, drive: Tensor, *, derivative: bool) -> None:
+        """One time step; ``derivative`` says whether the surrogate derivative is wanted."""
+        self.integrate(drive)
+        if derivative:
+            arctan_derivative(self.potential, self.threshold, self.scale, out=self.derivative)
+        self.fire()
+        self.trace.mul_(self.trace_leak).add_(self.spikes)
+
+
+class ReadoutRule(StepRule):
+    """The rule's readout part alone, with frozen hidden layers; the base of the two complete forms."""
+
+    trains_hidden = False
+
+    def __init__(self, net: RecurrentLIF) -> None:
+        super().__init__(net)
+        self.layers: list[TracedLayer] = []
+
+    @torch.no_grad()
+    def step(self, frame: Tensor) -> dict[str, Tensor]:
+        drive = frame
+        for layer in self.layers:
+            layer.step(drive, derivative=self.trains_hidden)
+            drive = layer.spikes
+        if self.trains_hidden:
+            self._hidden_gradients()
+        torch.mm(self._error(drive).T, self.layers[-1].trace, out=self.gradients["readout"])
+        return self.gradients
+
+    def _allocate(self, size: int) -> None:
+        widths = [self.net.inputs, *self.net.settings.hidden]
+        self.layers = [TracedLayer(self.net, weights, size, width)
+                       for weights, width in zip(self.net.hidden, widths, strict=False)]
+
+    def _clear(self) -> None:
+        for layer in self.layers:
+            layer.clear()
+
+    def _hidden_gradients(self) -> None:
+        raise NotImplementedError
+
+
+class BatchRule(ReadoutRule):
+    """All pairs of clips in the batch (sections 2.3 to 2.6); any number of hidden layers."""
+
+    trains_hidden = True
+
+    def _allocate(self, size: int) -> None:
+        super()._allocate(size)
+        self.targets = [TracedLayer(self.net, self.net.target, size, self.net.outputs),
+                        *(TracedLayer(self.net, layer.weights, size, layer.inputs) for layer in self.layers[1:])]
+
+    @staticmethod
+    def distance(below: Tensor) -> Tensor:
+        """d between all rows of ``below`` [clips, width]: [clips, clips]."""
+        # Direct: distances from a Gram matrix would lose the small ones, which are the ones that matter.
+        return torch.cdist(below + _OFFSET, below, compute_mode="donot_use_mm_for_euclid_dist")
+
+    def _clear(self) -> None:
+        super()._clear()
+        for target in self.targets:
+            target.clear()
+        self.label_trace = torch.zeros_like(self.label)
+
+    def _hidden_gradients(self) -> None:
+        drive, below = self.label, self.label_trace.mul_(self.net.settings.trace_leak).add_(self.label)
+        for index, (layer, target) in enumerate(zip(self.layers, self.targets, strict=True)):
+            target.step(drive, derivative=index > 0)
+            factor = torch.softmax(layer.trace @ target.trace.T, 1)
+            factor.sub_(torch.softmax(self.distance(below).neg_(), 1)).div_(len(self.label))
+            gradient = self.gradients[f"hidden.{index}"]
+            torch.mm((factor @ target.trace).mul_(layer.derivative).T, layer.presynaptic, out=gradient)
+            if index > 0:  # the target path of the first layer runs through S and R_S, which are frozen
+                gradient.addmm_((factor.T @ layer.trace).mul_(target.derivative).T, target.presynaptic)
+            drive, below = target.spikes, target.trace
+
+
+class PrototypeRule(ReadoutRule):
+    """The same through one prototype per class and time step (section 2.8); one hidden layer.
+
+    With n_c clips of class c in the batch and ``a`` the label's trace (the sum of beta^k so far), the pairs fall into
+    groups of one class each: softmax(z) becomes ``predicted``, softmax(-d) ``wanted``, both [clips, classes]. With the
+    offset o = 1e-9 and C outputs, d is sqrt(C) o inside a class and sqrt(2 a^2 + C o^2) between two. Without it
+    (the paper's section 2.8) gradients would move by some 1e-10 of their size.
+    """
+
+    trains_hidden = True
+
+    def __init__(self, net: RecurrentLIF) -> None:
+        if len(net.hidden) != 1:
+            raise UserError(f"the prototype form takes one hidden layer, this network has {len(net.hidden)}",
+                            where="rule", remedy="use the 'batch' form")
+        super().__init__(net)
+        self._classes = torch.eye(net.outputs, dtype=net.target.dtype, device=net.target.device)
+        self._target = TracedLayer(net, net.target, net.outputs, net.outputs)
+        self._prototypes: list[Tensor] = []
+
+    @torch.no_grad()
+    def prototype(self, time: int) -> Tensor:
+        """Target traces of all classes at a time step, [outputs, neurons]; computed once, then kept."""
+        while len(self._prototypes) <= time:
+            self._target.step(self._classes, derivative=False)
+            self._prototypes.append(self._target.trace.clone())
+        return self._prototypes[time]
+
+    def _clear(self) -> None:
+        super()._clear()
+        self._time, self._label_trace = 0, 0.0
+        self._counts = self.label.sum(0)
+        self._log_counts = self._counts.log()  # -inf takes the classes that are not in the batch out
+        self._own = self.label * self._counts
+
+    def _hidden_gradients(self) -> None:
+        layer, prototype = self.layers[0], self.prototype(self._time)
+        self._time += 1
+        self._label_trace = self.net.settings.trace_leak * self._label_trace + 1
+        between = math.hypot(math.sqrt(2) * self._label_trace, math.sqrt(self.net.outputs) * _OFFSET)
+        other = math.exp(math.sqrt(self.net.outputs) * _OFFSET - between)
+        predicted = torch.softmax(torch.addmm(self._log_counts, layer.trace, prototype.T), 1)
+        wanted = torch.add(self._counts * other, self._own, alpha=1 - other)
+        factor = predicted.sub_(wanted.div_(wanted.sum(1, keepdim=True))).div_(len(self.label))
+        delta = (factor @ prototype).mul_(layer.derivative)
+        torch.mm(delta.T, layer.presynaptic, out=self.gradients["hidden.0"])
+
+
+def best_rule(network: Network) -> Form:
+    """The form that is quickest: prototypes where there is one hidden layer."""
+    return "prototype" if len(network.hidden) == 1 else "batch"
+
+
+def make_rule(net: RecurrentLIF, form: Form, *, hidden: bool = True) -> ReadoutRule:
+    """The rule in the form asked for.
+
+    Args:
+        hidden: Train the hidden layers too, or the readout alone.
+
+    Raises:
+        UserError: Prototypes are asked for and there is more than one hidden layer.
+    """
+    if not hidden:
+        return ReadoutRule(net)
+    return PrototypeRule(net) if form == "prototype" else BatchRule(net)

@@ -1,0 +1,70 @@
+"""Sum an experiment up: tasks to users, users to means with intervals. Needs no torch, which takes seconds to import."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from edgekws.protocol import statistics
+from edgekws.protocol.settings import Statistics
+
+
+def per_user(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of tasks summed over folds: accuracies in percent, gains and forgetting in percentage points."""
+    keys = ["method", "user", "split", "shot", "seed"]
+    counts = ["query_clips", "correct_before", "correct_after", "others_clips", "others_before", "others_after"]
+    total = rows.groupby(keys, sort=False)[counts].sum().reset_index()
+    percent = pd.DataFrame({
+        **{key: total[key] for key in keys}, "query_clips": total.query_clips,
+        "before": 100 * total.correct_before / total.query_clips,
+        "after": 100 * total.correct_after / total.query_clips,
+        "others_before": 100 * total.others_before / total.others_clips,
+        "others_after": 100 * total.others_after / total.others_clips})
+    percent["gain"] = percent.after - percent.before
+    percent["forgetting"] = percent.others_before - percent.others_after
+    return percent
+
+
+def summarise(users: pd.DataFrame, settings: Statistics) -> dict[str, dict[str, Any]]:
+    """Means and intervals by method and shot.
+
+    With several users the interval resamples users (each one's seeds averaged first); with one user it resamples
+    seeds, and ``std`` is the population standard deviation over seeds, as the paper gives it.
+    """
+    summary: dict[str, dict[str, Any]] = {}
+    for (method, shot), rows in users.groupby(["method", "shot"], sort=False):
+        by = "user" if rows.user.nunique() > 1 else "seed"
+        cell: dict[str, Any] = {"users": int(rows.user.nunique()), "seeds": int(rows.seed.nunique()), "interval_over": by}
+        for name in ("before", "after", "gain", "others_before", "others_after", "forgetting"):
+            cell[name] = _cell(rows.groupby(by)[name].mean(), settings)
+        summary.setdefault(str(method), {})[str(shot)] = cell
+    return summary
+
+
+def _cell(values: pd.Series, settings: Statistics) -> dict[str, Any]:
+    return {**statistics.cell(values, settings), "std": float(values.std(ddof=0))}
+
+
+def experiment_file(name: str, parts: Sequence[dict[str, Any]], settings: Statistics) -> dict[str, Any]:
+    """The metrics file of one experiment from those of its methods and seeds (see ``docs/files.md``)."""
+    first = parts[0]
+    rows = pd.DataFrame([{"method": part["method"], "seed": part["seed"], **row}
+                         for part in parts for row in part["rows"]])
+    users = per_user(rows)
+    bases = {part["seed"]: part["settings"]["base"]["test_accuracy"] for part in parts}
+    return {
+        "schema": 1, "paper": "traces_propagation", "experiment": name, "seeds": sorted(bases),
+        "settings": {"plan": first["settings"]["plan"], "tuned": first["settings"]["tuned"],
+                     "budgets": {part["method"]: part["settings"]["budget"] for part in parts},
+                     "base": {key: value for key, value in first["settings"]["base"].items()
+                              if key not in ("seed", "test_accuracy")},
+                     "statistics": settings.model_dump()},
+        "provenance": first["provenance"],
+        "base": {"test_accuracy": _cell(pd.Series(bases), settings)},
+        "summary": summarise(users, settings),
+        # What a tuned budget is held against: it is reported on these users only.
+        "summary_test_users": summarise(users[users.split == "test"], settings),
+        "rows": users.to_dict("records"),
+    }

@@ -1,0 +1,56 @@
+"""Settings of the protocol: who adapts to what, with which budget, and how intervals are made."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from edgekws.core.settings import Fraction, PositiveFloat, PositiveInt, Settings
+
+Shot = Annotated[int, Field(ge=1)] | Literal["all"]
+
+
+class Training(Settings):
+    """A budget: how long to train, in what steps."""
+
+    learning_rate: PositiveFloat = Field(1e-4, description="Adam's learning rate in the first epoch")
+    epochs: PositiveInt = Field(3, description="passes over the clips")
+    batch_size: PositiveInt = Field(1024, description="clips in a batch; smaller sets make one batch")
+
+
+class Tuning(Settings):
+    """What the tuned experiments choose from, on the validation split's users only."""
+
+    learning_rate: list[PositiveFloat] = Field([1e-5, 3e-5, 1e-4, 3e-4], min_length=1, description="learning rates tried")
+    epochs: list[PositiveInt] = Field([3, 10], min_length=1, description="numbers of epochs tried")
+    batch_size: list[PositiveInt] = Field([8, 1024], min_length=1, description="batch sizes tried")
+    users: PositiveInt = Field(16, description="validation users it is tried on, at most")
+    folds: PositiveInt = Field(1, description="folds of each user it is tried on, at most")
+    shots: Shot = Field("all", description="support clips of each word while tuning")
+
+
+class OneUser(Settings):
+    """The paper's protocol: one speaker left out."""
+
+    speaker: str | None = Field("c50f55b8", description="the user; null takes the training speaker with most distinct takes")
+    support_fraction: Fraction = Field(0.8, description="share of each word's clips that goes to the support pool")
+    shots: list[Shot] = Field([1, 5, "all"], min_length=1, description="support clips of each word")
+    split_seed: int = Field(42, description="seed of the split into support and query")
+
+
+class ManyUsers(Settings):
+    """Every speaker of the validation and test splits with enough takes, cross-validated over takes."""
+
+    minimum_takes: PositiveInt = Field(20, description="distinct takes a speaker needs")
+    folds: Annotated[int, Field(ge=2)] = Field(5, description="folds over the takes of a user")
+    shots: list[Shot] = Field([1, 3, "all"], min_length=1, description="support clips of each word, at most")
+    split_seed: int = Field(42, description="seed of the folds")
+
+
+class Statistics(Settings):
+    """How intervals are made."""
+
+    confidence: Fraction = Field(0.95, description="coverage of every interval")
+    resamples: PositiveInt = Field(10_000, description="bootstrap resamples")
+    seed: int = Field(0, description="seed of the bootstrap")

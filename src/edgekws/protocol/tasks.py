@@ -1,0 +1,124 @@
+"""The adaptations of a plan, one after another: what each learns from, and what is measured of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+import torch
+
+from edgekws.core.checkpoint import NOWHERE, Checkpoint
+from edgekws.core.errors import UserError, did_you_mean
+from edgekws.core.progress import tqdm
+from edgekws.core.provenance import derive_seed
+from edgekws.protocol.clips import Clips, Corpus
+
+Net = TypeVar("Net")
+
+
+def training_rows(index: pd.DataFrame, *, excluded: Sequence[str], balanced: bool, seed: int) -> np.ndarray:
+    """Rows of the training split without the excluded speakers.
+
+    Balanced as the authors draw them: once, with replacement, as many as there are, each word equally often on
+    average (traces_propagation.md, section 4).
+
+    Raises:
+        UserError: Nothing is left to train on, or an excluded speaker is unknown.
+    """
+    for speaker in excluded:
+        if speaker not in set(index.speaker):
+            raise UserError(f"no such speaker: '{speaker}'", where="excluded speaker",
+                            remedy=did_you_mean(speaker, index.speaker.unique()))
+    train = index[(index.split == "train") & ~index.speaker.isin(excluded)]
+    if train.word.nunique() < 2:
+        raise UserError("fewer than two words are left to train on", where="training split",
+                        remedy="use an archive with more words or speakers")
+    rows = train["clip"].to_numpy(np.int64)
+    if not balanced:
+        return rows
+    weight = 1.0 / train.word.map(train.word.value_counts()).to_numpy(np.float64)
+    draw = np.random.default_rng(derive_seed(seed, "balanced draw"))
+    return draw.choice(rows, size=len(rows), p=weight / weight.sum())
+
+
+@dataclass(frozen=True)
+class Task:
+    """One adaptation: a user's fold and shot with its clips."""
+
+    user: str
+    split: str
+    fold: int
+    shot: str
+    support: list[int]
+    query: list[int]
+
+
+def tasks(table: pd.DataFrame, facts: dict[str, Any], words: pd.Series, *, shots: Sequence[int | str] | None = None,
+          splits: Sequence[str] | None = None, users: int | None = None, folds: int | None = None) -> list[Task]:
+    """The adaptations of a plan, in a fixed order, optionally cut to some shots, splits, users and folds."""
+    chosen = table if splits is None else table[table.split.isin(splits)]
+    chosen = chosen if folds is None else chosen[chosen.fold < folds]
+    kept = sorted(chosen.user.unique())[:users]
+    made = []
+    for _, rows in chosen[chosen.user.isin(kept)].groupby(["user", "fold"], sort=True):
+        user, split, fold = str(rows.user.iloc[0]), str(rows.split.iloc[0]), int(rows.fold.iloc[0])
+        query = list(rows["clip"][rows.role == "query"])
+        for shot in shots or facts["shots"]:
+            support = users.support_of(rows, shot, words, short_words=facts["short_words"])
+            if support and query:
+                made.append(Task(user, split, fold, str(shot), support, query))
+    if not made:
+        raise UserError(f"no user is left to adapt to (splits: {', '.join(splits or ['any'])})", where="plan",
+                        remedy="lower traces_propagation.many_users.minimum_takes, or use a larger corpus")
+    return made
+
+
+def measure_tasks(work: Sequence[Task], net: Net, corpus: Corpus, scale: torch.Tensor | None,
+                  adapt: Callable[[Clips, int], Net], predict: Callable[[Net, Clips], np.ndarray], *, seed: int,
+                  others: int, progress: str | None = None,
+                  checkpoint: Checkpoint = NOWHERE) -> Iterator[dict[str, Any]]:
+    """Adapt a net of any kind to each task and measure it.
+
+    Args:
+        net: The base net.
+        scale: What the features are divided by, [inputs]; ``None`` for per-set normalisation.
+        adapt: From a support set and the task's seed to the adapted net; must leave ``net`` as it is.
+        predict: Class of each clip.
+        progress: Label of a progress bar, if one is wanted.
+
+    Yields:
+        A row for each task: ``query_clips``, ``correct_before``, ``correct_after`` on the user's query, and
+        ``others_clips``, ``others_before``, ``others_after`` (correct) on a fixed sample of at most ``others`` clips
+        of the test split by other speakers: what adapting makes the model forget. Only a user's first fold pays for
+        that; in the others these counts are 0.
+
+    Raises:
+        UserError: ``others`` are asked for, and a user has the test split to itself.
+    """
+    test = corpus.index[(corpus.index.split == "test") & (corpus.index.repeat_of == "")]["clip"].to_numpy()
+    sample = np.random.default_rng(derive_seed(seed, "other speakers")).permutation(test)[:others]
+    other = corpus.clips(np.sort(sample), frozen_scale=scale)
+    speaker = corpus.index.speaker.to_numpy()[other.rows]
+    other_before = predict(net, other) == other.labels
+    for user in {task.user for task in work if others and task.fold == 0 and not (speaker != task.user).any()}:
+        raise UserError(f"the test split has nobody besides {user}: what adapting makes a net forget cannot be measured",
+                        where="corpus", remedy="take a corpus with two or more speakers in its test split")
+
+    def row(task: Task) -> dict[str, Any]:
+        support = corpus.clips(task.support, frozen_scale=scale)
+        query = corpus.clips(task.query, frozen_scale=scale)
+        adapted = adapt(support, derive_seed(seed, f"{task.user}/{task.fold}/{task.shot}"))
+        elsewhere = (speaker != task.user) & (task.fold == 0)
+        other_after = predict(adapted, other) == other.labels if elsewhere.any() else elsewhere
+        return {"user": task.user, "split": task.split, "fold": task.fold, "shot": task.shot,
+                "support_clips": len(support), "query_clips": len(query),
+                "correct_before": int((predict(net, query) == query.labels).sum()),
+                "correct_after": int((predict(adapted, query) == query.labels).sum()),
+                "others_clips": int(elsewhere.sum()), "others_before": int(other_before[elsewhere].sum()),
+                "others_after": int(other_after[elsewhere].sum())}
+
+    yield from tqdm(checkpoint.each(work, row, of="tasks"), total=len(work), desc=progress, unit="task",
+                    disable=progress is None)

@@ -1,0 +1,144 @@
+"""Who adapts to what: the support pool and the query set of every user and fold, as one table.
+
+A plan has one row for each clip of each user and fold: ``user``, ``split`` (of the user), ``fold``, ``clip`` (row of
+the index), ``role`` (``support`` or ``query``) and ``rank`` (place among the pool's clips of the same word; -1 in the
+query). The k-shot support set is the pool's clips of rank below k, so that every shot of a fold has the same query.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pandas as pd
+
+from edgekws.core.errors import UserError, did_you_mean
+from edgekws.core.provenance import derive_seed
+from edgekws.protocol.settings import ManyUsers, OneUser
+
+COLUMNS = ["user", "split", "fold", "clip", "role", "rank"]
+FULL_GSC_QUERY_CLIPS = 74
+"""Query clips of speaker c50f55b8 on the whole of GSC v0.02 (all published accuracies are multiples of 1/74)."""
+
+
+def one_user(index: pd.DataFrame, settings: OneUser) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The paper's protocol: one speaker is left out of base training and split once, word by word.
+
+    As in the authors' code one generator shuffles the words in turn, the first ``int(0.8 n)`` clips go to the support
+    pool and the rest to the query; a word whose pool is smaller than k is left out of the k-shot support. All clips
+    count, repeats too; ``repeats_across`` in the facts says how many query clips have their audio in the pool.
+
+    Args:
+        index: Table of :func:`edgekws.corpus.index.build_index`.
+
+    Returns:
+        The plan and its facts (``shots``, ``short_words``, ``query_clips``, ...).
+
+    Raises:
+        UserError: The speaker is not in the corpus, or has too few clips for a query set.
+    """
+    speaker = settings.speaker or _busiest_training_speaker(index)
+    clips = index[index.speaker == speaker].sort_values(["word", "path"])
+    if clips.empty:
+        raise UserError(f"no such speaker: '{speaker}'", where="traces_propagation.one_user.speaker",
+                        remedy=did_you_mean(speaker, index.speaker.unique()) + " (null takes the busiest)")
+    shuffle, rows = random.Random(settings.split_seed), []
+    for _, of_word in clips.groupby("word", sort=True):
+        takes = list(of_word["clip"])
+        shuffle.shuffle(takes)
+        pool = int(settings.support_fraction * len(takes))
+        rows += [(clip, "support", rank) for rank, clip in enumerate(takes[:pool])]
+        rows += [(clip, "query", -1) for clip in takes[pool:]]
+    plan = pd.DataFrame(rows, columns=["clip", "role", "rank"])
+    plan = plan.assign(user=speaker, split=clips.split.iloc[0], fold=0)[COLUMNS]
+    audio = index.set_index("clip").sha256
+    in_pool = set(audio[plan["clip"][plan.role == "support"]])
+    query = plan["clip"][plan.role == "query"]
+    if query.empty or not in_pool:
+        raise UserError(f"speaker '{speaker}' has too few clips for a support and a query set",
+                        where="traces_propagation.one_user.speaker", remedy="choose a speaker with more clips")
+    return plan, {"plan": "one_user", "user": speaker, "shots": list(settings.shots), "short_words": "drop",
+                  "query_clips": len(query), "pool_clips": int((plan.role == "support").sum()),
+                  "repeats_across": int(audio[query].isin(in_pool).sum())}
+
+
+def _busiest_training_speaker(index: pd.DataFrame) -> str:
+    """By distinct takes: a speaker of many repeats would be tested on the very audio that was learnt."""
+    counts = index[(index.split == "train") & (index.repeat_of == "")].groupby("speaker").size()
+    return str(counts[counts == counts.max()].index.min())
+
+
+def many_users(index: pd.DataFrame, settings: ManyUsers) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Every speaker of the validation and test splits with enough distinct takes, cross-validated over takes.
+
+    Takes with the same audio count as one (the first), so no audio is in both support and query. Folds are dealt out
+    word by word, so that each fold holds every word as evenly as the takes allow.
+
+    Raises:
+        UserError: No speaker has enough takes.
+    """
+    distinct = index[(index.repeat_of == "") & index.split.isin(["validation", "test"])]
+    takes = distinct.groupby("speaker").size()
+    users = sorted(takes[takes >= settings.minimum_takes].index)
+    if not users:
+        raise UserError(f"no speaker of the validation and test splits has {settings.minimum_takes} distinct takes "
+                        f"(the most is {takes.max() if len(takes) else 0})",
+                        where="traces_propagation.many_users.minimum_takes", remedy="lower it, or use a larger corpus")
+    parts = [_folds(distinct[distinct.speaker == user].sort_values(["word", "path"]), user, settings) for user in users]
+    return pd.concat(parts, ignore_index=True), {
+        "plan": "many_users", "users": len(users), "shots": list(settings.shots), "short_words": "keep",
+        "minimum_takes": settings.minimum_takes, "folds": settings.folds}
+
+
+def _folds(clips: pd.DataFrame, user: str, settings: ManyUsers) -> pd.DataFrame:
+    shuffle = random.Random(derive_seed(settings.split_seed, f"folds/{user}"))
+    order: list[tuple[int, str]] = []
+    for word, of_word in clips.groupby("word", sort=True):
+        takes = list(of_word["clip"])
+        shuffle.shuffle(takes)
+        order += [(clip, str(word)) for clip in takes]
+    rows = []
+    for fold in range(settings.folds):
+        seen: dict[str, int] = {}
+        for place, (clip, word) in enumerate(order):
+            if place % settings.folds == fold:
+                rows.append((fold, clip, "query", -1))
+            else:
+                rows.append((fold, clip, "support", seen.setdefault(word, 0)))
+                seen[word] += 1
+    plan = pd.DataFrame(rows, columns=["fold", "clip", "role", "rank"])
+    return plan.assign(user=user, split=clips.split.iloc[0])[COLUMNS]
+
+
+def support_of(fold: pd.DataFrame, shot: int | str, words: pd.Series, *, short_words: str) -> list[int]:
+    """Clips of the k-shot support set of one user and fold.
+
+    Args:
+        fold: The plan's rows of one user and fold.
+        shot: Clips of each word, or ``"all"``.
+        words: Word of each clip, indexed by clip.
+        short_words: ``drop`` leaves words with fewer than k clips out; ``keep`` takes what there is.
+    """
+    pool = fold[fold.role == "support"]
+    if shot == "all":
+        return list(pool["clip"])
+    chosen = pool[pool["rank"] < int(shot)]
+    if short_words == "drop":
+        word = words.loc[chosen["clip"]].to_numpy()
+        counts = pd.Series(word).value_counts()
+        chosen = chosen[pd.Series(word, index=chosen.index).map(counts) >= int(shot)]
+    return list(chosen["clip"])
+
+
+def check_full_gsc(facts: dict[str, Any], corpus: dict[str, Any]) -> None:
+    """On the whole of GSC v0.02 the published speaker must leave 74 query clips: the paper's own test of its split.
+
+    Raises:
+        UserError: The count is another one, so the corpus or the split is not the paper's.
+    """
+    from edgekws.corpus.index import KNOWN_ARCHIVES
+
+    whole = corpus["archive_sha256"] == KNOWN_ARCHIVES["speech_commands_v0.02.tar.gz"]
+    if whole and facts["user"] == "c50f55b8" and facts["query_clips"] != FULL_GSC_QUERY_CLIPS:
+        raise UserError(f"speaker c50f55b8 leaves {facts['query_clips']} query clips, the paper {FULL_GSC_QUERY_CLIPS}",
+                        where="GSC v0.02", remedy="set traces_propagation.one_user back to its defaults")

@@ -1,0 +1,101 @@
+"""Plans: who adapts to what."""
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgekws.core.errors import UserError
+from edgekws.protocol import users as plan
+from edgekws.protocol.settings import ManyUsers, OneUser
+
+
+def make_index(takes, *, split="test", repeats=0):
+    """An index of {speaker: {word: takes}}; the last ``repeats`` takes of each word repeat its first one's audio."""
+    rows = []
+    for speaker, words in takes.items():
+        for word, count in words.items():
+            for take in range(count):
+                first = f"{word}/{speaker}_nohash_0.wav"
+                repeat = first if take and take >= count - repeats else ""
+                path = f"{word}/{speaker}_nohash_{take}.wav"
+                rows.append((word, speaker, take, path, f"audio of {repeat or path}", split, repeat))
+    table = pd.DataFrame(rows, columns=["word", "speaker", "take", "path", "sha256", "split", "repeat_of"])
+    table = table.sort_values(["word", "speaker", "take"]).reset_index(drop=True)
+    return table.assign(clip=range(len(table)))
+
+
+def test_one_user_split_of_the_paper():
+    """Known sizes: int(0.8 n) of each word's n clips go to the pool."""
+    index = make_index({"aa": {"yes": 10, "no": 3, "up": 1}, "bb": {"yes": 4}}, split="train")
+    table, facts = plan.one_user(index, OneUser(speaker="aa"))
+    words = index.word
+    pool = table[table.role == "support"]
+    assert pool["clip"].map(words).value_counts().to_dict() == {"yes": 8, "no": 2}
+    assert facts["query_clips"] == 2 + 1 + 1 and facts["pool_clips"] == 10
+    assert set(table["clip"]) == set(index["clip"][index.speaker == "aa"])
+
+
+def test_one_user_drops_words_with_too_small_a_pool():
+    index = make_index({"aa": {"yes": 10, "no": 3}}, split="train")
+    table, facts = plan.one_user(index, OneUser(speaker="aa"))
+
+    def support(shot):
+        clips = plan.support_of(table, shot, index.word, short_words=facts["short_words"])
+        return index.word[clips].value_counts().to_dict()
+
+    assert support(1) == {"yes": 1, "no": 1}
+    assert support(5) == {"yes": 5}
+    assert support("all") == {"yes": 8, "no": 2}
+
+
+def test_one_user_counts_audio_on_both_sides():
+    index = make_index({"aa": {"yes": 10}}, split="train", repeats=9)
+    _, facts = plan.one_user(index, OneUser(speaker="aa"))
+    assert facts["repeats_across"] == 2
+
+
+def test_no_speaker_given_takes_the_busiest_of_the_training_split():
+    index = pd.concat([make_index({"aa": {"yes": 4}, "bb": {"yes": 6, "no": 6}}, split="train"),
+                       make_index({"cc": {"yes": 20, "no": 20}})], ignore_index=True)
+    index["clip"] = range(len(index))
+    assert plan.one_user(index, OneUser(speaker=None))[1]["user"] == "bb"
+
+
+def test_unknown_speaker_is_named_with_the_nearest():
+    with pytest.raises(UserError, match="did you mean 'c50f55b8'"):
+        plan.one_user(make_index({"c50f55b8": {"yes": 5}}), OneUser(speaker="c50f55b9"))
+
+
+@given(st.dictionaries(st.sampled_from(["yes", "no", "up", "down"]), st.integers(1, 9), min_size=1),
+       st.integers(2, 6), st.integers(0, 3))
+def test_folds_share_no_audio_and_cover_every_take_once(words, folds, repeats):
+    index = make_index({"aa": words}, repeats=repeats)
+    distinct = index[index.repeat_of == ""]
+    if len(distinct) < folds:
+        return
+    table, _ = plan.many_users(index, ManyUsers(minimum_takes=len(distinct), folds=folds))
+    queried = []
+    for _, fold in table.groupby("fold"):
+        query, pool = (fold["clip"][fold.role == role] for role in ("query", "support"))
+        assert set(index.sha256[query]).isdisjoint(index.sha256[pool])
+        assert len(query) + len(pool) == len(distinct)
+        queried += list(query)
+    assert sorted(queried) == sorted(distinct["clip"])
+    sizes = table[table.role == "query"].groupby("fold").size()
+    assert sizes.max() - sizes.min() <= 1
+
+
+@given(st.integers(1, 8))
+def test_shots_are_nested_and_bounded(shot):
+    index = make_index({"aa": {"yes": 9, "no": 4}})
+    table, facts = plan.many_users(index, ManyUsers(minimum_takes=5, folds=2))
+    fold = table[table.fold == 0]
+    fewer, more = (plan.support_of(fold, k, index.word, short_words=facts["short_words"]) for k in (shot, shot + 1))
+    assert set(fewer) <= set(more) <= set(plan.support_of(fold, "all", index.word, short_words="keep"))
+    assert index.word[fewer].value_counts().max() <= shot
+
+
+def test_a_corpus_without_users_says_so():
+    with pytest.raises(UserError, match="has 20 distinct takes"):
+        plan.many_users(make_index({"aa": {"yes": 5}}), ManyUsers())
