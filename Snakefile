@@ -13,10 +13,11 @@ configfile: "config/default.yaml"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/environments.smk"
 include: "workflow/rules/corpus.smk"
+include: "workflow/rules/protocol.smk"
 include: "workflow/rules/traces_propagation.smk"
 include: "workflow/rules/neuedge.smk"
-include: "workflow/rules/loihi.smk"
 include: "workflow/rules/onda.smk"
 include: "workflow/rules/alternatives.smk"
 include: "workflow/rules/report.smk"
@@ -30,6 +31,5 @@ rule all:
     input:
         f"{RUN}/report.html",
         f"{RUN}/claims.json",
-        f"{RUN}/models/loihi/mapped_seed{SETTINGS.seeds[0]}.safetensors",
-        f"{RUN}/models/onda/adapted.safetensors",
+        [path for paper in PAPERS.values() for path in paper.models],
     localrule: True

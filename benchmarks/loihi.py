@@ -6,7 +6,7 @@ One network, the same clips; the slower ones take the first few. All give the sa
 best: compiled once, then all clips in one run, u, v and what is on its way set to 0 between them, and only the readout's
 v recorded; building, compiling and the first clip are left out. Bare, nothing is read or reset: an upper bound that tells
 no scores. The numpy loop runs one clip after the other, each step of each layer
-a few operations. Without a model (an integer one, of `edgekws.methods.neuedge.loihi.network.save_network`) the network is 40-256-256-35
+a few operations. Without a model (an integer one, of `~.network.save_network`) the network is 40-256-256-35
 with random weights that make a few per cent of the neurons fire in a step, and the clips are noise.
 """
 

@@ -28,7 +28,7 @@ COMMANDS = [*(("corpus", verb) for verb in ("synthesise", "register", "index", "
             *(("traces-propagation", verb) for verb in ("features", "plan", "base", "tune", "adapt", "summarise",
                                                         "complexity", "personalise")),
             *(("neuedge", verb) for verb in ("features", "noise", "encode", "train", "utilisation", "summarise")),
-            *(("loihi", verb) for verb in ("export", "measure", "referee", "second-opinion")),
+            *(("neuedge", verb) for verb in ("export", "measure", "referee", "second-opinion")),
             *(("onda", verb) for verb in ("words", "features", "pretrain", "prune-offline", "personalise", "summarise",
                                           "hessian", "cost", "adapt", "enrol", "listen")),
             *(("alternatives", verb) for verb in ("features", "base", "tune", "adapt", "summarise", "complexity", "cost",
@@ -293,7 +293,7 @@ def arms(base_model):
 
 
 def measure(edgekws, arms, out, *names):
-    return edgekws("loihi", "measure", arms / "unit.npy", arms / "i.parquet", arms / "noise.npy", out,
+    return edgekws("neuedge", "measure", arms / "unit.npy", arms / "i.parquet", arms / "noise.npy", out,
                    *(arms / f"{name}.safetensors" for name in names), "--settings", SMALL)
 
 
@@ -331,7 +331,7 @@ def test_a_missing_arm_is_named(edgekws, arms, tmp_path):
 
 
 def test_export_writes_integers_and_nir(edgekws, arms, tmp_path):
-    code, _, err = edgekws("loihi", "export", arms / "mapped.safetensors", tmp_path / "m.safetensors",
+    code, _, err = edgekws("neuedge", "export", arms / "mapped.safetensors", tmp_path / "m.safetensors",
                            "--nir", tmp_path / "m.nir")
     assert code == 0, err
     integers, metadata = network.load_network(tmp_path / "m.safetensors")
@@ -341,7 +341,7 @@ def test_export_writes_integers_and_nir(edgekws, arms, tmp_path):
 
 @pytest.mark.parametrize("model", ["base", "ann"])
 def test_only_a_spiking_arm_goes_onto_the_chip(edgekws, arms, tmp_path, model):
-    code, _, err = edgekws("loihi", "export", arms / f"{model}.safetensors", tmp_path / "m.safetensors")
+    code, _, err = edgekws("neuedge", "export", arms / f"{model}.safetensors", tmp_path / "m.safetensors")
     assert code == 2 and f"{model}.safetensors" in err and "feedforward_lif" in err and list(tmp_path.iterdir()) == []
 
 
@@ -356,9 +356,9 @@ def test_where_a_tool_is_missing_the_file_says_so(edgekws, arms, tmp_path):
     absent.mkdir()
     (absent / "not_installed.txt").write_text("the packages could not be installed here\nno network\n")
     given = arms / "unit.npy", arms / "i.parquet"
-    assert edgekws("loihi", "referee", *given, absent, tmp_path / "r.json", arms / "hybrid.safetensors",
+    assert edgekws("neuedge", "referee", *given, absent, tmp_path / "r.json", arms / "hybrid.safetensors",
                    "--set", "clips=2")[0] == 0
-    assert edgekws("loihi", "second-opinion", *given, absent, absent, tmp_path / "o.json", arms / "mapped.safetensors",
+    assert edgekws("neuedge", "second-opinion", *given, absent, absent, tmp_path / "o.json", arms / "mapped.safetensors",
                    "--settings", SMALL)[0] == 0
     lava, opinions = files.read_json(tmp_path / "r.json"), files.read_json(tmp_path / "o.json")
     for found in (lava, opinions["neurobench"], opinions["sanafe"]):

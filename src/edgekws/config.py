@@ -1,24 +1,24 @@
-"""The whole configuration of a run: every section, ``config/default.yaml`` and its JSON schema."""
+"""The whole configuration of a run: every section, ``config/default.yaml`` and its JSON schema.
+
+What all methods share is named here; each method brings a section of its own (``settings.SECTION`` of its folder).
+"""
 
 from __future__ import annotations
 
 import json
+from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, create_model, model_validator
 
+from edgekws import methods
 from edgekws.core.device import Name as DeviceName
-from edgekws.core.errors import did_you_mean
 from edgekws.core.settings import Name, PositiveInt, Seeds, Settings, commented_yaml
 from edgekws.corpus.settings import Corpus
-from edgekws.methods.alternatives.settings import Alternatives
-from edgekws.methods.neuedge.settings import NeuEdge
-from edgekws.methods.onda.settings import OnDA
-from edgekws.methods.traces_propagation.settings import TracesPropagation
-from edgekws.protocol.settings import Statistics
+from edgekws.protocol.settings import Protocol, Statistics
 
 
-class Config(Settings):
-    """The whole configuration of a run."""
+class Shared(Settings):
+    """What every run has, whatever its methods."""
 
     run: Name = Field("default", description="name of the run: its results are in results/<run>")
     seed: int = Field(0, description="what every random choice of the corpus derives from")
@@ -30,31 +30,31 @@ class Config(Settings):
     archive: str | None = Field(
         None, description="with corpus name gsc: an archive in that layout to use instead of the whole of GSC v0.02")
     corpus: Corpus = Field(default_factory=Corpus, description="the speech")
-    traces_propagation: TracesPropagation = Field(default_factory=TracesPropagation, description="paper 1")
-    neuedge: NeuEdge = Field(default_factory=NeuEdge, description="paper 2")
-    onda: OnDA = Field(default_factory=OnDA, description="paper 3")
-    alternatives: Alternatives = Field(default_factory=Alternatives, description="what else could adapt the models")
+    protocol: Protocol = Field(default_factory=Protocol, description="who adapts to what")
     statistics: Statistics = Field(default_factory=Statistics, description="intervals")
 
     @model_validator(mode="after")
-    def _corpora_are_named_whole(self) -> Config:
-        # Here, and not in their own sections: the defaults of a command's section name no corpus.
+    def _complete(self) -> Shared:
         if self.archive is not None and self.corpus.name != "gsc":
             raise ValueError(f"archive is given, but corpus.name is {self.corpus.name}, which reads none: set corpus.name to gsc")
-        given = self.onda.corpus
-        needed = {"synthetic": (), "heysnips": ("archive",), "heysnapdragon": ("archive", "positives")}[given.name]
-        if missing := [f"onda.corpus.{name}" for name in needed if not getattr(given, name)]:
-            raise ValueError(f"onda.corpus.name is {given.name}: set {' and '.join(missing)} to what a licensed person got")
+        for name in type(self).model_fields:
+            section = getattr(self, name)
+            if isinstance(section, Settings):
+                section.check_for_run()
         return self
 
-    @model_validator(mode="after")
-    def _alternatives_are_known(self) -> Config:
-        # Here, and not in its own section: a rule hands its command the methods that it is about.
-        chosen = self.alternatives
-        for name in [*(chosen.compared or []), *chosen.retention.methods]:
-            if name not in chosen.methods:
-                raise ValueError(f"alternatives: there is no method '{name}'; {did_you_mean(name, chosen.methods)}")
-        return self
+
+def _config() -> type[Shared]:
+    sections: dict[str, Any] = {}
+    for name in methods.names("settings"):
+        section = methods.module(name, "settings").SECTION
+        about = (section.__doc__ or "").strip().splitlines()[0].rstrip(".")
+        sections[name] = (section, Field(default_factory=section, description=about))
+    return create_model("Config", __base__=Shared, __doc__="The whole configuration of a run.", **sections)
+
+
+Config = _config()
+"""The whole configuration of a run: :class:`Shared` and a section for each method."""
 
 
 def default_yaml() -> str:

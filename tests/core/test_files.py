@@ -130,7 +130,7 @@ def test_a_parquet_table_with_other_bytes_inside_is_refused(tmp_path, place):
 
 
 def test_leftovers_of_a_killed_writer_go_with_the_next_write(tmp_path):
-    killed = ("import os, signal, sys\nfrom edgekws import files\n"
+    killed = ("import os, signal, sys\nfrom edgekws.core import files\n"
               "with files.writing(sys.argv[1]) as part:\n"
               "    part.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)\n")
     done = subprocess.run([sys.executable, "-c", killed, str(tmp_path / "a.txt")], check=False)
@@ -144,7 +144,7 @@ def test_model_round_trip_is_byte_stable(tmp_path):
     tensors = {"w": torch.arange(6.0).reshape(2, 3), "b": torch.zeros(2)}
     about = {"architecture": "toy", "settings": {"b": 1, "a": [1, 2]}, "provenance": {"code": "x"}}
     # The order in which safetensors writes metadata depends on the process's hash seed: compare two processes.
-    write = ("import sys, torch\nfrom edgekws import files\n"
+    write = ("import sys, torch\nfrom edgekws.core import files\n"
              "files.write_model(sys.argv[1], {'w': torch.arange(6.0).reshape(2, 3), 'b': torch.zeros(2)},"
              "architecture='toy', settings={'b': 1, 'a': [1, 2]}, provenance={'code': 'x'})\n")
     subprocess.run([sys.executable, "-c", write, str(tmp_path / "1")], check=True)

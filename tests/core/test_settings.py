@@ -55,7 +55,7 @@ def test_overlays_are_valid(overlay):
     ({"seeds": [3, 0, 3]}, "3 is there twice", "default.yaml"),
     ({"archive": "mine.tar.gz"}, "set corpus.name to gsc", "default.yaml"),
     ({"onda": {"corpus": {"name": "heysnapdragon", "archive": "a"}}}, "set onda.corpus.positives to", "default.yaml"),
-    ({"traces_propagation": {"many_users": {"shots": [0]}}}, "'traces_propagation.many_users.shots.0' is 0", "default.yaml"),
+    ({"protocol": {"many_users": {"shots": [0]}}}, "'protocol.many_users.shots.0' is 0", "default.yaml"),
     ({"run": "../elsewhere"}, "'run' is '../elsewhere'", "default.yaml"),
     ({"alternatives": {"retention": {"methods": ["tesss"]}}}, "did you mean 'tess'?", "default.yaml"),
     ({"alternatives": {"methods": {"tess": {"kind": "tess"}}}}, "there is no method 'traces_propagation'", "default.yaml")])

@@ -48,7 +48,7 @@ def test_the_same_seed_gives_the_same_bytes_whatever_the_number_of_processes(cor
 
 
 def test_the_same_seed_gives_the_same_bytes_in_a_process_with_another_past(corpus, tmp_path):
-    program = ("import sys; from pathlib import Path; from edgekws.core.settings import Synthetic; "
+    program = ("import sys; from pathlib import Path; from edgekws.corpus.settings import Synthetic; "
                "from edgekws.corpus.synthetic import synthesise; "
                "synthesise(Synthetic.model_validate_json(sys.argv[1]), 7, Path(sys.argv[2]))")
     subprocess.run([sys.executable, "-c", program, SMALL.model_dump_json(), str(tmp_path / "again.tar")], check=True,

@@ -98,7 +98,7 @@ import resource, sys
 from pathlib import Path
 import numpy as np, torch
 from edgekws.features import pack
-from edgekws.core.settings import Features
+from edgekws.features.settings import Features
 torch.set_num_threads(1)
 n = int(sys.argv[1])
 samples = np.random.default_rng(0).normal(0, 3000, 16_000).astype(np.int16)

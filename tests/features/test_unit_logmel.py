@@ -217,7 +217,7 @@ from pathlib import Path
 import numpy as np, torch
 from edgekws.corpus import index
 from edgekws.features import unit_logmel
-from edgekws.core.settings import LogMel
+from edgekws.features.settings import LogMel
 import pandas as pd
 torch.set_num_threads(1)
 n = int(sys.argv[1])

@@ -24,7 +24,7 @@ def run(tmp_path):
     folder = tmp_path / "results" / "small"
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(Config(run="small").model_dump_json())
-    benchmark(folder, "loihi/export_hybrid_seed0", 3.0, 2.0)
+    benchmark(folder, "neuedge/export_hybrid_seed0", 3.0, 2.0)
     benchmark(folder, "neuedge/rate_seed0", 30.0, 10.0, rss=300.0)
     benchmark(folder, "neuedge/rate_seed1", 14.0, 12.0, rss=500.0)
     benchmark(folder, "neuedge/ann_seed0", 5.0, 4.0)
@@ -36,7 +36,7 @@ def test_jobs_are_summed_up_by_rule_and_variant(run):
     found = measured.summarise([run])
     assert found.start == 2.0
     rows = {(row.rule, row.variant): row for row in found.rows}
-    assert rows.keys() == {("loihi_export", ""), ("neuedge_train", "rate"), ("neuedge_train", "ann")}
+    assert rows.keys() == {("neuedge_export", ""), ("neuedge_train", "rate"), ("neuedge_train", "ann")}
     rate = rows["neuedge_train", "rate"]
     # Ten core seconds in the first fifteen of thirty: twenty in all.
     assert (rate.jobs, rate.core_seconds, rate.core_seconds_max, rate.peak_mb) == (2, 32.0, 20.0, 500.0)

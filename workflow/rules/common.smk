@@ -39,13 +39,14 @@ TRAINS_ON = f"{THREADS} --device {SETTINGS.device}" if GPUS else THREADS
 class Paper(NamedTuple):
     """What a paper's rules file tells the ledger, the report and the menu of targets.
 
-    Its title, by which menu and report call it, the metrics that its claims rest on, and its figures by name, each with what
-    it shows.
+    Its title, by which menu and report call it, the metrics that its claims rest on, its figures by name, each with what
+    it shows, and the models that a whole run leaves behind though no metric needs them.
     """
 
     title: str
     metrics: list
     figures: dict
+    models: list = []
 
 
 # In the order of the Snakefile's includes: each rules file enters its own (docs/add_a_method.md).

@@ -2,7 +2,7 @@
 
 Inputs: the corpus' archive and index.
 Outputs: results/<run>/metrics/neuedge/{encoding,utilisation,ablation}.json, results/<run>/models/neuedge.
-What runs on the simulated chip is in loihi.smk.
+On the simulated chip: results/<run>/metrics/neuedge/{ablation/seed<n>,referee,second_opinion}.json, models/neuedge/loihi.
 """
 
 from edgekws.methods.neuedge.choices import NeuEdgeArm
@@ -28,6 +28,7 @@ PAPERS["neuedge"] = Paper(
         "energy": "every term of the energy, by price set",
         "loihi": "Lava's check of the integer simulator; accuracy in float and integers",
     },
+    models=[f"{RUN}/models/neuedge/loihi/mapped_seed{SETTINGS.seeds[0]}.safetensors"],
 )
 
 
@@ -216,3 +217,131 @@ rule neuedge_figures:
     shell:
         "edgekws report notebook {input.notebook} {output.notebook} -p metrics={params.metrics}"
         " -p claims={input.claims} -p figures={params.figures} &> {log}"
+
+
+# Loihi: the arms in the chip's integers, simulated, checked by Lava, measured by others.
+rule neuedge_loihi:
+    """The trained nets in Loihi's integers and as NIR graphs, checked by Lava."""
+    input:
+        expand(
+            f"{RUN}/models/neuedge/loihi/{{arm}}_seed{SETTINGS.seeds[0]}.{{format}}",
+            arm=["hybrid", "mapped"],
+            format=["safetensors", "nir"],
+        ),
+        f"{NEUEDGE_METRICS}/referee.json",
+    localrule: True
+
+
+rule neuedge_export:
+    input:
+        f"{NEUEDGE_MODELS}/{{arm}}_seed{{seed}}.safetensors",
+    output:
+        integers=f"{RUN}/models/neuedge/loihi/{{arm}}_seed{{seed}}.safetensors",
+        nir=f"{RUN}/models/neuedge/loihi/{{arm}}_seed{{seed}}.nir",
+    log:
+        f"{LOGS}/neuedge/export_{{arm}}_seed{{seed}}.log",
+    benchmark:
+        f"{BENCHMARKS}/neuedge/export_{{arm}}_seed{{seed}}.tsv"
+    threads: 1
+    resources:
+        mem_mb=more_memory(1000),
+        runtime=more_time(20),
+    message:
+        "Exporting {wildcards.arm} of seed {wildcards.seed} to Loihi's integers and to NIR"
+    shell:
+        "edgekws neuedge export {input} {output.integers} --nir {output.nir} &> {log}"
+
+
+rule neuedge_measure:
+    input:
+        features=f"{RUN}/features/neuedge.npy",
+        index=f"{RUN}/corpus/index.parquet",
+        noise=f"{RUN}/features/neuedge_noise.npy",
+        table=f"{RUN}/features/neuedge_noise.parquet",
+        models=expand(f"{NEUEDGE_MODELS}/{{arm}}_seed{{{{seed}}}}.safetensors", arm=NEUEDGE_ARMS),
+    output:
+        f"{NEUEDGE_METRICS}/ablation/seed{{seed}}.json",
+    log:
+        f"{LOGS}/neuedge/measure_seed{{seed}}.log",
+    benchmark:
+        f"{BENCHMARKS}/neuedge/measure_seed{{seed}}.tsv"
+    threads: SETTINGS.threads
+    resources:
+        mem_mb=more_memory(3000, mapped=True),
+        runtime=more_time(240),
+    params:
+        threads=THREADS,
+        settings=as_json(
+            encoder=NEUEDGE.encoder,
+            grid=NEUEDGE.grid,
+            hardware=NEUEDGE.hardware,
+            adaptive=NEUEDGE.adaptive,
+        ),
+    message:
+        "Running the arms of seed {wildcards.seed} on the simulated chip"
+    shell:
+        "edgekws neuedge measure {input.features} {input.index} {input.noise} {output} {input.models}"
+        " --seed {wildcards.seed} --settings {params.settings:q} {params.threads} &> {log}"
+
+
+rule neuedge_referee:
+    input:
+        features=f"{RUN}/features/neuedge.npy",
+        index=f"{RUN}/corpus/index.parquet",
+        # When it was built does not matter, what it was built from does.
+        environment=ancient(".envs/lava"),
+        lock="envs/lava.txt",
+        models=expand(f"{NEUEDGE_MODELS}/{{arm}}_seed{SETTINGS.seeds[0]}.safetensors", arm=["hybrid", "mapped"]),
+    output:
+        f"{NEUEDGE_METRICS}/referee.json",
+    log:
+        f"{LOGS}/neuedge/referee.log",
+    benchmark:
+        f"{BENCHMARKS}/neuedge/referee.tsv"
+    threads: SETTINGS.threads
+    resources:
+        mem_mb=more_memory(2000),
+        runtime=more_time(60),
+    params:
+        threads=THREADS,
+        seed=SETTINGS.seed,
+        settings=as_json(NEUEDGE.referee),
+    message:
+        "Letting Lava check every spike of the integer simulation"
+    shell:
+        "edgekws neuedge referee {input.features} {input.index} {input.environment} {output} {input.models}"
+        " --seed {params.seed} --settings {params.settings:q} {params.threads} &> {log}"
+
+
+rule neuedge_second_opinion:
+    input:
+        features=f"{RUN}/features/neuedge.npy",
+        index=f"{RUN}/corpus/index.parquet",
+        neurobench=ancient(".envs/neurobench"),
+        sanafe=ancient(".envs/sanafe"),
+        locks=["envs/neurobench.txt", "envs/sanafe.txt"],
+        model=f"{NEUEDGE_MODELS}/mapped_seed{SETTINGS.seeds[0]}.safetensors",
+    output:
+        f"{NEUEDGE_METRICS}/second_opinion.json",
+    log:
+        f"{LOGS}/neuedge/second_opinion.log",
+    benchmark:
+        f"{BENCHMARKS}/neuedge/second_opinion.tsv"
+    threads: SETTINGS.threads
+    resources:
+        mem_mb=more_memory(3000),
+        runtime=more_time(60),
+    params:
+        threads=THREADS,
+        seed=SETTINGS.seed,
+        settings=as_json(
+            encoder=NEUEDGE.encoder,
+            hardware=NEUEDGE.hardware,
+            adaptive=NEUEDGE.adaptive,
+            referee=NEUEDGE.referee,
+        ),
+    message:
+        "Asking NeuroBench and SANA-FE about the same net"
+    shell:
+        "edgekws neuedge second-opinion {input.features} {input.index} {input.neurobench} {input.sanafe} {output}"
+        " {input.model} --seed {params.seed} --settings {params.settings:q} {params.threads} &> {log}"

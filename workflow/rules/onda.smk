@@ -20,6 +20,7 @@ PAPERS["onda"] = Paper(
         "pruning_cost": "size, time and memory of adaptation and inference on this machine",
         "hessian": "how good and how stable the estimate of the Hessian's trace is",
     },
+    models=[f"{ONDA_MODELS}/adapted.safetensors"],
 )
 
 

@@ -80,28 +80,6 @@ rule traces_propagation_features:
         " --settings {params.settings:q} {params.threads} &> {log}"
 
 
-rule traces_propagation_plan:
-    input:
-        f"{RUN}/corpus/index.parquet",
-    output:
-        f"{RUN}/corpus/plan_{{protocol}}.parquet",
-    log:
-        f"{LOGS}/traces_propagation/plan_{{protocol}}.log",
-    benchmark:
-        f"{BENCHMARKS}/traces_propagation/plan_{{protocol}}.tsv"
-    threads: 1
-    resources:
-        mem_mb=more_memory(1000),
-        runtime=more_time(20),
-    params:
-        settings=lambda wildcards: as_json(getattr(TP, wildcards.protocol)),
-    message:
-        "Splitting the clips of {wildcards.protocol} into support and query"
-    shell:
-        "edgekws traces-propagation plan {input} {output} --protocol {wildcards.protocol}"
-        " --settings {params.settings:q} &> {log}"
-
-
 rule traces_propagation_base:
     input:
         features=f"{RUN}/features/traces_propagation.npy",

@@ -43,6 +43,12 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    def check_for_run(self) -> None:
+        """Raises: ValueError for what a whole run cannot do without, or that its sections name in vain.
+
+        Not asked of a section by itself: a rule hands its command just what the command is about.
+        """
+
 
 def read(section: type[Section], source: str | Path | None = None, overrides: typing.Sequence[str] = (),
          *, where: str = "settings") -> Section:

@@ -48,6 +48,13 @@ class ManyUsers(Settings):
     split_seed: int = Field(42, description="seed of the folds")
 
 
+class Protocol(Settings):
+    """Who adapts to what."""
+
+    one_user: OneUser = Field(default_factory=OneUser, description="the protocol of Traces Propagation")
+    many_users: ManyUsers = Field(default_factory=ManyUsers, description="the wider protocol")
+
+
 class Statistics(Settings):
     """How intervals are made."""
 

@@ -15,6 +15,7 @@ from edgekws.core.errors import UserError, did_you_mean
 from edgekws.core.progress import tqdm
 from edgekws.core.provenance import derive_seed
 from edgekws.protocol.clips import Clips, Corpus
+from edgekws.protocol.users import support_of
 
 Net = TypeVar("Net")
 
@@ -67,12 +68,12 @@ def tasks(table: pd.DataFrame, facts: dict[str, Any], words: pd.Series, *, shots
         user, split, fold = str(rows.user.iloc[0]), str(rows.split.iloc[0]), int(rows.fold.iloc[0])
         query = list(rows["clip"][rows.role == "query"])
         for shot in shots or facts["shots"]:
-            support = users.support_of(rows, shot, words, short_words=facts["short_words"])
+            support = support_of(rows, shot, words, short_words=facts["short_words"])
             if support and query:
                 made.append(Task(user, split, fold, str(shot), support, query))
     if not made:
         raise UserError(f"no user is left to adapt to (splits: {', '.join(splits or ['any'])})", where="plan",
-                        remedy="lower traces_propagation.many_users.minimum_takes, or use a larger corpus")
+                        remedy="lower protocol.many_users.minimum_takes, or use a larger corpus")
     return made
 
 

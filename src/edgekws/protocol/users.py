@@ -40,7 +40,7 @@ def one_user(index: pd.DataFrame, settings: OneUser) -> tuple[pd.DataFrame, dict
     speaker = settings.speaker or _busiest_training_speaker(index)
     clips = index[index.speaker == speaker].sort_values(["word", "path"])
     if clips.empty:
-        raise UserError(f"no such speaker: '{speaker}'", where="traces_propagation.one_user.speaker",
+        raise UserError(f"no such speaker: '{speaker}'", where="protocol.one_user.speaker",
                         remedy=did_you_mean(speaker, index.speaker.unique()) + " (null takes the busiest)")
     shuffle, rows = random.Random(settings.split_seed), []
     for _, of_word in clips.groupby("word", sort=True):
@@ -56,7 +56,7 @@ def one_user(index: pd.DataFrame, settings: OneUser) -> tuple[pd.DataFrame, dict
     query = plan["clip"][plan.role == "query"]
     if query.empty or not in_pool:
         raise UserError(f"speaker '{speaker}' has too few clips for a support and a query set",
-                        where="traces_propagation.one_user.speaker", remedy="choose a speaker with more clips")
+                        where="protocol.one_user.speaker", remedy="choose a speaker with more clips")
     return plan, {"plan": "one_user", "user": speaker, "shots": list(settings.shots), "short_words": "drop",
                   "query_clips": len(query), "pool_clips": int((plan.role == "support").sum()),
                   "repeats_across": int(audio[query].isin(in_pool).sum())}
@@ -83,7 +83,7 @@ def many_users(index: pd.DataFrame, settings: ManyUsers) -> tuple[pd.DataFrame, 
     if not users:
         raise UserError(f"no speaker of the validation and test splits has {settings.minimum_takes} distinct takes "
                         f"(the most is {takes.max() if len(takes) else 0})",
-                        where="traces_propagation.many_users.minimum_takes", remedy="lower it, or use a larger corpus")
+                        where="protocol.many_users.minimum_takes", remedy="lower it, or use a larger corpus")
     parts = [_folds(distinct[distinct.speaker == user].sort_values(["word", "path"]), user, settings) for user in users]
     return pd.concat(parts, ignore_index=True), {
         "plan": "many_users", "users": len(users), "shots": list(settings.shots), "short_words": "keep",
@@ -141,4 +141,4 @@ def check_full_gsc(facts: dict[str, Any], corpus: dict[str, Any]) -> None:
     whole = corpus["archive_sha256"] == KNOWN_ARCHIVES["speech_commands_v0.02.tar.gz"]
     if whole and facts["user"] == "c50f55b8" and facts["query_clips"] != FULL_GSC_QUERY_CLIPS:
         raise UserError(f"speaker c50f55b8 leaves {facts['query_clips']} query clips, the paper {FULL_GSC_QUERY_CLIPS}",
-                        where="GSC v0.02", remedy="set traces_propagation.one_user back to its defaults")
+                        where="GSC v0.02", remedy="set protocol.one_user back to its defaults")

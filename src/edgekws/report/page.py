@@ -66,7 +66,8 @@ def build(results: str | Path, out: str | Path, *, names: Mapping[str, str] | No
         corpora.append(measured["neuedge"]["ablation"]["provenance"]["corpus"])
     wake_words = [found["provenance"]["corpus"]
                   for found in measured.get("onda", {"experiments": {}})["experiments"].values()]
-    templates = Environment(loader=ChoiceLoader([PackageLoader("edgekws.report"), FileSystemLoader(METHODS)]), autoescape=True, undefined=StrictUndefined,
+    templates = Environment(loader=ChoiceLoader([PackageLoader("edgekws.report"), FileSystemLoader(METHODS)]),
+                            autoescape=True, undefined=StrictUndefined,
                             trim_blocks=True, lstrip_blocks=True)
     templates.filters.update(interval=interval, signed=lambda found: interval(found, sign="+"), flipped=flipped, short=short,
                              shot=style.shot_label)

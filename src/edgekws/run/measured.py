@@ -23,7 +23,7 @@ from edgekws.run import work
 from edgekws.run.sizes import Sizes, counted
 from edgekws.run.work import Rule
 
-_STARTS = ("loihi_export", "traces_propagation_complexity")
+_STARTS = ("neuedge_export", "traces_propagation_complexity")
 """Rules whose jobs load torch and then have next to nothing to do: the shortest of them is what a start costs."""
 
 _OFTEN, _RARELY = 15.0, 30.0

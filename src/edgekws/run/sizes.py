@@ -106,7 +106,7 @@ def expected(config: Config) -> Sizes:
         words, user_clips = len(spoken.words), float(len(spoken.words) * spoken.user_takes)
         users, validation_users = spoken.speakers.validation + spoken.speakers.test, spoken.speakers.validation
         one_user_clips, basis = words * spoken.takes, "the settings of the synthetic corpus"
-        if user_clips < config.traces_propagation.many_users.minimum_takes:
+        if user_clips < config.protocol.many_users.minimum_takes:
             users = validation_users = 0
     else:
         words, (train, validation, test) = _GSC_WORDS, _GSC_SPLITS
@@ -153,7 +153,7 @@ def counted(config: Config, folder: Path) -> Sizes:
     splits = table["split"].value_counts()
     distinct = table[(table["repeat_of"] == "") & table["split"].isin(["validation", "test"])]
     takes = distinct.groupby(["split", "speaker"]).size()
-    users = takes[takes >= config.traces_propagation.many_users.minimum_takes]
+    users = takes[takes >= config.protocol.many_users.minimum_takes]
     train, validation, test = (int(splits.get(split, 0)) for split in ("train", "validation", "test"))
     words = table["word"].nunique()
     own = config.onda.spoken_words is None and config.onda.pretraining.words is None
@@ -168,7 +168,7 @@ def counted(config: Config, folder: Path) -> Sizes:
 
 
 def _one_user(config: Config, table: pd.DataFrame) -> float:
-    speaker = config.traces_propagation.one_user.speaker
+    speaker = config.protocol.one_user.speaker
     clips = table[table["split"] == "train"].groupby("speaker").size()
     found = clips.get(speaker, math.nan) if speaker else clips.max()
     return float(clips.max() if math.isnan(found) else found)

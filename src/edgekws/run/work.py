@@ -105,7 +105,7 @@ def _tp_tune(config: Config, sizes: Sizes, at: At) -> float:
     tp, pool = config.traces_propagation, _pool(config, sizes)
     grid = tp.tuning
     clips = support_clips(grid.shots, pool, sizes.words)
-    tasks = min(grid.users, sizes.validation_users) * min(grid.folds, tp.many_users.folds)
+    tasks = min(grid.users, sizes.validation_users) * min(grid.folds, config.protocol.many_users.folds)
     points = sum(tp_training(config, sizes.words, clips, Training(epochs=epochs, batch_size=size))
                  for epochs in grid.epochs for size in {min(size, math.ceil(clips) or 1) for size in grid.batch_size})
     return tasks * len(grid.learning_rate) * (
@@ -114,7 +114,7 @@ def _tp_tune(config: Config, sizes: Sizes, at: At) -> float:
 
 def _pool(config: Config, sizes: Sizes) -> float:
     """Support pool of a user of the many-users protocol."""
-    return sizes.user_clips * (1 - 1 / config.traces_propagation.many_users.folds)
+    return sizes.user_clips * (1 - 1 / config.protocol.many_users.folds)
 
 
 def _tp_adapt(config: Config, sizes: Sizes, at: At) -> float:
@@ -123,12 +123,12 @@ def _tp_adapt(config: Config, sizes: Sizes, at: At) -> float:
     experiment = tp.experiments[at["experiment"]]
     shots: list[Shot]
     if experiment.plan == "one_user":
-        users, folds, shots = 1.0, 1, tp.one_user.shots
-        pool = tp.one_user.support_fraction * sizes.one_user_clips
+        users, folds, shots = 1.0, 1, config.protocol.one_user.shots
+        pool = config.protocol.one_user.support_fraction * sizes.one_user_clips
         query = sizes.one_user_clips - pool
     else:
         users = sizes.users - sizes.validation_users if experiment.tuned else sizes.users
-        folds, shots, pool = tp.many_users.folds, tp.many_users.shots, _pool(config, sizes)
+        folds, shots, pool = config.protocol.many_users.folds, config.protocol.many_users.shots, _pool(config, sizes)
         query = sizes.user_clips - pool
     budget: Training = getattr(tp.methods, at["method"])
     if experiment.tuned:
@@ -399,7 +399,7 @@ def _alternatives_base(config: Config, sizes: Sizes, at: At) -> float:
 def _alternatives_tune(config: Config, sizes: Sizes, at: At) -> float:
     chosen, method, pool = config.alternatives, config.alternatives.methods[at["method"]], _pool(config, sizes)
     tasks = min(chosen.tuning.users, sizes.validation_users) * min(
-        chosen.tuning.folds, config.traces_propagation.many_users.folds)
+        chosen.tuning.folds, config.protocol.many_users.folds)
     clips = support_clips(chosen.tuning.shots, pool, sizes.words)
     return tasks * len(chosen.tuning.learning_rate) * (
         alternatives_learning(config, sizes, method, clips, chosen.training.epochs)
@@ -408,7 +408,7 @@ def _alternatives_tune(config: Config, sizes: Sizes, at: At) -> float:
 
 def _alternatives_adapt(config: Config, sizes: Sizes, at: At) -> float:
     """Test users, their folds and all shots; other speakers are asked once for each user and shot."""
-    chosen, plan, pool = config.alternatives, config.traces_propagation.many_users, _pool(config, sizes)
+    chosen, plan, pool = config.alternatives, config.protocol.many_users, _pool(config, sizes)
     method, users = chosen.methods[at["method"]], _test_users(sizes, None)
     folds = min(chosen.folds or plan.folds, plan.folds)
     query = alternatives_asking(config, sizes, method.net, 2 * (sizes.user_clips - pool))
@@ -462,7 +462,7 @@ def _alternatives_federate(config: Config, sizes: Sizes, at: At) -> float:
     chosen = config.alternatives.federated
     alone = chosen.rounds * chosen.steps
     validators = min(chosen.users or sizes.validation_users, sizes.validation_users)
-    testers, folds = _test_users(sizes, chosen.users), min(chosen.folds, config.traces_propagation.many_users.folds)
+    testers, folds = _test_users(sizes, chosen.users), min(chosen.folds, config.protocol.many_users.folds)
     starts = 3 + len(chosen.noise)  # the base, all clips in one place, and each federation
     tuning = len(chosen.learning_rates) * (federated_steps(validators, config) + (starts * validators + 1) * alone)
     return tuning + folds * (2 * federated_steps(testers, config) + (starts * testers + 1) * alone)
@@ -568,7 +568,7 @@ RULES: dict[str, Rule] = {rule.name: rule for rule in (
 
     Rule("traces_propagation_features", _TP, "features/traces_propagation.npy", "traces_propagation/features", "clips",
          _clips, written=_tp_features),
-    Rule("traces_propagation_plan", _TP, "corpus/plan_{protocol}.parquet", "traces_propagation/plan_{protocol}", "clips",
+    Rule("protocol_plan", _TP, "corpus/plan_{protocol}.parquet", "protocol/plan_{protocol}", "clips",
          _clips),
     Rule("traces_propagation_base", _TP, "models/traces_propagation/base_{normalisation}_seed{seed}.safetensors",
          "traces_propagation/base_{normalisation}_seed{seed}", _MACS, _tp_base, held=_tp_held, gpu=True),
@@ -589,12 +589,13 @@ RULES: dict[str, Rule] = {rule.name: rule for rule in (
     Rule("neuedge_train", _NE, "models/neuedge/{arm}_seed{seed}.safetensors", "neuedge/{arm}_seed{seed}", _MACS,
          _neuedge_train, variant="arm", held=_neuedge_batch, gpu=True),
     Rule("neuedge_utilisation", _NE, "metrics/neuedge/utilisation.json", "neuedge/utilisation", "neurons mapped", _utilisation),
-    Rule("loihi_export", _NE, "models/loihi/{arm}_seed{seed}.safetensors", "loihi/export_{arm}_seed{seed}", "once", _once),
-    Rule("loihi_measure", _NE, "metrics/neuedge/ablation/seed{seed}.json", "loihi/measure_seed{seed}", _MACS,
+    Rule("neuedge_export", _NE, "models/neuedge/loihi/{arm}_seed{seed}.safetensors", "neuedge/export_{arm}_seed{seed}",
+         "once", _once),
+    Rule("neuedge_measure", _NE, "metrics/neuedge/ablation/seed{seed}.json", "neuedge/measure_seed{seed}", _MACS,
          _loihi_measure, held=_loihi_held),
-    Rule("loihi_referee", _NE, "metrics/neuedge/referee.json", "loihi/referee", "clips",
+    Rule("neuedge_referee", _NE, "metrics/neuedge/referee.json", "neuedge/referee", "clips",
          lambda config, sizes, at: min(config.neuedge.referee.clips, sizes.test)),
-    Rule("loihi_second_opinion", _NE, "metrics/neuedge/second_opinion.json", "loihi/second_opinion", "clips",
+    Rule("neuedge_second_opinion", _NE, "metrics/neuedge/second_opinion.json", "neuedge/second_opinion", "clips",
          lambda config, sizes, at: min(config.neuedge.referee.clips, sizes.test)),
     Rule("neuedge_summarise", _NE, "metrics/neuedge/ablation.json", "neuedge/ablation", "values resampled",
          lambda config, sizes, at: len(config.seeds) * config.statistics.resamples),

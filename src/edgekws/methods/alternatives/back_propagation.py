@@ -1,7 +1,8 @@
 """Parameter-efficient fine-tuning of the spiking net: back-propagation through time into a part of it.
 
-The neurons, their surrogate derivative and the loss are those of the full baseline (:mod:`edgekws.methods.traces_propagation.bptt`):
-one update for each batch, from the cross-entropy of the readout's potential after the last frame. What is trained:
+The neurons, their surrogate derivative and the loss are those of the full baseline
+(:mod:`edgekws.methods.traces_propagation.bptt`): one update for each batch, from the cross-entropy of the
+readout's potential after the last frame. What is trained:
 
 * ``full``        every weight; ``full_int8`` the same under fake quantisation;
 * ``readout``     the readout; ``last_layer`` it and the last hidden layer;

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from edgekws.core.errors import did_you_mean
 from edgekws.core.settings import Fraction, Name, PositiveFloat, PositiveInt, Settings
 from edgekws.protocol.settings import Shot, Training
 
@@ -125,3 +126,12 @@ class Alternatives(Settings):
     limits: DeviceLimits = Field(default_factory=DeviceLimits, description="limits of a device")
     retention: Retention = Field(default_factory=Retention, description="not forgetting")
     federated: Federated = Field(default_factory=Federated, description="learning together")
+
+    def check_for_run(self) -> None:
+        """Raises: ValueError if a method that is to be compared is not among the methods."""
+        for name in [*(self.compared or []), *self.retention.methods]:
+            if name not in self.methods:
+                raise ValueError(f"alternatives: there is no method '{name}'; {did_you_mean(name, self.methods)}")
+
+
+SECTION = Alternatives

@@ -127,3 +127,6 @@ class NeuEdge(Settings):
         if arm == "full":
             sections.add("adaptive")
         return self.model_dump(mode="json", include=sections)
+
+
+SECTION = NeuEdge

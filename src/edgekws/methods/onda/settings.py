@@ -197,6 +197,12 @@ class OnDA(Settings):
     cost: OndaCost = Field(default_factory=OndaCost, description="time and memory")
     hessian: HessianCheck = Field(default_factory=HessianCheck, description="check of the Hessian's estimate")
 
+    def check_for_run(self) -> None:
+        """Raises: ValueError if the corpus is a licensed one and no path says where it is."""
+        needed = {"synthetic": (), "heysnips": ("archive",), "heysnapdragon": ("archive", "positives")}[self.corpus.name]
+        if missing := [f"onda.corpus.{name}" for name in needed if not getattr(self.corpus, name)]:
+            raise ValueError(f"onda.corpus.name is {self.corpus.name}: set {' and '.join(missing)} to what a licensed person got")
+
     @property
     def adapted_as(self) -> str:
         """The experiment after which an adapted encoder is kept as a file. By name: a written-down configuration has its
@@ -210,3 +216,6 @@ class OndaSummary(Settings):
 
     evaluation: OndaEvaluation = Field(default_factory=OndaEvaluation)
     statistics: Statistics = Field(default_factory=Statistics)
+
+
+SECTION = OnDA

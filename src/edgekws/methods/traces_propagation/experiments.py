@@ -20,6 +20,7 @@ from edgekws.core.checkpoint import NOWHERE, Checkpoint
 from edgekws.core.provenance import derive_seed
 from edgekws.methods.traces_propagation import complexity, training
 from edgekws.methods.traces_propagation.choices import MethodName
+from edgekws.methods.traces_propagation.rule import best_rule
 from edgekws.methods.traces_propagation.settings import BaseTraining
 from edgekws.models.recurrent_lif import RecurrentLIF, load_network, save_network
 from edgekws.models.settings import Network
@@ -58,7 +59,7 @@ def train_base(corpus: Corpus, network: Network, budget: BaseTraining, *, per_se
     net = fresh_net(network, inputs=corpus.features.shape[2],
                     outputs=len(corpus.vocabulary) + network.spare_outputs, seed=seed).clone(device=device)
     training.train(net, clips, clips.labels, budget, seed=derive_seed(seed, "base batches"),
-                   rule=training.best_rule(network), progress="base model" if progress else None, checkpoint=checkpoint)
+                   rule=best_rule(network), progress="base model" if progress else None, checkpoint=checkpoint)
     return Base(net.clone(device="cpu"), corpus.vocabulary, scale)
 
 
@@ -86,7 +87,7 @@ def adapt(base: RecurrentLIF, method: MethodName, support: Clips, budget: Traini
         net = fresh_net(base.settings, inputs=base.inputs, outputs=base.outputs, seed=derive_seed(seed, "from scratch"))
     else:
         net = base.clone()
-    rule = training.best_rule(base.settings)
+    rule = best_rule(base.settings)
     batches = derive_seed(seed, "support batches")
     match method:
         case "bptt":

@@ -11,7 +11,7 @@ from edgekws.core.settings import Name, PositiveInt, Settings
 from edgekws.features.settings import Features
 from edgekws.methods.traces_propagation.choices import MethodName
 from edgekws.models.settings import Network
-from edgekws.protocol.settings import ManyUsers, OneUser, Shot, Training, Tuning
+from edgekws.protocol.settings import Shot, Training, Tuning
 
 
 class BaseTraining(Training):
@@ -61,9 +61,10 @@ class TracesPropagation(Settings):
     features: Features = Field(default_factory=Features, description="front end")
     network: Network = Field(default_factory=Network, description="the spiking network")
     base: BaseTraining = Field(default_factory=BaseTraining, description="training of the base model")
-    one_user: OneUser = Field(default_factory=OneUser, description="the paper's protocol")
-    many_users: ManyUsers = Field(default_factory=ManyUsers, description="the wider protocol")
     methods: Methods = Field(default_factory=Methods, description="budget of each way to adapt")
     tuning: Tuning = Field(default_factory=Tuning, description="grid of the tuned experiments")
     others: PositiveInt = Field(256, description="test clips of other speakers on which forgetting is measured, at most")
     experiments: dict[Name, Experiment] = Field(default_factory=_experiments, description="the experiments by name")
+
+
+SECTION = TracesPropagation

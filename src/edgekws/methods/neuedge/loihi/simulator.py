@@ -1,7 +1,7 @@
 """Loihi's integer arithmetic for whole test sets: every u, v and spike that Lava's bit-accurate models give.
 
 Layer by layer, since nothing feeds back: the accumulated inputs of several steps of a block of clips are one float32
-matrix product, exact because no sum of weights can reach 2^24 (:class:`edgekws.methods.neuedge.loihi.network.LoihiLayer` sees to that); then
+matrix product, exact because no sum of weights can reach 2^24 (:class:`~.network.LoihiLayer` sees to that); then
 a scan over time in float64, exact for products of 24 by 12 bits, on states that stay in the cache. Blocks are
 independent: neither their size nor the number of threads shows in the results.
 

@@ -1,0 +1,57 @@
+"""Commands about the claims. Heavy libraries are imported inside the verbs, so that ``--help`` answers at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="The claims of the papers and their verdicts.")
+
+
+@app.command("ledger")
+def ledger(
+    run: Annotated[str, typer.Argument(help="Name of the run.")],
+    claims: Annotated[Path, typer.Argument(help="Folder of the papers' claims (*.yaml).")],
+    results: Annotated[Path, typer.Argument(help="Folder of the run's results.")],
+    index: Annotated[Path, typer.Argument(help="Index of the run's corpus (.parquet).")],
+    out: Annotated[Path, typer.Argument(help="Ledger to write (.json; .csv and .html beside it).")],
+    paper: Annotated[str | None, typer.Option(help="The claims of this paper alone.")] = None,
+) -> None:
+    """Hold every claim against what this run measured, and state the verdict and why."""
+    from edgekws.core.provenance import provenance
+    from edgekws.corpus import index as corpus_index_
+    from edgekws.ledger import claims as ledger
+
+    _, facts = corpus_index_.read_index(index)
+    made = ledger.build_ledger(run, claims, results, provenance(corpus=facts), paper=paper)
+    ledger.write_ledger(out, made)
+    counts = ledger.verdict_counts(made)
+    typer.echo(", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
+
+
+@app.command("explain")
+def explain(
+    claim: Annotated[str, typer.Argument(help="Id of a claim, for example tp-02.")],
+    run: Annotated[str, typer.Option(help="Name of the run: results/<run> is looked at.")] = "demo",
+    claims: Annotated[Path | None, typer.Option(help="A ledger (claims.json) in place of the run's.")] = None,
+    papers: Annotated[Path, typer.Option(help="Folder of the papers' claims (*.yaml).")] = Path("claims"),
+) -> None:
+    """Tell the way back from a claim: verdict, rule, number, file, how it is made, settings, seeds, corpus, code."""
+    from edgekws.ledger import explain
+
+    typer.echo(explain.explain(claim, papers, results=Path("results") / run, ledger=claims), nl=False)
+
+
+@app.command("readme")
+def readme(
+    ledger: Annotated[Path, typer.Argument(help="Ledger of a run on real recordings (claims.json).")],
+    readme: Annotated[Path, typer.Argument(help="Markdown file with the two markers to write between.")],
+    claim: Annotated[list[str] | None, typer.Option(help="A claim to show; may be repeated. Default: the headlines.")] = None,
+) -> None:
+    """Write the table of headline claims into a README: paper's number, ours, verdict, target."""
+    from edgekws.ledger import claims
+    from edgekws.ledger import readme as page
+
+    page.write(readme, claims.read_ledger(ledger), claim or page.HEADLINES)

@@ -1,0 +1,229 @@
+"""The commands of Traces Propagation. Heavy libraries are imported inside the verbs, so that ``--help`` answers at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from edgekws.core.options import Device, IndexPath, MetricsPath, Progress, Seed, SetOption, SettingsText, Threads, pin_threads
+from edgekws.methods.traces_propagation.choices import MethodName
+
+app = typer.Typer(no_args_is_help=True, help="Traces Propagation: base models, adaptation to a user, controls.")
+
+Method = Annotated[MethodName, typer.Option(
+    help="What is done with the user's support clips.")]
+
+
+@app.command("features")
+def features(
+    archive: Annotated[Path, typer.Argument(help="Archive the index was made from.")],
+    index: IndexPath,
+    out: Annotated[Path, typer.Argument(help="Packed features to write (.npy).")],
+    settings: SettingsText = None, set_: SetOption = None, threads: Threads = 1, progress: Progress = True,
+) -> None:
+    """Log-mel features with differences of every clip, packed into one memory-mapped array.
+
+    Settings: traces_propagation.features.
+    """
+    pin_threads(threads)
+    from edgekws.core import settings as s
+    from edgekws.features import pack
+    from edgekws.features.settings import Features
+
+    pack.extract(archive, index, out, s.read(Features, settings, set_ or ()), progress=progress)
+
+
+@app.command("base")
+def base(
+    features: Annotated[Path, typer.Argument(help="Packed features (.npy).")],
+    index: IndexPath,
+    plan: Annotated[Path, typer.Argument(help="Plan of the one user to leave out (.parquet).")],
+    out: Annotated[Path, typer.Argument(help="Base model to write (.safetensors).")],
+    normalisation: Annotated[Literal["frozen", "per_set"], typer.Option(
+        help="Scale of the features: frozen from the training clips, or each set's own (the authors').")] = "frozen",
+    settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1,
+    device: Device = "cpu", progress: Progress = True,
+) -> None:
+    """Train a base model by Traces Propagation on every training speaker but the left-out user.
+
+    Settings: {"network": ..., "base": ..., "features": ...} of the section traces_propagation.
+    """
+    pin_threads(threads)
+    from edgekws.core import device as devices
+    from edgekws.core import files
+    from edgekws.core import settings as s
+    from edgekws.core.checkpoint import Checkpoint
+    from edgekws.core.provenance import provenance
+    from edgekws.methods.traces_propagation import experiments
+    from edgekws.methods.traces_propagation.settings import TracesPropagation
+    from edgekws.protocol.clips import open_corpus
+
+    where = devices.choose(device)
+    on = devices.describe(where)
+    chosen = s.read(TracesPropagation, settings, set_ or ())
+    # Mel bands and their first and second differences.
+    corpus, facts = open_corpus(features, index, values=3 * chosen.features.mels)
+    user = files.read_table(plan)[1]["user"]
+    about = {"network": chosen.network.model_dump(), "base": chosen.base.model_dump(),
+             "features": chosen.features.model_dump(), "normalisation": normalisation, "seed": seed, "excluded": [user]}
+    with Checkpoint(out, inputs=[features, index, plan], threads=threads, device=on, **about) as checkpoint:
+        base = experiments.train_base(corpus, chosen.network, chosen.base, per_set=normalisation == "per_set",
+                                      excluded=[user], seed=seed, device=where, progress=progress, checkpoint=checkpoint)
+        measured = experiments.accuracy(base.net, experiments.split_clips(
+            corpus, base, "test", excluded=[user], set_size=chosen.base.set_size))
+        experiments.write_base(out, base, about={**about, "test_accuracy": measured},
+                               provenance=provenance(corpus=facts, threads=threads, device=on))
+    typer.echo(f"accuracy on the test split: {measured:.2f} %")
+
+
+@app.command("tune")
+def tune(
+    features: Annotated[Path, typer.Argument(help="Packed features (.npy).")],
+    index: IndexPath,
+    plan: Annotated[Path, typer.Argument(help="Plan (.parquet).")],
+    base: Annotated[Path, typer.Argument(help="Base model (.safetensors).")],
+    out: Annotated[Path, typer.Argument(help="Chosen budget and the whole grid to write (.json).")],
+    method: Method = "traces_propagation",
+    settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1,
+    progress: Progress = True,
+) -> None:
+    """Choose a method's learning rate, epochs and batch size on the validation split's users.
+
+    Settings: {"tuning": ...} of the section traces_propagation.
+    """
+    pin_threads(threads)
+    from edgekws.core import files
+    from edgekws.core import settings as s
+    from edgekws.core.checkpoint import Checkpoint
+    from edgekws.core.provenance import provenance
+    from edgekws.methods.traces_propagation import experiments
+    from edgekws.methods.traces_propagation.settings import TracesPropagation
+    from edgekws.protocol.clips import open_corpus
+
+    chosen = s.read(TracesPropagation, settings, set_ or ())
+    corpus, facts = open_corpus(features, index)
+    loaded, about = experiments.read_base(base)
+    table, plan_facts = files.read_table(plan)
+    with Checkpoint(out, inputs=[features, index, plan, base], threads=threads, method=method, seed=seed,
+                    tuning=chosen.tuning.model_dump()) as checkpoint:
+        budget, grid = experiments.tune(table, plan_facts, loaded, corpus, method, chosen.tuning, seed=seed,
+                                        progress=progress, checkpoint=checkpoint)
+        files.write_json(out, {"schema": 1, "paper": "traces_propagation", "method": method, "seed": seed,
+                               "settings": {"tuning": chosen.tuning.model_dump(), "base": about["settings"]},
+                               "provenance": provenance(corpus=facts, threads=threads),
+                               "budget": budget.model_dump(), "grid": grid})
+    typer.echo(f"{method}: {budget}")
+
+
+@app.command("adapt")
+def adapt(
+    features: Annotated[Path, typer.Argument(help="Packed features (.npy).")],
+    index: IndexPath,
+    plan: Annotated[Path, typer.Argument(help="Plan (.parquet).")],
+    base: Annotated[Path, typer.Argument(help="Base model (.safetensors).")],
+    out: MetricsPath,
+    method: Method = "traces_propagation",
+    budget: Annotated[Path | None, typer.Option(help="Budget chosen by `tune`; only test users are then measured.")] = None,
+    shot: Annotated[list[str] | None, typer.Option(help="Some of the plan's shots only; may be repeated.")] = None,
+    settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1,
+    progress: Progress = True,
+) -> None:
+    """Adapt a base model to every user, fold and shot of a plan by one method, and measure it.
+
+    Settings: {"methods": ..., "others": ...} of the section traces_propagation.
+    """
+    pin_threads(threads)
+    from edgekws.core import files
+    from edgekws.core import settings as s
+    from edgekws.core.checkpoint import Checkpoint
+    from edgekws.core.provenance import provenance
+    from edgekws.methods.traces_propagation import experiments
+    from edgekws.methods.traces_propagation.settings import TracesPropagation
+    from edgekws.protocol.clips import open_corpus
+    from edgekws.protocol.settings import Training
+    from edgekws.protocol.tasks import tasks
+
+    chosen = s.read(TracesPropagation, settings, set_ or ())
+    spent = getattr(chosen.methods, method)
+    if budget is not None:
+        spent = s.validate(Training, files.read_json(budget).get("budget"), where=str(budget))
+    corpus, facts = open_corpus(features, index)
+    loaded, about = experiments.read_base(base)
+    table, plan_facts = files.read_table(plan)
+    work = tasks(table, plan_facts, corpus.index.set_index("clip").word, shots=shot,
+                             splits=["test"] if budget is not None else None)
+    made_with = {"budget": spent.model_dump(), "tuned": budget is not None, "others": chosen.others}
+    with Checkpoint(out, inputs=[features, index, plan, base], threads=threads, method=method, seed=seed, shot=shot,
+                    **made_with) as checkpoint:
+        rows = list(experiments.run_tasks(work, loaded, corpus, method, spent, seed=seed, others=chosen.others,
+                                          progress=progress, checkpoint=checkpoint))
+        files.write_json(out, {"schema": 1, "paper": "traces_propagation", "method": method, "seed": seed,
+                               "settings": {**made_with, "plan": plan_facts, "base": about["settings"]},
+                               "provenance": provenance(corpus=facts, threads=threads), "rows": rows})
+
+
+@app.command("summarise")
+def summarise(
+    out: Annotated[Path, typer.Argument(help="Summary to write, <experiment>.json.")],
+    parts: Annotated[list[Path], typer.Argument(help="Metrics of `adapt`, any methods and seeds of one experiment.")],
+    settings: SettingsText = None, set_: SetOption = None,
+) -> None:
+    """Sum an experiment up: per user, and means with bootstrap intervals by method and shot.
+
+    Settings: statistics.
+    """
+    from edgekws.core import files
+    from edgekws.core import settings as s
+    from edgekws.methods.traces_propagation import summary
+    from edgekws.protocol.settings import Statistics
+
+    files.write_json(out, summary.experiment_file(
+        out.stem, [files.read_json(part) for part in parts], s.read(Statistics, settings, set_ or ())))
+
+
+@app.command("complexity")
+def complexity(
+    base: Annotated[Path, typer.Argument(help="Base model (.safetensors).")],
+    out: MetricsPath,
+) -> None:
+    """Count the rule's traces, auxiliary weights and operations, by formula and from the running state."""
+    from edgekws.core import files
+    from edgekws.methods.traces_propagation import experiments
+
+    files.write_json(out, experiments.complexity_file(*experiments.read_base(base)))
+
+
+@app.command("personalise")
+def personalise(
+    base: Annotated[Path, typer.Argument(help="Base model (.safetensors), of frozen normalisation for use on a device.")],
+    recordings: Annotated[Path, typer.Argument(help="A person's recordings: <word>/<name>.wav, 16 kHz mono PCM.")],
+    out: Annotated[Path, typer.Argument(help="Adapted model to write (.safetensors).")],
+    hold_back: Annotated[float, typer.Option(min=0.05, max=0.9, help="Share of each word's takes kept for testing.")] = 0.2,
+    settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1,
+) -> None:
+    """Adapt a base model to your own recordings and tell its accuracy on held-back takes.
+
+    Settings: a training budget (learning_rate, epochs, batch_size); the default is the paper's.
+    """
+    pin_threads(threads)
+    import json
+
+    from edgekws.core import files
+    from edgekws.core import settings as s
+    from edgekws.core.provenance import provenance
+    from edgekws.features.settings import Features
+    from edgekws.methods.traces_propagation import experiments, personalise
+    from edgekws.protocol.settings import Training
+
+    budget = s.read(Training, settings, set_ or ())
+    loaded, about = experiments.read_base(base)
+    own = personalise.read_recordings(recordings, loaded.vocabulary, Features(**about["settings"]["features"]))
+    net, report = personalise.personalise(loaded, own, budget, share=hold_back, seed=seed)
+    experiments.write_base(
+        out, experiments.Base(net, loaded.vocabulary, loaded.scale),
+        about={**about["settings"], "personalised": {"budget": budget.model_dump(), "seed": seed,
+                                                        "hold_back": hold_back, "base_sha256": files.sha256_of(base)}},
+        provenance=provenance(corpus=about["provenance"]["corpus"], threads=threads))
+    typer.echo(json.dumps(report, indent=1, ensure_ascii=False))

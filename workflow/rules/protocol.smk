@@ -1,0 +1,27 @@
+"""Who adapts to what: the users of a protocol, their folds, support and query.
+
+Inputs: the corpus' index.
+Outputs: results/<run>/corpus/plan_<protocol>.parquet, which every method reads that adapts to users.
+"""
+
+
+rule protocol_plan:
+    input:
+        f"{RUN}/corpus/index.parquet",
+    output:
+        f"{RUN}/corpus/plan_{{protocol}}.parquet",
+    log:
+        f"{LOGS}/protocol/plan_{{protocol}}.log",
+    benchmark:
+        f"{BENCHMARKS}/protocol/plan_{{protocol}}.tsv"
+    threads: 1
+    resources:
+        mem_mb=more_memory(1000),
+        runtime=more_time(20),
+    params:
+        settings=lambda wildcards: as_json(getattr(SETTINGS.protocol, wildcards.protocol)),
+    message:
+        "Splitting the clips of {wildcards.protocol} into support and query"
+    shell:
+        "edgekws protocol plan {input} {output} --protocol {wildcards.protocol}"
+        " --settings {params.settings:q} &> {log}"
