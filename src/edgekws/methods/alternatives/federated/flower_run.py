@@ -4,7 +4,8 @@
 
 FOLDER holds ``job.json`` (python, packages, federations: as in
 :class:`edgekws.methods.alternatives.federated.averaging.Federation`) and ``shards.safetensors``. Written
-there: ``changes.safetensors`` (``0``, …: for each federation the server's change after each round, [rounds, outputs, width]) and ``result.json`` (bytes of each round, versions).
+there: ``changes.safetensors`` (``0``, …: for each federation the server's change after each round, [rounds, outputs, width])
+and ``result.json`` (bytes of each round, versions).
 
 The environment holds Flower and Ray; torch, numpy, safetensors, Opacus and this project are taken from the folders that
 ``packages`` names. Each client is a node of the simulation, and calls what the loop calls. Averaging is Flower's
