@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from edgekws import cli
 from edgekws.core import files
 from edgekws.core.errors import UserError
-from edgekws.corpus import wake_words
+from edgekws.corpus import salt, wake_words
 from edgekws.corpus.audio import encode_wav
 from edgekws.ledger.claims import CorpusFacts
 from edgekws.methods.onda import experiments, schedules, self_learning, windows
@@ -151,7 +151,7 @@ def of_mswc(given: Path, results: Path) -> tuple[Path, Path]:
 
 def made(name: str, results: Path, pretrained: tuple[Path, Path], archive: Path, *options: object) -> Made:
     folder = results / name
-    wake_words.salt_beside(archive).write_text(SALT + "\n")  # else it is drawn, and users are other ones each time
+    salt.salt_beside(archive).write_text(SALT + "\n")  # else it is drawn, and users are other ones each time
     edgekws("corpus", "index-wake-words", archive, folder / "wake_words.parquet", *options)
     edgekws("onda", "features", archive, folder / "wake_words.parquet", folder / "onda.npy", "--settings", json.dumps(CORPUS),
             *options)
