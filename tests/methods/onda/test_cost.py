@@ -241,6 +241,7 @@ def test_energy_is_accounted_for_as_time_is(encoder: Path, monkeypatch: pytest.M
     # A clock on which everything takes as long, however busy the machine is.
     clock = types.SimpleNamespace(perf_counter=itertools.count(0.0, 0.01).__next__, sleep=lambda _: None)
     monkeypatch.setattr(cost, "time", clock)
+    monkeypatch.setattr(timing, "time", clock)
     monkeypatch.setattr(cost, "_BLOCK_SECONDS", 0.0)
     found = cost.cost_file(encoder, SMALL, seed=0, threads=1)
     if step == 0:

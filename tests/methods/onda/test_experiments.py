@@ -248,7 +248,13 @@ def test_every_corpus_goes_all_the_way_and_says_what_it_is(
     arms = found["summary"]["0"]
     assert {(schedule, ratio) for schedule in arms for ratio in arms[schedule]} == {
         ("pretrained", "0"), ("none", "0"), ("onda_1", "50")}
-    assert arms["onda_1"]["50"]["compression"] > 1.5 and found["calibrations"]["failed"] < len(users)
+    # How many users can be adapted to depends on the processor's last digits; each of those has a smaller net.
+    whole = {row["user"]: row["parameters"] for row in found["rows"] if row["schedule"] == "pretrained"}
+    pruned = [row for row in found["rows"] if row["schedule"] == "onda_1"]
+    assert any(row["adapted"] for row in pruned) and found["calibrations"]["failed"] < len(users)
+    for row in pruned:
+        shrunk = whole[row["user"]] / row["parameters"]
+        assert shrunk > 1.5 if row["adapted"] else shrunk == 1
     facts = CorpusFacts.model_validate(found["provenance"]["corpus"])
     assert (facts.name, facts.synthetic, facts.has) == (name, False, meets)
 
