@@ -10,8 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekws.core.errors import UserError
-from edgekws.ledger import claims
-from edgekws.ledger.claims import GSC_V2_SHA256, Claim, CorpusFacts
+from edgekws.ledger.build import build_ledger, code_of, entry, verdict_counts, write_ledger
+from edgekws.ledger.rendering import ledger_html
+from edgekws.ledger.schema import (
+    GSC_V2_SHA256,
+    REQUIREMENT_NAMES,
+    Claim,
+    CorpusFacts,
+    Equivalence,
+    at_pointer,
+    read_paper,
+    read_papers,
+)
+from edgekws.ledger.verdict import RULES, VERDICTS, judge, judge_checks, overlaps, paper_interval
 from edgekws.methods.onda import summary
 from edgekws.methods.onda.settings import OndaEvaluation
 from edgekws.protocol.settings import Statistics
@@ -65,7 +76,7 @@ CASES = {  # rule: changes of the claim, what is measured at the pointer, the co
 }
 
 
-@pytest.mark.parametrize("rule", claims.RULES)
+@pytest.mark.parametrize("rule", RULES)
 def test_each_rule_of_the_table_has_a_case_in_which_it_decides(rule, tmp_path):
     changes, found, corpus = CASES[rule]
     if isinstance(found, tuple):
@@ -78,16 +89,16 @@ def test_each_rule_of_the_table_has_a_case_in_which_it_decides(rule, tmp_path):
         "requires": ["gsc_v2"]} | changes | {"measured": measured})
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "one.json").write_text(json.dumps({"x": found, "provenance": {"corpus": corpus.model_dump()}}))
-    line = claims.entry(said, tmp_path)
-    assert (line["rule"], line["verdict"]) == (rule, claims.RULES[rule].verdict) and line["why"]
+    line = entry(said, tmp_path)
+    assert (line["rule"], line["verdict"]) == (rule, RULES[rule].verdict) and line["why"]
 
 
 def test_the_table_in_the_docs_is_the_one_in_the_code():
     text = (CLAIMS.parent / "docs" / "verdicts.md").read_text()
     rows = re.findall(r"^\| `([a-z-]+)` \| (.+) \| `(\w+)` \|$", text, re.MULTILINE)
-    assert rows == [(name, rule.when, rule.verdict) for name, rule in claims.RULES.items()]
-    assert {verdict for verdict, _ in re.findall(r"^\| `(\w+)` \| ([A-Z].+) \|$", text, re.MULTILINE)} == set(claims.VERDICTS)
-    assert set(CASES) == set(claims.RULES)
+    assert rows == [(name, rule.when, rule.verdict) for name, rule in RULES.items()]
+    assert {verdict for verdict, _ in re.findall(r"^\| `(\w+)` \| ([A-Z].+) \|$", text, re.MULTILINE)} == set(VERDICTS)
+    assert set(CASES) == set(RULES)
 
 
 @pytest.mark.parametrize(("interval", "below", "both"), [
@@ -96,7 +107,7 @@ def test_the_table_in_the_docs_is_the_one_in_the_code():
     ((0, -9, 9), (False, False), (False, False)), ((0, None, None), (False, False), (False, False))])
 def test_a_gain_is_no_loss_but_it_is_a_difference(interval, below, both):
     for sides, expected in (("below", below), ("both", both)):
-        margin = claims.Equivalence(margin=1, sides=sides)
+        margin = Equivalence(margin=1, sides=sides)
         assert (margin.holds(Interval(*interval, n=9)), margin.fails(Interval(*interval, n=9))) == expected
 
 
@@ -104,14 +115,14 @@ def test_a_gain_is_no_loss_but_it_is_a_difference(interval, below, both):
        st.sampled_from(["both", "below", "above"]), st.floats(-5, 5))
 def test_nothing_is_kept_and_lost_at_once(numbers, margin, sides, of):
     low, middle, high = sorted(numbers)
-    said = claims.Equivalence(margin=margin, of=of, sides=sides)
+    said = Equivalence(margin=margin, of=of, sides=sides)
     assert not (said.holds(Interval(middle, low, high, 5)) and said.fails(Interval(middle, low, high, 5)))
 
 
 @given(st.lists(st.floats(-200, 200), min_size=3, max_size=3))
 def test_no_interval_replicates_and_contradicts_the_same_claim(numbers):
     low, middle, high = sorted(numbers)
-    up, down = (claims.judge(claim(direction=direction, value=None), Interval(middle, low, high, 5), GSC).verdict
+    up, down = (judge(claim(direction=direction, value=None), Interval(middle, low, high, 5), GSC).verdict
                 for direction in ("higher", "lower"))
     assert (up == "replicated") == (down == "contradicted")
 
@@ -123,18 +134,18 @@ def test_no_interval_replicates_and_contradicts_the_same_claim(numbers):
     (2, None, None, True, GSC, "overlap")])
 def test_the_same_accuracy_two_or_three_times_shows_nothing(n, direction, equivalence, exact, corpus, rule):
     said = claim(direction=direction, equivalence=equivalence, exact=exact)
-    assert claims.judge(said, Interval(10, 10, 10, n), corpus).rule == rule
+    assert judge(said, Interval(10, 10, 10, n), corpus).rule == rule
 
 
 def test_the_same_gain_of_other_starts_is_no_spread_whatever_rounding_makes_of_it():
     before, after = np.array([53, 50, 60]), np.array([60, 57, 67])  # of 74 clips, as three seeds may have it
     ours = mean_interval(100 * after / 74 - 100 * before / 74)
     assert 0 < ours.ci_high - ours.ci_low < 1e-9
-    assert claims.judge(claim(unit="percentage points"), ours, GSC).rule == "no-spread"
+    assert judge(claim(unit="percentage points"), ours, GSC).rule == "no-spread"
 
 
 def test_only_sizes_and_mappings_are_exact():
-    exact = {found.id: found.measured.path for paper in claims.read_papers(CLAIMS) for found in paper.claims
+    exact = {found.id: found.measured.path for paper in read_papers(CLAIMS) for found in paper.claims
              if found.measured and found.measured.exact}
     assert exact == {**dict.fromkeys(("onda-01", "onda-02", "onda-03"), "/iso/strict/all"),
                      "neuedge-02": "/summary/mapped/all/chip_utilisation", "neuedge-03": "/summary/hybrid/all/chip_utilisation"}
@@ -145,12 +156,12 @@ def test_only_sizes_and_mappings_are_exact():
     ((91, 96), (90, 81, 99), "overlap"), ((91, 96), (90, 80, 100), "too-wide"), (2.3, (2.4, 2.1, 2.7), "too-wide"),
     (90, (50, 20, 80), "apart")])
 def test_an_interval_that_would_hardly_miss_the_papers_number_does_not_replicate_it(value, ours, rule):
-    assert claims.judge(claim(direction=None, value=value), Interval(*ours, n=5), GSC).rule == rule
+    assert judge(claim(direction=None, value=value), Interval(*ours, n=5), GSC).rule == rule
 
 
 def test_the_tenth_is_of_the_papers_number_and_not_of_its_intervals_end():
-    assert claims.judge(claim(direction=None, value=81.62, std=2.2, n=10), Interval(81, 72.8, 89.2, 5), GSC).rule == "too-wide"
-    assert claims.judge(claim(direction=None, value=81.62, std=2.2, n=10), Interval(81, 72.9, 89.1, 5), GSC).rule == "overlap"
+    assert judge(claim(direction=None, value=81.62, std=2.2, n=10), Interval(81, 72.8, 89.2, 5), GSC).rule == "too-wide"
+    assert judge(claim(direction=None, value=81.62, std=2.2, n=10), Interval(81, 72.9, 89.1, 5), GSC).rule == "overlap"
 
 
 @pytest.mark.parametrize(("ours", "corpus", "verdict"), [
@@ -168,7 +179,7 @@ def test_the_tenth_is_of_the_papers_number_and_not_of_its_intervals_end():
     ((9.5, None, None), SYNTHETIC, "not_testable"),
 ])
 def test_verdict_on_an_effect(ours, corpus, verdict):
-    found = claims.judge(claim(), Interval(*ours, n=30), corpus)
+    found = judge(claim(), Interval(*ours, n=30), corpus)
     assert found.verdict == verdict
     assert f"ours {ours[0]:.2f}" in found.why
     assert "paper 10 %" in found.why
@@ -181,19 +192,19 @@ def test_verdict_on_an_effect(ours, corpus, verdict):
     ((81.0, 78.0, 83.0), SYNTHETIC, "not_testable"),
 ])
 def test_verdict_on_an_accuracy(ours, corpus, verdict):
-    found = claims.judge(claim(direction=None, value=81.62, std=2.2, n=10), Interval(*ours, n=10), corpus)
+    found = judge(claim(direction=None, value=81.62, std=2.2, n=10), Interval(*ours, n=10), corpus)
     assert found.verdict == verdict
 
 
 def test_lower_is_the_other_side_of_zero():
     worse = claim(direction="lower", value=-4.0)
-    assert claims.judge(worse, Interval(-3.0, -4.5, -1.5, 9), GSC).verdict == "replicated"
-    assert claims.judge(worse, Interval(-1.0, -1.5, -0.5, 9), GSC).verdict == "direction_only"
-    assert claims.judge(worse, Interval(3.0, 1.5, 4.5, 9), GSC).verdict == "contradicted"
+    assert judge(worse, Interval(-3.0, -4.5, -1.5, 9), GSC).verdict == "replicated"
+    assert judge(worse, Interval(-1.0, -1.5, -0.5, 9), GSC).verdict == "direction_only"
+    assert judge(worse, Interval(3.0, 1.5, 4.5, 9), GSC).verdict == "contradicted"
 
 
 def test_another_protocol_on_the_right_corpus_is_not_the_papers_test():
-    found = claims.judge(claim(), Interval(9.5, 8.0, 11.0, 3), GSC, ["not the paper's speaker"])
+    found = judge(claim(), Interval(9.5, 8.0, 11.0, 3), GSC, ["not the paper's speaker"])
     assert found.verdict == "direction_only"
     assert "not the paper's speaker" in found.why
     assert "not Google Speech Commands v0.02" not in found.why
@@ -207,38 +218,38 @@ def test_the_corpus_is_known_by_its_checksum_not_its_name():
 
 def test_a_gpu_is_not_required_once_measured_but_other_things_are():
     ours = Interval(9.5, 8.0, 11.0, 30)
-    assert claims.judge(claim(requires=["gpu"]), ours, SUBSET).verdict == "replicated"
-    assert claims.judge(claim(requires=["gsc_v2", "loihi2"]), ours, GSC).verdict == "direction_only"
+    assert judge(claim(requires=["gpu"]), ours, SUBSET).verdict == "replicated"
+    assert judge(claim(requires=["gsc_v2", "loihi2"]), ours, GSC).verdict == "direction_only"
 
 
 def test_a_claim_without_number_or_direction_cannot_be_compared():
-    assert claims.judge(claim(value=None, direction=None), Interval(9.5, 8.0, 11.0, 30), GSC).verdict == "not_testable"
+    assert judge(claim(value=None, direction=None), Interval(9.5, 8.0, 11.0, 30), GSC).verdict == "not_testable"
 
 
 @given(st.lists(st.floats(-200, 200), min_size=3, max_size=3), st.sampled_from(["higher", "lower", None]),
        st.one_of(st.none(), st.floats(-200, 200), st.tuples(st.floats(-9, 9), st.floats(10, 99))),
-       st.lists(st.sampled_from(list(claims.REQUIREMENT_NAMES)), unique=True),
+       st.lists(st.sampled_from(list(REQUIREMENT_NAMES)), unique=True),
        st.sampled_from([GSC, SUBSET, SYNTHETIC]))
 def test_synthetic_speech_never_replicates_anything(numbers, direction, value, requires, facts):
     low, middle, high = sorted(numbers)
     corpus = facts.model_copy(update={"synthetic": True})
     said = claim(direction=direction, value=value, requires=requires)
-    found = claims.judge(said, Interval(middle, low, high, 5), corpus)
+    found = judge(said, Interval(middle, low, high, 5), corpus)
     assert found.verdict in {"effect_seen_on_synthetic", "not_testable"}
 
 
 @given(st.lists(st.floats(-200, 200), min_size=3, max_size=3), st.sampled_from(["higher", "lower", None]))
 def test_another_real_corpus_never_replicates_nor_refutes(numbers, direction):
     low, middle, high = sorted(numbers)
-    found = claims.judge(claim(direction=direction), Interval(middle, low, high, 5), SUBSET)
+    found = judge(claim(direction=direction), Interval(middle, low, high, 5), SUBSET)
     assert found.verdict in {"direction_only", "not_testable"}
 
 
 def test_checks_replicate_only_together():
     good, bad = {"holds": True, "why": "it is so"}, {"holds": False, "why": "it is not"}
-    both = claims.judge_checks(claim(), {"/a": good, "/b": good}, GSC)
+    both = judge_checks(claim(), {"/a": good, "/b": good}, GSC)
     assert (both.verdict, both.why) == ("replicated", "holds: it is so; holds: it is so")
-    one = claims.judge_checks(claim(), {"/a": good, "/b": bad}, GSC)
+    one = judge_checks(claim(), {"/a": good, "/b": bad}, GSC)
     assert (one.verdict, one.why) == ("not_replicated", "does not hold: it is not; holds: it is so")
 
 
@@ -246,49 +257,49 @@ def test_checks_replicate_only_together():
     (GSC, ("replicated", "not_replicated")), (SUBSET, ("direction_only", "not_testable")),
     (SYNTHETIC, ("effect_seen_on_synthetic", "not_testable"))])
 def test_checks_on_speech_are_worth_what_the_speech_is(corpus, verdicts):
-    found = [claims.judge_checks(claim(), {"/a": {"holds": holds, "why": "so"}}, corpus).verdict for holds in (True, False)]
+    found = [judge_checks(claim(), {"/a": {"holds": holds, "why": "so"}}, corpus).verdict for holds in (True, False)]
     assert tuple(found) == verdicts
 
 
 @pytest.mark.parametrize("corpus", [SYNTHETIC, SUBSET])
 def test_what_is_missing_is_named(corpus):
     for ours in (Interval(9.5, 8.0, 11.0, 3), Interval(0.0, -1.0, 1.0, 3)):
-        why = claims.judge(claim(requires=["gsc_v2", "loihi2"]), ours, corpus).why
+        why = judge(claim(requires=["gsc_v2", "loihi2"]), ours, corpus).why
         assert "Google Speech Commands v0.02" in why and "a Loihi 2" in why
 
 
 # ------------------------------------------------------------------------------------------------ intervals, pointers
 def test_the_papers_interval():
     # t(0.975, 9) = 2.262157; a population std of 2.2 over 10 is a sample std of 2.2 sqrt(10/9)
-    assert claims.paper_interval(claim(value=81.62, std=2.2, n=10)) == pytest.approx((80.0462, 83.1938), abs=1e-4)
-    low, high = claims.paper_interval(claim(value=81.62, std=2.2, n=10, population=True))
+    assert paper_interval(claim(value=81.62, std=2.2, n=10)) == pytest.approx((80.0462, 83.1938), abs=1e-4)
+    low, high = paper_interval(claim(value=81.62, std=2.2, n=10, population=True))
     assert (low + high) / 2 == pytest.approx(81.62)
     assert high - low == pytest.approx(2 * 2.262157 * 2.2 / 3, abs=1e-5)
-    assert claims.paper_interval(claim(value=95.0)) == (95.0, 95.0)
-    assert claims.paper_interval(claim(value=[91, 96])) == (91, 96)
-    assert claims.paper_interval(claim(value=None)) is None
+    assert paper_interval(claim(value=95.0)) == (95.0, 95.0)
+    assert paper_interval(claim(value=[91, 96])) == (91, 96)
+    assert paper_interval(claim(value=None)) is None
 
 
 def test_touching_intervals_overlap():
-    assert claims.overlaps(Interval(1, 0, 2, 3), (2, 3))
-    assert not claims.overlaps(Interval(1, 0, 1.99, 3), (2, 3))
-    assert not claims.overlaps(Interval(1, None, None, 1), (0, 3))
+    assert overlaps(Interval(1, 0, 2, 3), (2, 3))
+    assert not overlaps(Interval(1, 0, 1.99, 3), (2, 3))
+    assert not overlaps(Interval(1, None, None, 1), (0, 3))
 
 
 def test_json_pointers():
     document = {"a": [10, {"b/c": 1, "~": 2}], "": 3}
-    assert claims.at_pointer(document, "") is document
-    assert claims.at_pointer(document, "/a/0") == 10
-    assert claims.at_pointer(document, "/a/1/~0") == 2
-    assert claims.at_pointer(document, "/") == 3
+    assert at_pointer(document, "") is document
+    assert at_pointer(document, "/a/0") == 10
+    assert at_pointer(document, "/a/1/~0") == 2
+    assert at_pointer(document, "/") == 3
     for nothing in ("/b", "/a/2", "/a/x", "/a/0/0", "a"):
         with pytest.raises(KeyError):
-            claims.at_pointer(document, nothing)
+            at_pointer(document, nothing)
 
 
 # ------------------------------------------------------------------------------------------------ the files
 def test_every_claim_of_the_papers_is_there():
-    papers = {paper.paper: paper.claims for paper in claims.read_papers(CLAIMS)}
+    papers = {paper.paper: paper.claims for paper in read_papers(CLAIMS)}
     # Not of what is added to them (docs/add_a_method.md).
     assert {name: len(papers[name]) for name in ("neuedge", "onda", "traces_propagation")} == {
         "neuedge": 19, "onda": 17, "traces_propagation": 22}
@@ -300,7 +311,7 @@ def test_every_claim_of_the_papers_is_there():
 
 
 def test_the_gains_are_the_differences_of_the_accuracies():
-    value = {found.id: found.value for found in claims.read_paper(CLAIMS / "traces_propagation.yaml").claims}
+    value = {found.id: found.value for found in read_paper(CLAIMS / "traces_propagation.yaml").claims}
     for gain, after in (("tp-05", "tp-02"), ("tp-06", "tp-03"), ("tp-07", "tp-04")):
         assert value[gain] == pytest.approx(value[after] - value["tp-01"])
 
@@ -325,23 +336,23 @@ def paper_file(folder, name="x", **changes):
 ])
 def test_a_malformed_claim_is_named(tmp_path, changes, message):
     with pytest.raises(UserError, match=message):
-        claims.read_paper(paper_file(tmp_path, **changes))
+        read_paper(paper_file(tmp_path, **changes))
 
 
 def test_malformed_files_and_folders(tmp_path):
     with pytest.raises(UserError, match="holds no claims"):
-        claims.read_papers(tmp_path)
+        read_papers(tmp_path)
     (tmp_path / "a.yaml").write_text("- just a list")
     with pytest.raises(UserError, match="is not a mapping"):
-        claims.read_papers(tmp_path)
+        read_papers(tmp_path)
     (tmp_path / "a.yaml").write_text("{")
     with pytest.raises(UserError, match="not valid YAML"):
-        claims.read_papers(tmp_path)
+        read_papers(tmp_path)
     (tmp_path / "a.yaml").unlink()
     paper_file(tmp_path, "x")
     paper_file(tmp_path, "y")
     with pytest.raises(UserError, match="'xx-01' occurs twice"):
-        claims.read_papers(tmp_path)
+        read_papers(tmp_path)
 
 
 # ------------------------------------------------------------------------------------------------ the ledger
@@ -361,7 +372,7 @@ def run(tmp_path):
 
     def build(changed=None):
         (metrics / "one.json").write_text(json.dumps(measured | (changed or {})))
-        return claims.build_ledger("r", folder, tmp_path / "results" / "r", {"code": "1"})
+        return build_ledger("r", folder, tmp_path / "results" / "r", {"code": "1"})
     build.metrics, build.folder = metrics, folder
     return build
 
@@ -378,7 +389,7 @@ def test_ledger_line(run, tmp_path):
     assert {name: line[name] for name in contract} == contract
     assert line["also"] == [{"name": "wider", "value": 7.0, "ci_low": None, "ci_high": None, "n": 40,
                              "metrics": f"{run.metrics.as_posix()}/wide.json#/gain"}]
-    assert claims.verdict_counts(ledger) == {"replicated": 1}
+    assert verdict_counts(ledger) == {"replicated": 1}
 
 
 def test_what_the_paper_expects_is_looked_up_in_the_metrics(run):
@@ -398,18 +409,18 @@ def test_what_was_not_measured_is_not_run(run):
     (run.metrics / "wide.json").write_text('{"gain": null}')
     assert run()["claims"][0]["also"] == []
     (run.metrics / "one.json").unlink()
-    line, = claims.build_ledger("r", run.folder, run.metrics.parents[1], {})["claims"]
+    line, = build_ledger("r", run.folder, run.metrics.parents[1], {})["claims"]
     assert (line["verdict"], line["why"]) == ("not_run", "'one' was not measured in this run")
     assert line["value"] is None
     assert line["metrics"] == []
     paper_file(run.folder, measured=None, requires=["gsc_v2", "gpu"])
-    line, = claims.build_ledger("r", run.folder, run.metrics.parents[1], {})["claims"]
+    line, = build_ledger("r", run.folder, run.metrics.parents[1], {})["claims"]
     assert line["verdict"] == "not_run"
 
 
 def test_what_needs_a_corpus_or_chip_that_is_not_here_is_not_testable(run):
     paper_file(run.folder, measured=None, requires=["shd", "gpu"])
-    line, = claims.build_ledger("r", run.folder, run.metrics.parents[1], {})["claims"]
+    line, = build_ledger("r", run.folder, run.metrics.parents[1], {})["claims"]
     assert (line["verdict"], line["why"]) == ("not_testable", "it needs SHD, which no run of this version can have")
     assert line["missing"] == ["shd"]
 
@@ -426,24 +437,24 @@ def test_where_the_papers_test_cannot_be_run_many_users_stand_for_its_one(run):
 
     write("many", 2.0, SUBSET)
     write("one", 9.5, SUBSET)
-    line, = claims.build_ledger("r", run.folder, run.metrics.parents[1], {})["claims"]
+    line, = build_ledger("r", run.folder, run.metrics.parents[1], {})["claims"]
     assert (line["value"], line["n"], line["verdict"]) == (2.0, 30, "direction_only")
     assert line["metrics"][0].endswith("many.json#/gain") and "many users instead of the paper's one" in line["why"]
     write("one", 9.5, GSC)
-    line, = claims.build_ledger("r", run.folder, run.metrics.parents[1], {})["claims"]
+    line, = build_ledger("r", run.folder, run.metrics.parents[1], {})["claims"]
     assert (line["value"], line["verdict"]) == (9.5, "replicated"), "the paper's own test decides where it can be run"
 
 
 def test_an_effect_the_other_way_is_told(run):
-    assert "other way" in claims.judge(claim(), Interval(-5.0, -6.0, -4.0, 30), SUBSET).why
-    assert "holds zero" in claims.judge(claim(), Interval(0.5, -1.0, 2.0, 30), SUBSET).why
+    assert "other way" in judge(claim(), Interval(-5.0, -6.0, -4.0, 30), SUBSET).why
+    assert "holds zero" in judge(claim(), Interval(0.5, -1.0, 2.0, 30), SUBSET).why
 
 
 def test_a_ratio_shows_an_effect_where_it_is_not_one():
     ratio = claim(value=4.7, unit="x", neutral=1)
-    assert claims.judge(ratio, Interval(1.4, 1.2, 1.6, 3), SUBSET).verdict == "direction_only"
-    assert "holds 1" in claims.judge(ratio, Interval(1.1, 0.9, 1.3, 3), SUBSET).why
-    assert "the other way" in claims.judge(ratio, Interval(0.5, 0.4, 0.6, 3), SUBSET).why
+    assert judge(ratio, Interval(1.4, 1.2, 1.6, 3), SUBSET).verdict == "direction_only"
+    assert "holds 1" in judge(ratio, Interval(1.1, 0.9, 1.3, 3), SUBSET).why
+    assert "the other way" in judge(ratio, Interval(0.5, 0.4, 0.6, 3), SUBSET).why
 
 
 def test_analytic_claims_need_no_corpus(run):
@@ -461,7 +472,7 @@ def test_analytic_claims_need_no_corpus(run):
 def test_ledger_files_say_the_same(run, tmp_path):
     ledger = run()
     out = tmp_path / "out" / "claims.json"
-    claims.write_ledger(out, ledger)
+    write_ledger(out, ledger)
     assert json.loads(out.read_text()) == ledger
     row, = csv.DictReader(io.StringIO(out.with_suffix(".csv").read_text()))
     assert (row["id"], row["value"], row["verdict"]) == ("xx-01", "9.5", "replicated")
@@ -473,18 +484,18 @@ def test_ledger_files_say_the_same(run, tmp_path):
 @pytest.mark.parametrize(("code", "told"), [("1", "1"), ("0.9 (old)", "0.9 (old), judged by 1")])
 def test_a_ledger_names_the_code_that_measured(run, code, told):
     ledger = run({"provenance": {"code": code, "corpus": GSC.model_dump()}})
-    assert ledger["measured_by"] == [code] and claims.code_of(ledger) == told
+    assert ledger["measured_by"] == [code] and code_of(ledger) == told
 
 
 def test_the_table_escapes_what_it_is_given(run):
     paper_file(run.folder, statement="<script>alert(1)</script>")
-    page = claims.ledger_html(run())
+    page = ledger_html(run())
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
 
 
 # ------------------------------------------------------------------------------------------------ OnDA
-ONDA = {found.id: found for found in claims.read_paper(CLAIMS / "onda.yaml").claims}
+ONDA = {found.id: found for found in read_paper(CLAIMS / "onda.yaml").claims}
 ARMS = {  # accuracy and parameters of an unpruned net and of those with half of its channels
     ("pretrained", 0.0): (80, 963), ("none", 0.0): (93, 963), ("onda_1", 0.5): (93.5, 100), ("onda_2", 0.5): (92, 110),
     ("l1_before", 0.5): (85, 120), ("random_before", 0.5): (80, 120), ("hap_wrong_domain", 0.5): (84, 120)}
@@ -540,7 +551,7 @@ def onda(tmp_path):
         (tmp_path / "onda").mkdir(exist_ok=True)
         for name, content in files.items():
             (tmp_path / "onda" / f"{name}.json").write_text(json.dumps(content))
-        return {name: claims.entry(found, tmp_path) for name, found in ONDA.items()}
+        return {name: entry(found, tmp_path) for name, found in ONDA.items()}
 
     return lines
 
@@ -621,13 +632,13 @@ def alternatives(tmp_path_factory):
 
     results = tmp_path_factory.mktemp("results")
     write_alternatives(results / "metrics" / "alternatives", synthetic=False)
-    ledger = claims.build_ledger("made_up", CLAIMS, results, {})
+    ledger = build_ledger("made_up", CLAIMS, results, {})
     return {line["id"]: line for line in ledger["claims"] if line["paper"] == "alternatives"}
 
 
 def test_every_claim_on_alternatives_is_looked_up_in_metrics_that_exist(alternatives):
     """Every pointer, the further numbers' too, is in the files that the summaries write."""
-    said = {found.id: found for found in claims.read_paper(CLAIMS / "alternatives.yaml").claims}
+    said = {found.id: found for found in read_paper(CLAIMS / "alternatives.yaml").claims}
     assert len(alternatives) == len(said) == 14 and not {line["verdict"] for line in alternatives.values()} & {"not_run"}
     for name, line in alternatives.items():
         measured = said[name].measured

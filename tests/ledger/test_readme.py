@@ -4,7 +4,9 @@ import pytest
 from tests.ledger.test_claims import CLAIMS
 
 from edgekws.core.errors import UserError
-from edgekws.ledger import claims, readme
+from edgekws.ledger import readme
+from edgekws.ledger.build import build_ledger
+from edgekws.ledger.schema import GSC_V2_SHA256
 
 PAGE = f"# Title\n\nBefore.\n\n{readme.BEGIN}\n{readme.END}\n\nAfter.\n"
 
@@ -12,7 +14,7 @@ PAGE = f"# Title\n\nBefore.\n\n{readme.BEGIN}\n{readme.END}\n\nAfter.\n"
 @pytest.fixture
 def ledger(tmp_path):
     """A ledger of the real claims, one of them measured."""
-    made = claims.build_ledger("gsc_subset", CLAIMS, tmp_path, {"code": "1.0", "corpus": {"archive": "a.tar.gz"}})
+    made = build_ledger("gsc_subset", CLAIMS, tmp_path, {"code": "1.0", "corpus": {"archive": "a.tar.gz"}})
     next(claim for claim in made["claims"] if claim["id"] == "tp-05").update(
         value=8.25, ci_low=6.0, ci_high=10.5, n=30, corpus="a.tar.gz (8 words)", verdict="direction_only",
         metrics=["results/gsc_subset/metrics/traces_propagation/many_users.json#/summary/traces_propagation/1/gain"])
@@ -42,7 +44,7 @@ def test_only_what_is_between_the_markers_changes_and_writing_again_changes_noth
     readme.write(page, ledger)
     assert page.read_text() == first
     assert "`.venv/bin/snakemake <target> --configfile config/gsc_subset.yaml --config archive=path/to/a.tar.gz`" in first
-    ledger["provenance"]["corpus"]["archive_sha256"] = claims.GSC_V2_SHA256
+    ledger["provenance"]["corpus"]["archive_sha256"] = GSC_V2_SHA256
     readme.write(page, ledger)
     assert "`.venv/bin/snakemake <target> --configfile config/gsc_subset.yaml`" in page.read_text(), "v0.02 comes by itself"
 

@@ -10,7 +10,7 @@ import pytest
 from tests.workflow.conftest import ROOT, Project
 
 from edgekws.config import Config
-from edgekws.ledger.claims import read_papers
+from edgekws.ledger.schema import read_papers
 
 # One worker makes the finished run that most of these share.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("finished run")]

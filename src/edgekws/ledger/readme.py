@@ -8,7 +8,10 @@ from typing import Any
 
 from edgekws.core import files
 from edgekws.core.errors import UserError, did_you_mean
-from edgekws.ledger.claims import GSC_V2_SHA256, VERDICT_LABELS, code_of, spoken, spoken_paper
+from edgekws.ledger.build import code_of
+from edgekws.ledger.schema import GSC_V2_SHA256
+from edgekws.ledger.verdict import VERDICT_LABELS
+from edgekws.ledger.wording import spoken, spoken_paper
 from edgekws.protocol.statistics import Interval
 
 BEGIN, END = "<!-- claims: written by `edgekws claims readme` -->", "<!-- claims: end -->"
