@@ -23,8 +23,8 @@ from edgekws.ledger.schema import (
     read_papers,
 )
 from edgekws.ledger.verdict import RULES, VERDICTS, judge, judge_checks, overlaps, paper_interval
-from edgekws.methods.onda import summary
-from edgekws.methods.onda.settings import OndaEvaluation
+from edgekws.methods.onda import false_alarms, summary
+from edgekws.methods.onda.settings import OnDA, OndaEvaluation, OndaExperiment, Personalisation, Pretraining
 from edgekws.protocol.settings import Statistics
 from edgekws.protocol.statistics import Interval, mean_interval
 
@@ -514,13 +514,15 @@ SPOKEN = wake_words("synthetic_wake_words", synthetic=True)
 
 def onda_experiment(name, backbone, corpus, arms=ARMS, offline=(0.0,), spread=0.0):
     """A metrics file as `edgekws onda summarise` writes it, of three users who are alike but for ``spread``."""
-    rows = [{"user": f"u{user}", "seed": 0, "offline": share, "schedule": schedule, "ratio": ratio, "recall": 50.0,
+    rows = [{"user": f"u{user}", "seed": seed, "offline": share, "schedule": schedule, "ratio": ratio, "recall": 50.0,
              "accuracy": accuracy + spread * user + STEPS.get(schedule, 0) * (user - 1) - 10 * share,
              "false_alarms_per_hour": 1.0, "curve": [accuracy], "parameters": parameters,
              "multiply_accumulates": 10 * parameters, "adapted": True, "why": ""}
-            for share in offline for user in range(3) for (schedule, ratio), (accuracy, parameters) in arms.items()]
-    part = {"rows": rows, "settings": {}, "provenance": {"corpus": corpus}, "operating_point": {}, "screening": None,
-            "encoder": {"backbone": backbone}}
+            for share in offline for user in range(3) for seed in range(3) for (schedule, ratio), (accuracy, parameters) in arms.items()]
+    chosen = Personalisation(experiment=OndaExperiment(backbone=backbone, offline=[0.0, 0.25, 0.5]))
+    part = {"rows": rows, "settings": chosen.model_dump(mode="json"), "provenance": {"corpus": corpus}, "screening": None,
+            "operating_point": false_alarms.resolution(20.0, 0.5),
+            "encoder": {"backbone": backbone, "pretraining": Pretraining().model_dump(mode="json")}}
     return summary.experiment_file(name, [part], OndaEvaluation(), Statistics(resamples=200))
 
 
@@ -537,7 +539,7 @@ def onda_cost(*meets):
                        "recalibration 50": rounds(0.1)}}, cost.Plan(updates=100, scorings=10, probes=2, recalibrations=5), [0.5])
     gains = cost.largest(told)
     energy = {f"{what}_energy": cost.not_measured(NO_COUNTER) for what in gains}
-    return {**told, "largest": gains | energy, "provenance": {"corpus": {"name": "noise on a processor", "meets": list(meets)}}}
+    return {**told, "largest": gains | energy, "device": {"kind": "cpu"}, "settings": OnDA().model_dump(mode="json"), "provenance": {"corpus": {"name": "noise on a processor", "meets": list(meets)}}}
 
 
 @pytest.fixture
@@ -546,8 +548,8 @@ def onda(tmp_path):
     def lines(corpus=V2, *, ds_cnn="ds_cnn_l", meets=(), **changes):
         files = {"ds_cnn": onda_experiment("ds_cnn", ds_cnn, corpus, **changes),
                  "resnet": onda_experiment("resnet", "resnet15", corpus),
-                 "controls": onda_experiment("controls", "ds_cnn_s", corpus, spread=0.1),
-                 "stacking": onda_experiment("stacking", "ds_cnn_s", corpus, offline=(0.0, 0.25)), "cost": onda_cost(*meets)}
+                 "controls": onda_experiment("controls", "ds_cnn_l", corpus, spread=0.1),
+                 "stacking": onda_experiment("stacking", "ds_cnn_l", corpus, offline=(0.0, 0.25)), "cost": onda_cost(*meets)}
         (tmp_path / "onda").mkdir(exist_ok=True)
         for name, content in files.items():
             (tmp_path / "onda" / f"{name}.json").write_text(json.dumps(content))
@@ -612,9 +614,11 @@ def test_what_a_machine_cannot_measure_is_told_with_its_reason(onda):
 
 def test_a_jetson_says_itself_that_it_is_one(onda):
     elsewhere, jetson = onda()["onda-07"], onda(meets=["jetson"])["onda-07"]
-    assert "(not a Jetson; not HeySnips v2)" in elsewhere["why"] and "(not HeySnips v2)" in jetson["why"]
+    assert "(not a Jetson; not HeySnips v2; not on a GPU)" in elsewhere["why"]
+    assert "(not HeySnips v2; not on a GPU)" in jetson["why"]
     assert elsewhere["verdict"] == jetson["verdict"] == "direction_only"
-    assert onda(meets=["jetson", "heysnips_v2"])["onda-07"]["why"].startswith("same direction, another size")
+    both = onda(meets=["jetson", "heysnips_v2"])
+    assert "(not on a GPU)" in both["onda-07"]["why"] and both["onda-10"]["why"].startswith("same direction, another size")
 
 
 def test_what_a_measurement_meets_counts_for_real_speech_only():

@@ -125,8 +125,13 @@ def _compared(fact: Fact, content: Mapping[str, Any]) -> str:
         found = at_pointer(content, fact.path)
     except KeyError:
         found = None
-    ours, theirs = (len(found or []), fact.count) if fact.count is not None else (_spoken(found), _spoken(fact.equals))
-    return f"{fact.path[1:]}: {ours}" + ("" if ours == theirs else f", the paper's {theirs}")
+    counted = fact.count is not None or fact.at_least is not None
+    ours = len(found) if counted and isinstance(found, list) else _spoken(found)
+    if fact.holds(content):
+        return f"{fact.path[1:]}: {ours}"
+    theirs = (str(fact.count) if fact.count is not None else f"at least {fact.at_least:g}" if fact.at_least is not None
+              else " or ".join(map(_spoken, fact.among)) if fact.among is not None else _spoken(fact.equals))
+    return f"{fact.path[1:]}: {ours}, the paper's {theirs}"
 
 
 def _make(claim: Claim, results: Path) -> str:

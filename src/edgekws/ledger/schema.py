@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from edgekws.core import files
 from edgekws.core.errors import UserError
@@ -46,12 +46,36 @@ class Uncertainty(_Strict):
 
 
 class Fact(_Strict):
-    """Something a metrics file must say for the test to be the paper's own, given as a JSON pointer into it."""
+    """Something a metrics file must say for the test to be the paper's own, given as a JSON pointer into it.
+
+    It ``equals`` a value, is ``among`` several, is a list of ``count`` entries, or ``at_least`` a number (of a list: its length).
+    """
 
     path: str
     equals: Any = None
-    count: int | None = None  # length of the list found there
-    name: str = Field(description="what it is, for the reader")
+    among: list[Any] | None = None
+    count: int | None = None
+    at_least: float | None = None
+    name: str = Field(description="in what a test differs that does not meet it, for the reader")
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Fact:
+        if len(self.model_fields_set & {"equals", "among", "count", "at_least"}) != 1:
+            raise ValueError("give one of equals, among, count and at_least")
+        return self
+
+    def holds(self, metrics: Any) -> bool:
+        """Whether a metrics file says so."""
+        try:
+            found = at_pointer(metrics, self.path)
+        except KeyError:
+            return False
+        if self.count is not None:
+            return isinstance(found, list) and len(found) == self.count
+        if self.at_least is not None:
+            size = len(found) if isinstance(found, list) else found
+            return isinstance(size, int | float) and not isinstance(size, bool) and size >= self.at_least
+        return found in self.among if self.among is not None else bool(found == self.equals)
 
 
 class Number(_Strict):
@@ -116,6 +140,13 @@ class Binding(_Strict):
     expects: list[Fact] = []
     elsewhere: Number | None = None
     also: list[Number] = []
+
+    @field_validator("expects", mode="before")
+    @classmethod
+    def _flat(cls, expects: Any) -> Any:
+        if not isinstance(expects, list):
+            return expects
+        return [fact for some in expects for fact in (some if isinstance(some, list) else [some])]
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Binding:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
-from edgekws.ledger.schema import REQUIREMENT_NAMES, Binding, Claim, CorpusFacts, Fact, Requirement, at_pointer
+from edgekws.ledger.schema import REQUIREMENT_NAMES, Binding, Claim, CorpusFacts, Fact, Requirement
 from edgekws.ledger.wording import listed, spoken, spoken_neutral, spoken_paper
 from edgekws.protocol.statistics import FEW, Interval, t_half_width
 
@@ -77,15 +77,8 @@ class Judgement(NamedTuple):
 
 
 def unmet_facts(facts: Iterable[Fact], metrics: Any) -> list[str]:
-    """The names of the facts that do not hold in a metrics file."""
-    def holds(fact: Fact) -> bool:
-        try:
-            found = at_pointer(metrics, fact.path)
-        except KeyError:
-            return False
-        return len(found) == fact.count if fact.count is not None else bool(found == fact.equals)
-
-    return [fact.name for fact in facts if not holds(fact)]
+    """The names of the facts that do not hold in a metrics file, each once."""
+    return list(dict.fromkeys(fact.name for fact in facts if not fact.holds(metrics)))
 
 
 def paper_interval(claim: Claim, confidence: float = 0.95) -> tuple[float, float] | None:
