@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekws.core.errors import UserError
-from edgekws.ledger.build import build_ledger, code_of, entry, verdict_counts, write_ledger
+from edgekws.ledger.build import build_ledger, code_of, entry, findings, verdict_counts, write_ledger
 from edgekws.ledger.rendering import ledger_html
 from edgekws.ledger.schema import (
     GSC_V2_SHA256,
@@ -22,7 +22,7 @@ from edgekws.ledger.schema import (
     read_paper,
     read_papers,
 )
-from edgekws.ledger.verdict import RULES, VERDICTS, judge, judge_checks, overlaps, paper_interval
+from edgekws.ledger.verdict import FINDING_LABELS, FINDINGS, RULES, VERDICTS, judge, judge_checks, overlaps, paper_interval
 from edgekws.methods.onda import false_alarms, summary
 from edgekws.methods.onda.settings import OnDA, OndaEvaluation, OndaExperiment, Personalisation, Pretraining
 from edgekws.protocol.settings import Statistics
@@ -61,7 +61,6 @@ CASES = {  # rule: changes of the claim, what is measured at the pointer, the co
     "no-spread": ({}, (9.5, 9.5, 9.5), GSC),
     "synthetic-effect": ({}, (9.5, 8, 11), SYNTHETIC),
     "synthetic": ({"measured": KEPT}, (-3, -4, -2), SYNTHETIC),
-    "elsewhere-effect": ({"measured": KEPT}, (0, -0.5, 0.5), SUBSET),
     "elsewhere": ({}, (-3, -4, -2), SUBSET),
     "equivalent": ({"value": None, "measured": KEPT}, (0, -0.5, 0.5), GSC),
     "beyond-the-margin": ({"value": None, "measured": KEPT}, (-3, -4, -2), GSC),
@@ -98,6 +97,7 @@ def test_the_table_in_the_docs_is_the_one_in_the_code():
     rows = re.findall(r"^\| `([a-z-]+)` \| (.+) \| `(\w+)` \|$", text, re.MULTILINE)
     assert rows == [(name, rule.when, rule.verdict) for name, rule in RULES.items()]
     assert {verdict for verdict, _ in re.findall(r"^\| `(\w+)` \| ([A-Z].+) \|$", text, re.MULTILINE)} == set(VERDICTS)
+    assert re.findall(r"^\| `(\w+)` \| ([a-z][^|]+) \|$", text, re.MULTILINE) == list(FINDINGS.items())
     assert set(CASES) == set(RULES)
 
 
@@ -129,7 +129,7 @@ def test_no_interval_replicates_and_contradicts_the_same_claim(numbers):
 
 @pytest.mark.parametrize(("n", "direction", "equivalence", "exact", "corpus", "rule"), [
     (2, "higher", None, False, GSC, "no-spread"), (19, "higher", None, False, SYNTHETIC, "no-spread"),
-    (3, None, {"margin": 1, "of": 10}, False, SUBSET, "no-spread"), (2, None, None, False, GSC, "no-spread"),
+    (3, None, {"margin": 1, "of": 10}, False, GSC, "no-spread"), (2, None, None, False, GSC, "no-spread"),
     (20, "higher", None, False, GSC, "overlap"), (2, "higher", None, True, GSC, "overlap"),
     (2, None, None, True, GSC, "overlap")])
 def test_the_same_accuracy_two_or_three_times_shows_nothing(n, direction, equivalence, exact, corpus, rule):
@@ -171,9 +171,9 @@ def test_the_tenth_is_of_the_papers_number_and_not_of_its_intervals_end():
     ((0.0, -1.0, 1.0), GSC, "not_replicated"),
     ((5.0, -20.0, 30.0), GSC, "not_testable"),
     ((9.5, None, None), GSC, "not_testable"),
-    ((9.5, 8.0, 11.0), SUBSET, "direction_only"),
-    ((0.5, -1.0, 2.0), SUBSET, "not_testable"),
-    ((-5.0, -6.0, -4.0), SUBSET, "not_testable"),
+    ((9.5, 8.0, 11.0), SUBSET, "not_run"),
+    ((0.5, -1.0, 2.0), SUBSET, "not_run"),
+    ((9.5, None, None), SUBSET, "not_run"),
     ((9.5, 8.0, 11.0), SYNTHETIC, "effect_seen_on_synthetic"),
     ((0.5, -1.0, 2.0), SYNTHETIC, "not_testable"),
     ((9.5, None, None), SYNTHETIC, "not_testable"),
@@ -188,7 +188,7 @@ def test_verdict_on_an_effect(ours, corpus, verdict):
 @pytest.mark.parametrize(("ours", "corpus", "verdict"), [
     ((81.0, 78.0, 83.0), GSC, "replicated"),
     ((70.0, 69.0, 71.0), GSC, "not_replicated"),
-    ((81.0, 78.0, 83.0), SUBSET, "not_testable"),
+    ((81.0, 78.0, 83.0), SUBSET, "not_run"),
     ((81.0, 78.0, 83.0), SYNTHETIC, "not_testable"),
 ])
 def test_verdict_on_an_accuracy(ours, corpus, verdict):
@@ -205,7 +205,7 @@ def test_lower_is_the_other_side_of_zero():
 
 def test_another_protocol_on_the_right_corpus_is_not_the_papers_test():
     found = judge(claim(), Interval(9.5, 8.0, 11.0, 3), GSC, ["not the paper's speaker"])
-    assert found.verdict == "direction_only"
+    assert (found.verdict, found.found.finding) == ("not_run", "supports")
     assert "not the paper's speaker" in found.why
     assert "not Google Speech Commands v0.02" not in found.why
 
@@ -219,7 +219,7 @@ def test_the_corpus_is_known_by_its_checksum_not_its_name():
 def test_a_gpu_is_not_required_once_measured_but_other_things_are():
     ours = Interval(9.5, 8.0, 11.0, 30)
     assert judge(claim(requires=["gpu"]), ours, SUBSET).verdict == "replicated"
-    assert judge(claim(requires=["gsc_v2", "loihi2"]), ours, GSC).verdict == "direction_only"
+    assert judge(claim(requires=["gsc_v2", "loihi2"]), ours, GSC).rule == "elsewhere"
 
 
 def test_a_claim_without_number_or_direction_cannot_be_compared():
@@ -235,14 +235,50 @@ def test_synthetic_speech_never_replicates_anything(numbers, direction, value, r
     corpus = facts.model_copy(update={"synthetic": True})
     said = claim(direction=direction, value=value, requires=requires)
     found = judge(said, Interval(middle, low, high, 5), corpus)
-    assert found.verdict in {"effect_seen_on_synthetic", "not_testable"}
+    assert found.verdict in {"effect_seen_on_synthetic", "not_testable"} and found.found is None
 
 
 @given(st.lists(st.floats(-200, 200), min_size=3, max_size=3), st.sampled_from(["higher", "lower", None]))
 def test_another_real_corpus_never_replicates_nor_refutes(numbers, direction):
     low, middle, high = sorted(numbers)
     found = judge(claim(direction=direction), Interval(middle, low, high, 5), SUBSET)
-    assert found.verdict in {"direction_only", "not_testable"}
+    assert found.verdict == "not_run" and found.found.finding in FINDINGS
+
+
+# What is found elsewhere of a gain of 10 points, of 4.7 times, of something kept and of a level.
+GAINED, TIMES = {"direction": "higher", "value": 10.0}, {"direction": "higher", "value": 4.7, "neutral": 1}
+KEEPS, LEVEL = {"direction": None, "value": None, "equivalence": {"margin": 1, "sides": "below"}}, {"direction": None}
+
+
+@pytest.mark.parametrize(("said", "ours", "finding", "why"), [
+    (GAINED, (9.5, 8, 11), "supports", "the intervals overlap"), (GAINED, (5, 4, 6), "supports_direction", "another size"),
+    (GAINED, (20, 18, 22), "supports_direction", "another size"),
+    (GAINED | {"value": None}, (5, 4, 6), "supports", "effect is there"),
+    (GAINED, (0.5, -4, 5), "no_effect", "(-5.00 to 5.00)"), (GAINED, (0.5, -4, 5.1), "undecided", "reaches beyond half"),
+    (GAINED, (0.5, -5.1, 4), "undecided", "reaches beyond half"), (GAINED, (-1, -2, -0.5), "opposite", "the other way"),
+    (GAINED | {"value": None}, (0, -0.1, 0.1), "undecided", "no size"),
+    (GAINED, (9.5, None, None), "undecided", "one repetition"),
+    (GAINED, (9.5, 9.5, 9.5), "undecided", "the same value"), (GAINED | {"value": (4, 20)}, (0, -2, 2), "no_effect", "2.00"),
+    (GAINED | {"value": (4, 20)}, (0, -2, 2.1), "undecided", "reaches"),
+    ({"direction": "lower", "value": -4.0}, (-3.9, -4.1, -3.7), "supports", "overlap"),
+    ({"direction": "lower", "value": -4.0}, (0, -2, 2), "no_effect", "(-2.00 to 2.00)"),
+    (TIMES, (1.1, 0.36, 2.85), "no_effect", "(0.35 to 2.85)"), (TIMES, (1.1, 0.3, 2), "undecided", "0.35"),
+    (TIMES, (1.2, 1.1, 1.3), "supports_direction", "size"), (TIMES, (0.5, 0.4, 0.6), "opposite", "the other way"),
+    (KEEPS, (0, -0.5, 0.5), "supports", "no more than 1 below zero"), (KEEPS, (-3, -4, -2), "opposite", "beyond the margin"),
+    (KEEPS, (0, -2, 2), "undecided", "reaches over the margin"), (LEVEL, (10, 9.9, 10.1), "undecided", "a level")])
+def test_what_other_speech_tells_of_a_claim(said, ours, finding, why):
+    found = judge(claim(**said), Interval(*ours, n=5), SUBSET)
+    assert (found.rule, found.found.finding) == ("elsewhere", finding) and why in found.found.why and found.found.why in found.why
+
+
+@given(st.lists(st.floats(-200, 200), min_size=3, max_size=3), st.floats(0.1, 50))
+def test_the_opposite_claim_gets_the_opposite_finding(numbers, size):
+    low, middle, high = sorted(numbers)
+    ours = Interval(middle, low, high, 30)
+    up, down = (judge(claim(direction=direction, value=value), ours, SUBSET).found.finding
+                for direction, value in (("higher", size), ("lower", -size)))
+    assert (up == "opposite") == (down in ("supports", "supports_direction"))
+    assert (up == "no_effect") == (down == "no_effect") and (up == "undecided") == (down == "undecided")
 
 
 def test_checks_replicate_only_together():
@@ -254,11 +290,13 @@ def test_checks_replicate_only_together():
 
 
 @pytest.mark.parametrize(("corpus", "verdicts"), [
-    (GSC, ("replicated", "not_replicated")), (SUBSET, ("direction_only", "not_testable")),
+    (GSC, ("replicated", "not_replicated")), (SUBSET, ("not_run", "not_run")),
     (SYNTHETIC, ("effect_seen_on_synthetic", "not_testable"))])
 def test_checks_on_speech_are_worth_what_the_speech_is(corpus, verdicts):
-    found = [judge_checks(claim(), {"/a": {"holds": holds, "why": "so"}}, corpus).verdict for holds in (True, False)]
-    assert tuple(found) == verdicts
+    found = [judge_checks(claim(), {"/a": {"holds": holds, "why": "so"}}, corpus) for holds in (True, False)]
+    assert tuple(judgement.verdict for judgement in found) == verdicts
+    assert [judgement.found and judgement.found.finding for judgement in found] == (
+        ["supports", "opposite"] if corpus is SUBSET else [None, None])
 
 
 @pytest.mark.parametrize("corpus", [SYNTHETIC, SUBSET])
@@ -381,11 +419,11 @@ def test_ledger_line(run, tmp_path):
     (run.metrics / "wide.json").write_text(json.dumps({"gain": {"value": 7.0, "n": 40}}))
     ledger = run()
     assert {name: ledger[name] for name in ("schema", "run", "provenance")} == {
-        "schema": 2, "run": "r", "provenance": {"code": "1"}}
+        "schema": 3, "run": "r", "provenance": {"code": "1"}}
     line, = ledger["claims"]
     contract = {"id": "xx-01", "paper": "x", "statement": "It helps.", "unit": "%", "paper_value": 10.0, "value": 9.5,
                 "ci_low": 8.0, "ci_high": 11.0, "n": 3, "corpus": "GSC v0.02 (2 words)", "verdict": "replicated",
-                "metrics": [f"{run.metrics.as_posix()}/one.json#/gain"]}
+                "elsewhere": None, "metrics": [f"{run.metrics.as_posix()}/one.json#/gain"]}
     assert {name: line[name] for name in contract} == contract
     assert line["also"] == [{"name": "wider", "value": 7.0, "ci_low": None, "ci_high": None, "n": 40,
                              "metrics": f"{run.metrics.as_posix()}/wide.json#/gain"}]
@@ -394,7 +432,9 @@ def test_ledger_line(run, tmp_path):
 
 def test_what_the_paper_expects_is_looked_up_in_the_metrics(run):
     line, = run({"rows": [{"user": "u2"}]})["claims"]
-    assert line["verdict"] == "direction_only"
+    assert line["verdict"] == "not_run" and line["elsewhere"] == {
+        "finding": "supports", "value": 9.5, "ci_low": 8.0, "ci_high": 11.0, "n": 3, "corpus": line["corpus"],
+        "why": "the effect is there, and the intervals overlap", "metrics": line["metrics"]}
     assert "another user" in line["why"]
     assert "other words" not in line["why"]
     line, = run({"rows": [], "provenance": {"corpus": {**GSC.model_dump(), "words": ["a"]}}})["claims"]
@@ -438,11 +478,12 @@ def test_where_the_papers_test_cannot_be_run_many_users_stand_for_its_one(run):
     write("many", 2.0, SUBSET)
     write("one", 9.5, SUBSET)
     line, = build_ledger("r", run.folder, run.metrics.parents[1], {})["claims"]
-    assert (line["value"], line["n"], line["verdict"]) == (2.0, 30, "direction_only")
+    assert (line["value"], line["n"], line["verdict"]) == (2.0, 30, "not_run")
+    assert (line["elsewhere"]["finding"], line["elsewhere"]["value"]) == ("supports_direction", 2.0)
     assert line["metrics"][0].endswith("many.json#/gain") and "many users instead of the paper's one" in line["why"]
     write("one", 9.5, GSC)
     line, = build_ledger("r", run.folder, run.metrics.parents[1], {})["claims"]
-    assert (line["value"], line["verdict"]) == (9.5, "replicated"), "the paper's own test decides where it can be run"
+    assert (line["value"], line["verdict"], line["elsewhere"]) == (9.5, "replicated", None), "the paper's own test decides"
 
 
 def test_an_effect_the_other_way_is_told(run):
@@ -452,7 +493,7 @@ def test_an_effect_the_other_way_is_told(run):
 
 def test_a_ratio_shows_an_effect_where_it_is_not_one():
     ratio = claim(value=4.7, unit="x", neutral=1)
-    assert judge(ratio, Interval(1.4, 1.2, 1.6, 3), SUBSET).verdict == "direction_only"
+    assert judge(ratio, Interval(1.4, 1.2, 1.6, 3), SUBSET).found.finding == "supports_direction"
     assert "holds 1" in judge(ratio, Interval(1.1, 0.9, 1.3, 3), SUBSET).why
     assert "the other way" in judge(ratio, Interval(0.5, 0.4, 0.6, 3), SUBSET).why
 
@@ -478,7 +519,20 @@ def test_ledger_files_say_the_same(run, tmp_path):
     assert (row["id"], row["value"], row["verdict"]) == ("xx-01", "9.5", "replicated")
     page = out.with_suffix(".html").read_text()
     assert "<b>9.50</b>" in page
-    assert "[8.00, 11.00]" in page
+    assert "[8.00, 11.00]" in page and "Elsewhere" not in page and row["finding"] == ""
+    write_ledger(out, run({"rows": [{"user": "u2"}]}))
+    row, = csv.DictReader(io.StringIO(out.with_suffix(".csv").read_text()))
+    assert (row["verdict"], row["finding"]) == ("not_run", "supports")
+    assert f"Elsewhere: {FINDING_LABELS['supports']}" in out.with_suffix(".html").read_text()
+
+
+def test_what_was_learnt_is_told_paper_by_paper(run):
+    learnt = findings(run())["x"]
+    assert learnt == {"claims": 1, "verdicts": {"replicated": 1}, "findings": {},
+                      "words": "1 claim. The paper's own test: replicated 1"}
+    learnt = findings(run({"rows": [{"user": "u2"}]}))["x"]
+    assert learnt == {"claims": 1, "verdicts": {"not_run": 1}, "findings": {"supports": 1},
+                      "words": "1 claim. The paper's own test: not run 1. Elsewhere: supports the claim 1"}
 
 
 @pytest.mark.parametrize(("code", "told"), [("1", "1"), ("0.9 (old)", "0.9 (old), judged by 1")])
@@ -518,7 +572,8 @@ def onda_experiment(name, backbone, corpus, arms=ARMS, offline=(0.0,), spread=0.
              "accuracy": accuracy + spread * user + STEPS.get(schedule, 0) * (user - 1) - 10 * share,
              "false_alarms_per_hour": 1.0, "curve": [accuracy], "parameters": parameters,
              "multiply_accumulates": 10 * parameters, "adapted": True, "why": ""}
-            for share in offline for user in range(3) for seed in range(3) for (schedule, ratio), (accuracy, parameters) in arms.items()]
+            for share in offline for user in range(3) for seed in range(3)
+            for (schedule, ratio), (accuracy, parameters) in arms.items()]
     chosen = Personalisation(experiment=OndaExperiment(backbone=backbone, offline=[0.0, 0.25, 0.5]))
     part = {"rows": rows, "settings": chosen.model_dump(mode="json"), "provenance": {"corpus": corpus}, "screening": None,
             "operating_point": false_alarms.resolution(20.0, 0.5),
@@ -539,7 +594,8 @@ def onda_cost(*meets):
                        "recalibration 50": rounds(0.1)}}, cost.Plan(updates=100, scorings=10, probes=2, recalibrations=5), [0.5])
     gains = cost.largest(told)
     energy = {f"{what}_energy": cost.not_measured(NO_COUNTER) for what in gains}
-    return {**told, "largest": gains | energy, "device": {"kind": "cpu"}, "settings": OnDA().model_dump(mode="json"), "provenance": {"corpus": {"name": "noise on a processor", "meets": list(meets)}}}
+    return {**told, "largest": gains | energy, "device": {"kind": "cpu"}, "settings": OnDA().model_dump(mode="json"),
+            "provenance": {"corpus": {"name": "noise on a processor", "meets": list(meets)}}}
 
 
 @pytest.fixture
@@ -585,9 +641,9 @@ def test_onda_on_its_own_corpora_is_judged(onda):
     (wake_words("heysnips_v2"), "ds_cnn_l", "(not MSWC)"),
     (wake_words("heysnips_v1", "mswc"), "ds_cnn_l", "(not HeySnips v2)"),
     (V2, "ds_cnn_s", "(another encoder than DS-CNN-L)")])
-def test_another_corpus_or_encoder_shows_the_direction_of_a_compression_only(onda, corpus, backbone, says):
+def test_a_compression_on_another_corpus_or_encoder_is_a_finding(onda, corpus, backbone, says):
     line = onda(corpus, ds_cnn=backbone)["onda-01"]
-    assert line["verdict"] == "direction_only" and says in line["why"]
+    assert (line["verdict"], line["elsewhere"]["finding"]) == ("not_run", "supports") and says in line["why"]
 
 
 def test_on_synthetic_wake_words_effects_are_seen_and_claims_on_another_corpus_are_not_judged(onda):
@@ -616,7 +672,7 @@ def test_a_jetson_says_itself_that_it_is_one(onda):
     elsewhere, jetson = onda()["onda-07"], onda(meets=["jetson"])["onda-07"]
     assert "(not a Jetson; not HeySnips v2; not on a GPU)" in elsewhere["why"]
     assert "(not HeySnips v2; not on a GPU)" in jetson["why"]
-    assert elsewhere["verdict"] == jetson["verdict"] == "direction_only"
+    assert elsewhere["verdict"] == jetson["verdict"] == "not_run"
     both = onda(meets=["jetson", "heysnips_v2"])
     assert "(not on a GPU)" in both["onda-07"]["why"] and both["onda-10"]["why"].startswith("same direction, another size")
 

@@ -2,7 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.ledger.test_claims import CLAIMS, GSC, SYNTHETIC
+from tests.ledger.test_claims import CLAIMS, GSC, SUBSET, SYNTHETIC
 from typer.testing import CliRunner
 
 from edgekws import cli
@@ -47,6 +47,14 @@ def test_the_way_back_has_every_station(run):
                 "torch 2"]
     places = [text.index(station) for station in stations]
     assert places == sorted(places)
+
+
+def test_what_was_found_elsewhere_is_told_beside_the_verdict(run):
+    run(corpus=SUBSET)
+    text = explain.explain("tp-05", CLAIMS, results="results/mine")
+    told = [text.index(part) for part in ("not run: ", "elsewhere: measured on other real recordings", "supports the claim: ")]
+    assert told == sorted(told) and "settings/base/network/threshold: null, the paper's 0.66" in text
+    assert "seeds: 2, the paper's at least 10" in text and "provenance/corpus/words: 2, the paper's 35" in text
 
 
 def test_without_a_ledger_the_metrics_are_judged_now(run):

@@ -16,7 +16,8 @@ def ledger(tmp_path):
     """A ledger of the real claims, one of them measured."""
     made = build_ledger("gsc_subset", CLAIMS, tmp_path, {"code": "1.0", "corpus": {"archive": "a.tar.gz"}})
     next(claim for claim in made["claims"] if claim["id"] == "tp-05").update(
-        value=8.25, ci_low=6.0, ci_high=10.5, n=30, corpus="a.tar.gz (8 words)", verdict="direction_only",
+        value=8.25, ci_low=6.0, ci_high=10.5, n=30, corpus="a.tar.gz (8 words)", verdict="not_run", rule="elsewhere",
+        elsewhere={"finding": "supports", "why": "the intervals overlap"},
         metrics=["results/gsc_subset/metrics/traces_propagation/many_users.json#/summary/traces_propagation/1/gain"])
     return made
 
@@ -27,7 +28,8 @@ def test_the_table_holds_the_ledgers_numbers_and_what_gives_them(ledger):
     assert [row.split(":")[0].strip("| ") for row in rows[2:]] == list(readme.HEADLINES)
     cells = [cell.strip() for cell in rows[2].split("|")[1:-1]]
     assert cells[1:] == [
-        "10.00 points", "8.25 [6.00, 10.50] points, n = 30", "a.tar.gz (8 words)", "direction only", "`claim_tp_05`"]
+        "10.00 points", "8.25 [6.00, 10.50] points, n = 30", "a.tar.gz (8 words)",
+        "not run; elsewhere supports the claim", "`claim_tp_05`"]
     assert rows[3].endswith("| – | – | not run | – |"), "what was not measured has no number and no target"
     checked = next(claim for claim in ledger["claims"] if claim["id"] == "tp-17")
     checked.update(rule="checks-fail", why="does not hold: twice the memory", verdict="not_replicated")

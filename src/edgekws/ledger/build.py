@@ -10,11 +10,25 @@ from edgekws.core import files
 from edgekws.core.errors import UserError, did_you_mean
 from edgekws.ledger.rendering import ledger_csv, ledger_html
 from edgekws.ledger.schema import WITHIN_REACH, Claim, CorpusFacts, Number, at_pointer, interval_at, read_papers
-from edgekws.ledger.verdict import RULES, VERDICTS, judge, judge_checks, missing, paper_interval, unmet_facts
+from edgekws.ledger.verdict import (
+    FINDING_LABELS,
+    FINDINGS,
+    RULES,
+    VERDICT_LABELS,
+    VERDICTS,
+    Judgement,
+    Verdict,
+    judge,
+    judge_checks,
+    missing,
+    paper_interval,
+    unmet_facts,
+)
 from edgekws.ledger.wording import listed
 
-SCHEMA = 2
-"""Of ``claims.json``. 2 added the verdict ``contradicted`` and the fields ``rule`` and ``missing``."""
+SCHEMA = 3
+"""Of ``claims.json``. 2 added the verdict ``contradicted`` and the fields ``rule`` and ``missing``; 3 the field ``elsewhere``, so
+that a verdict is about the paper's own test alone."""
 
 
 def build_ledger(run: str, claims: str | Path, results: str | Path, provenance: Mapping[str, Any], *,
@@ -29,7 +43,7 @@ def build_ledger(run: str, claims: str | Path, results: str | Path, provenance: 
         paper: The claims of this paper alone.
 
     Returns:
-        ``{"schema": 2, "run", "provenance", "measured_by", "papers", "claims"}``, ready for :func:`write_ledger`;
+        ``{"schema": 3, "run", "provenance", "measured_by", "papers", "claims"}``, ready for :func:`write_ledger`;
         ``measured_by`` are the versions of the code that the metrics name, which may be older than the ledger's.
 
     Raises:
@@ -58,7 +72,8 @@ def entry(claim: Claim, metrics: Path) -> dict[str, Any]:
         "paper_value": list(claim.value) if isinstance(claim.value, tuple) else claim.value,
         "paper_std": claim.uncertainty.std, "paper_ci_low": paper and paper[0], "paper_ci_high": paper and paper[1],
         "value": None, "ci_low": None, "ci_high": None, "n": None, "corpus": None,
-        "verdict": None, "rule": None, "why": "", "missing": [], "metrics": [], "also": [],
+        "verdict": None, "rule": None, "why": "", "elsewhere": None, "missing": [], "metrics": [],
+        "also": [],
         "dataset": claim.dataset, "requires": list(claim.requires), "evidence": claim.evidence, "doubt": claim.doubt}
 
     def judged(rule: str, why: str, **more: Any) -> dict[str, Any]:
@@ -82,8 +97,9 @@ def entry(claim: Claim, metrics: Path) -> dict[str, Any]:
         if binding.checks:
             checks = {pointer: at_pointer(found, pointer) for pointer in binding.checks}
             judgement = judge_checks(claim, checks, corpus, differences)
-            return judged(*judgement, corpus="none (analytic)" if claim.analytic else corpus.label,
-                          metrics=[f"{path.as_posix()}#{pointer}" for pointer in checks])
+            where, metrics_at = "none (analytic)" if claim.analytic else corpus.label, [_at(path, pointer) for pointer in checks]
+            return judged(judgement.rule, judgement.why, corpus=where, metrics=metrics_at,
+                          elsewhere=_elsewhere(judgement, {}, where, metrics_at))
         assert binding.path is not None
         pointer = binding.path
         if (differences or line["missing"]) and binding.elsewhere is not None:
@@ -99,8 +115,21 @@ def entry(claim: Claim, metrics: Path) -> dict[str, Any]:
             return judged("another-claims-corpus", f"this run is on {corpus.label}, the claim on {claim.dataset}")
     except KeyError as error:
         return judged("not-in-this-run", f"'{path.stem}' of this run holds no {error.args[0]}")
-    rule, why = judge(claim, ours, corpus, differences)
-    return judged(rule, why, **ours.as_dict(), corpus=corpus.label, metrics=[f"{path.as_posix()}#{pointer}"])
+    judgement, metrics_at = judge(claim, ours, corpus, differences), [_at(path, pointer)]
+    return judged(judgement.rule, judgement.why, **ours.as_dict(), corpus=corpus.label, metrics=metrics_at,
+                  elsewhere=_elsewhere(judgement, ours.as_dict(), corpus.label, metrics_at))
+
+
+def _at(path: Path, pointer: str) -> str:
+    return f"{path.as_posix()}#{pointer}"
+
+
+def _elsewhere(judgement: Judgement, ours: Mapping[str, Any], corpus: str, metrics: list[str]) -> dict[str, Any] | None:
+    """What was found by a measurement that is not the paper's own test; checks have no number."""
+    if judgement.found is None:
+        return None
+    return {"finding": judgement.found.finding, "value": None, "ci_low": None, "ci_high": None, "n": None, **ours,
+            "corpus": corpus, "why": judgement.found.why, "metrics": metrics}
 
 
 def _not_measured(metrics: Any, pointer: str) -> str | None:
@@ -151,10 +180,32 @@ def code_of(ledger: Mapping[str, Any]) -> str:
 
 def is_decided(line: Mapping[str, Any]) -> bool:
     """Whether a line of the ledger holds a number of ours, or the outcome of a check."""
-    return line["value"] is not None or line["verdict"] not in ("not_testable", "not_run")
+    return (line["value"] is not None or line.get("elsewhere") is not None
+            or line["verdict"] not in ("not_testable", "not_run"))
 
 
-def verdict_counts(ledger: Mapping[str, Any]) -> dict[str, int]:
+def verdict_counts(ledger: Mapping[str, Any]) -> dict[Verdict, int]:
     """How many claims got each verdict, in the order of :data:`VERDICTS`, without those that none got."""
     given = [claim["verdict"] for claim in ledger["claims"]]
     return {verdict: given.count(verdict) for verdict in VERDICTS if verdict in given}
+
+
+def findings(ledger: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What was learnt, paper by paper: companion of :func:`verdict_counts`.
+
+    Returns:
+        By paper ``claims``, their number; ``verdicts``, on the paper's own tests, and ``findings``, of other real recordings,
+        counted in the order of :data:`VERDICTS` and :data:`FINDINGS`; ``words``, the same as a sentence to print.
+    """
+    told = {}
+    for paper in dict.fromkeys(line["paper"] for line in ledger["claims"]):
+        own = [line for line in ledger["claims"] if line["paper"] == paper]
+        verdicts = verdict_counts({"claims": own})
+        given = [line["elsewhere"]["finding"] for line in own if line["elsewhere"] is not None]
+        found = {finding: given.count(finding) for finding in FINDINGS if finding in given}
+        words = f"{len(own)} claim{'s' if len(own) != 1 else ''}. The paper's own test: " + "; ".join(
+            f"{VERDICT_LABELS[verdict]} {count}" for verdict, count in verdicts.items())
+        if found:
+            words += ". Elsewhere: " + "; ".join(f"{FINDING_LABELS[finding]} {count}" for finding, count in found.items())
+        told[paper] = {"claims": len(own), "verdicts": verdicts, "findings": found, "words": words}
+    return told

@@ -22,13 +22,14 @@ def ledger(
     """Hold every claim against what this run measured, and state the verdict and why."""
     from edgekws.core.provenance import provenance
     from edgekws.corpus import index as corpus_index_
-    from edgekws.ledger.build import build_ledger, verdict_counts, write_ledger
+    from edgekws.ledger.build import build_ledger, findings, verdict_counts, write_ledger
 
     _, facts = corpus_index_.read_index(index)
     made = build_ledger(run, claims, results, provenance(corpus=facts), paper=paper)
     write_ledger(out, made)
-    counts = verdict_counts(made)
-    typer.echo(", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
+    typer.echo(", ".join(f"{count} {verdict}" for verdict, count in verdict_counts(made).items()))
+    for name, learnt in findings(made).items():
+        typer.echo(f"{name}: {learnt['words']}")
 
 
 @app.command("explain")

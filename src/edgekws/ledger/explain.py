@@ -17,7 +17,7 @@ from edgekws.core import files
 from edgekws.core.errors import UserError, did_you_mean
 from edgekws.ledger.build import entry, read_ledger
 from edgekws.ledger.schema import Claim, CorpusFacts, Fact, Paper, at_pointer, read_papers
-from edgekws.ledger.verdict import RULES, VERDICT_LABELS
+from edgekws.ledger.verdict import FINDING_LABELS, RULES, VERDICT_LABELS
 from edgekws.ledger.wording import spoken, spoken_paper
 from edgekws.protocol.statistics import Interval
 
@@ -73,6 +73,8 @@ def _told(paper: Paper, claim: Claim, line: Mapping[str, Any], results: Path,
     rule = RULES[line["rule"]]
     yield "verdict", [f"{VERDICT_LABELS[rule.verdict]}: {line['why']}", f"from {source}"]
     yield "rule", [f"{line['rule']}: {rule.when} (docs/verdicts.md)"]
+    if line["elsewhere"] is not None:
+        yield "elsewhere", [f"{FINDING_LABELS[line['elsewhere']['finding']]}: {line['elsewhere']['why']}"]
     target = _make(claim, results)
     if claim.measured is None:
         return

@@ -10,11 +10,11 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from edgekws.ledger.verdict import VERDICT_LABELS, VERDICTS
+from edgekws.ledger.verdict import FINDING_LABELS, VERDICT_LABELS, VERDICTS
 from edgekws.ledger.wording import spoken_paper, spoken_unit
 
 _COLUMNS = ("id", "paper", "statement", "unit", "paper_value", "paper_std", "value", "ci_low", "ci_high", "n", "corpus",
-            "verdict", "rule", "why", "missing", "dataset", "doubt")
+            "verdict", "rule", "finding", "why", "missing", "dataset", "doubt")
 
 
 def ledger_csv(ledger: Mapping[str, Any]) -> str:
@@ -25,6 +25,7 @@ def ledger_csv(ledger: Mapping[str, Any]) -> str:
     for claim in ledger["claims"]:
         value = claim["paper_value"]
         table.writerow({**claim, "missing": " ".join(claim["missing"]),
+                        "finding": (claim["elsewhere"] or {}).get("finding"),
                         "paper_value": "..".join(map(str, value)) if isinstance(value, list) else value})
     return text.getvalue()
 
@@ -36,7 +37,7 @@ def claims_table(claims: Iterable[Mapping[str, Any]]) -> Markup:
 
     return Markup(_templates().get_template("claims_table.html").render(
         claims=list(claims), spoken_paper=spoken_paper, unit=spoken_unit, sortable=sortable, labels=VERDICT_LABELS,
-        order={verdict: place for place, verdict in enumerate(VERDICTS)}))
+        findings=FINDING_LABELS, order={verdict: place for place, verdict in enumerate(VERDICTS)}))
 
 
 def ledger_html(ledger: Mapping[str, Any]) -> str:

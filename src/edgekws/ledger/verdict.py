@@ -39,13 +39,13 @@ RULES: dict[str, VerdictRule] = {
     "another-claims-corpus": VerdictRule("the claim lists its corpora, and this run's is none of them", "not_testable"),
     "checks-hold": VerdictRule("an analytic claim, or the paper's own test: every check holds", "replicated"),
     "checks-fail": VerdictRule("an analytic claim, or the paper's own test: a check fails", "not_replicated"),
+    "elsewhere": VerdictRule("measured on other real recordings, on another device or by another protocol than the paper's; what "
+                             "that tells is the finding", "not_run"),
     "one-repetition": VerdictRule("one repetition only, so no interval", "not_testable"),
     "no-spread": VerdictRule("fewer than 20 repetitions gave one and the same value, so no interval, and it is none that is the "
                              "same each time (a size, a mapping)", "not_testable"),
     "synthetic-effect": VerdictRule("synthetic speech, and an effect", "effect_seen_on_synthetic"),
     "synthetic": VerdictRule("synthetic speech, and no effect", "not_testable"),
-    "elsewhere-effect": VerdictRule("not the paper's own test, and an effect", "direction_only"),
-    "elsewhere": VerdictRule("not the paper's own test, and no effect", "not_testable"),
     "equivalent": VerdictRule("equivalence is claimed, and our interval lies wholly within the margin", "replicated"),
     "beyond-the-margin": VerdictRule("equivalence is claimed, and our interval lies wholly beyond the margin", "contradicted"),
     "margin-undecided": VerdictRule("equivalence is claimed, and our interval reaches over the margin", "not_testable"),
@@ -61,15 +61,42 @@ RULES: dict[str, VerdictRule] = {
 }
 """How a verdict follows, in this order: the first rule that applies gives it. docs/verdicts.md shows the same table."""
 
+Finding = Literal["supports", "supports_direction", "no_effect", "opposite", "undecided"]
+FINDINGS: dict[Finding, str] = {
+    "supports": "there is an effect, and the intervals overlap or the paper gives no number; or what is claimed to be kept or "
+                "equal lies wholly within the margin; or every check holds",
+    "supports_direction": "there is an effect, and the intervals do not overlap",
+    "no_effect": "our interval holds no effect and lies wholly within half of the paper's effect on either side of it",
+    "opposite": "our interval lies wholly on the other side of no effect, or beyond the margin; or a check fails",
+    "undecided": "otherwise: no interval, or one too wide to tell; or the claim is a level (no direction, no margin), which "
+                 "depends on what it is measured on",
+}
+"""What a measurement that is not the paper's own test tells of a claim, in this order. docs/verdicts.md shows the same table."""
+
+FINDING_LABELS: dict[Finding, str] = {
+    "supports": "supports the claim", "supports_direction": "supports its direction with another size",
+    "no_effect": "shows no effect within half of the paper's", "opposite": "shows the opposite", "undecided": "undecided"}
+
+BOUND = 0.5
+"""Of the paper's effect: what our interval must stay within to show that there is none of note."""
+
 REACH = 0.1
 """Of the paper's number: half the width that our interval may have for its overlap with a claim without a direction to count."""
 
 
+class Found(NamedTuple):
+    """What a measurement that is not the paper's own test tells, and why."""
+
+    finding: Finding
+    why: str
+
+
 class Judgement(NamedTuple):
-    """Which of :data:`RULES` applies, and why, with the numbers."""
+    """Which of :data:`RULES` applies, and why, with the numbers; where it is ``elsewhere``, also what was found there."""
 
     rule: str
     why: str
+    found: Found | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -136,17 +163,18 @@ def judge(claim: Claim, ours: Interval, corpus: CorpusFacts, differences: Sequen
     direction, neutral, equivalence = claim.measured.direction, claim.measured.neutral, claim.measured.equivalence
     told = f"ours {spoken(ours, claim.unit)}; paper {spoken_paper(claim.value, claim.uncertainty.std, claim.unit)}"
     seen = equivalence.holds(ours) if equivalence else direction is not None and effect(ours, direction, neutral)
+    if not corpus.synthetic and _differing(claim, corpus, differences):
+        found = find(claim, ours)
+        return Judgement("elsewhere", f"{_where(claim, corpus, differences)}; {found.why}: {told}", found)
     if ours.ci_low is None:
         return Judgement("one-repetition", f"one repetition gives no interval: {told}")
     if no_spread(claim, ours):
         return Judgement("no-spread", f"all repetitions gave the same value, too few for an interval: {told}")
-    if corpus.synthetic or _differing(claim, corpus, differences):
+    if corpus.synthetic:
         where = _where(claim, corpus, differences)
-        place = "synthetic" if corpus.synthetic else "elsewhere"
         if seen:
-            only = "the effect only, not its size" if corpus.synthetic else "so the direction only"
-            return Judgement(f"{place}-effect", f"{where}, {only}: {told}")
-        return Judgement(place, f"{where}{_no_effect(claim.measured, ours)}: {told}")
+            return Judgement("synthetic-effect", f"{where}, the effect only, not its size: {told}")
+        return Judgement("synthetic", f"{where}{_no_effect(claim.measured, ours)}: {told}")
     if equivalence is not None:
         if seen:
             return Judgement("equivalent", f"our interval lies {equivalence.spoken}: {told}")
@@ -175,6 +203,55 @@ def judge(claim: Claim, ours: Interval, corpus: CorpusFacts, differences: Sequen
     return Judgement("apart", f"the intervals do not overlap: {told}")
 
 
+def find(claim: Claim, ours: Interval) -> Found:
+    """What our number tells of a claim where it was not measured by the paper's own test. One of :data:`FINDINGS`."""
+    assert claim.measured is not None
+    direction, neutral, equivalence = claim.measured.direction, claim.measured.neutral, claim.measured.equivalence
+    if ours.ci_low is None or ours.ci_high is None:
+        return Found("undecided", "one repetition gives no interval")
+    if no_spread(claim, ours):
+        return Found("undecided", "all repetitions gave the same value, too few for an interval")
+    if equivalence is not None:
+        if equivalence.holds(ours):
+            return Found("supports", f"our interval lies {equivalence.spoken}")
+        if equivalence.fails(ours):
+            return Found("opposite", f"our interval lies wholly beyond the margin ({equivalence.spoken})")
+        return Found("undecided", f"our interval reaches over the margin ({equivalence.spoken})")
+    if direction is None:
+        return Found("undecided", "a level depends on what it is measured on")
+    paper = paper_interval(claim)
+    if effect(ours, direction, neutral):
+        if paper is None:
+            return Found("supports", "the effect is there")
+        if overlaps(ours, paper):
+            return Found("supports", "the effect is there, and the intervals overlap")
+        return Found("supports_direction", "same direction, another size")
+    if effect(ours, _opposite(direction), neutral):
+        return Found("opposite", "the effect goes the other way")
+    holds = f"our interval holds {spoken_neutral(neutral)}"
+    bounds = no_effect_bounds(claim)
+    if bounds is None:
+        return Found("undecided", f"{holds}, and the paper gives no size to take a bound from")
+    low, high = bounds
+    if low <= ours.ci_low and ours.ci_high <= high:
+        return Found("no_effect", f"{holds} and lies within half of the paper's effect ({low:.2f} to {high:.2f})")
+    return Found("undecided", f"{holds}, and reaches beyond half of the paper's effect ({low:.2f} to {high:.2f})")
+
+
+def no_effect_bounds(claim: Claim) -> tuple[float, float] | None:
+    """Half of the paper's effect on either side of no effect; for a ratio (neutral 1) its reciprocal on the other side.
+
+    ``None`` for a claim without a number. Of a range, the end nearer to no effect counts.
+    """
+    assert claim.measured is not None
+    if claim.value is None:
+        return None
+    neutral = claim.measured.neutral
+    values = claim.value if isinstance(claim.value, tuple) else (claim.value,)
+    half = BOUND * min(abs(value - neutral) for value in values)
+    return (1 / (1 + half) if neutral == 1 else neutral - half), neutral + half
+
+
 def judge_checks(claim: Claim, checks: Mapping[str, Mapping[str, Any]], corpus: CorpusFacts,
                  differences: Sequence[str] = ()) -> Judgement:
     """The verdict on a claim that is bound to checks (``{"holds", "why"}``).
@@ -187,8 +264,10 @@ def judge_checks(claim: Claim, checks: Mapping[str, Mapping[str, Any]], corpus: 
     why = "; ".join([*(f"does not hold: {reason}" for reason in failed), *(f"holds: {reason}" for reason in passed)])
     if claim.analytic or not (corpus.synthetic or _differing(claim, corpus, differences)):
         return Judgement("checks-fail" if failed else "checks-hold", why)
-    place = "synthetic" if corpus.synthetic else "elsewhere"
-    return Judgement(place if failed else f"{place}-effect", f"{_where(claim, corpus, differences)}: {why}")
+    where = _where(claim, corpus, differences)
+    if corpus.synthetic:
+        return Judgement("synthetic" if failed else "synthetic-effect", f"{where}: {why}")
+    return Judgement("elsewhere", f"{where}: {why}", Found("opposite" if failed else "supports", why))
 
 
 def missing(claim: Claim, corpus: CorpusFacts) -> list[Requirement]:
