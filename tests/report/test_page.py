@@ -9,7 +9,7 @@ from tests.report.conftest import NAMES, made_up_alternatives
 from edgekws import report
 from edgekws.core import files
 from edgekws.core.errors import UserError
-from edgekws.ledger import claims
+from edgekws.ledger.build import is_decided
 from edgekws.methods.alternatives import report as alternatives
 from edgekws.methods.neuedge import report as neuedge
 from edgekws.methods.onda import report as onda
@@ -106,7 +106,7 @@ def test_the_summary_shows_every_claim_as_a_cell_that_leads_to_it(made_up_run, t
     for claim in ledger["claims"]:
         cell = re.search(rf'<a href="#{claim["id"]}"[^>]*><rect class="{claim["verdict"]}"([^>]*)/>', summary)
         assert cell, claim["id"]
-        assert float(re.search(r' fill-opacity="([\d.]+)"', cell[1])[1]) == (1 if claims.is_decided(claim) else 0.35)
+        assert float(re.search(r' fill-opacity="([\d.]+)"', cell[1])[1]) == (1 if is_decided(claim) else 0.35)
     assert 'aria-label="Traces Propagation, 22 claims: ' in summary
     assert "N-MNIST (3)" in summary, "what is missing, and for how many claims"
 

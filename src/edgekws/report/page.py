@@ -17,7 +17,10 @@ from markupsafe import Markup
 
 from edgekws.core import files, style
 from edgekws.core.errors import UserError
-from edgekws.ledger import claims
+from edgekws.ledger.build import code_of, is_decided, read_ledger, verdict_counts
+from edgekws.ledger.rendering import claims_table
+from edgekws.ledger.schema import REQUIREMENT_NAMES, CorpusFacts
+from edgekws.ledger.verdict import RULES, VERDICT_LABELS, VERDICTS
 from edgekws.run.measured import output_path, read_benchmark
 from edgekws.run.work import rule_of_benchmark
 
@@ -53,7 +56,7 @@ def build(results: str | Path, out: str | Path, *, names: Mapping[str, str] | No
         UserError: A file is missing or malformed.
     """
     results, out = Path(results), Path(out)
-    ledger = claims.read_ledger(results / "claims.json")
+    ledger = read_ledger(results / "claims.json")
     called = names or {}
     names = {paper: called.get(paper, paper.replace("_", " ")) for paper in (*called, *ledger["papers"])
              if paper in ledger["papers"]}
@@ -79,8 +82,8 @@ def build(results: str | Path, out: str | Path, *, names: Mapping[str, str] | No
         js=Markup(source.get_source(templates, "report.js")[0]),
         synthetic=any(corpus.get("synthetic") for corpus in corpora),
         synthetic_wake_words=any(corpus.get("synthetic") for corpus in wake_words),
-        corpus=claims.CorpusFacts.model_validate(corpora[0]).label, code=claims.code_of(ledger),
-        counts=claims.verdict_counts(ledger), labels=claims.VERDICT_LABELS, rules=claims.RULES,
+        corpus=CorpusFacts.model_validate(corpora[0]).label, code=code_of(ledger),
+        counts=verdict_counts(ledger), labels=VERDICT_LABELS, rules=RULES,
         lacking=lacking(ledger), papers=by_paper(ledger, names, read_figures(results / "figures"), told),
         experiments=experiments, tuned=tuned_against_published(experiments), method=style.method,
         sections=list(measured),
@@ -88,7 +91,7 @@ def build(results: str | Path, out: str | Path, *, names: Mapping[str, str] | No
         deviations=[found for name, found in told.items() if name not in ledger["papers"]],
         cost=read_cost(results, ledger["provenance"].get("device", "")),
         config=None if config is None else json.dumps(files.read_json(config), indent=2, ensure_ascii=False),
-        provenance=provenance_lines({**ledger["provenance"], "code": claims.code_of(ledger)}, wake_words),
+        provenance=provenance_lines({**ledger["provenance"], "code": code_of(ledger)}, wake_words),
         notebooks=[(path.stem.replace("_", " "), Path(os.path.relpath(path, out.parent)).as_posix())
                    for path in sorted((results / "notebooks").glob("*.ipynb"))],
         rulegraph=Markup(rulegraph.read_text(encoding="utf-8")) if rulegraph.is_file() else None)
@@ -166,21 +169,21 @@ def by_paper(ledger: Mapping[str, Any], names: Mapping[str, str], figures: Mappi
     papers = []
     for name, called in names.items():
         own = [claim for claim in ledger["claims"] if claim["paper"] == name]
-        tested = [claim for claim in own if claims.is_decided(claim)]
-        rest = [claim for claim in own if not claims.is_decided(claim)]
+        tested = [claim for claim in own if is_decided(claim)]
+        rest = [claim for claim in own if not is_decided(claim)]
         papers.append({**ledger["papers"][name], "id": name, "name": called, "claims": len(own),
-                       "cells": [{**claim, "decided": claims.is_decided(claim)} for claim in sorted(
-                           own, key=lambda claim: (claims.VERDICTS.index(claim["verdict"]), not claims.is_decided(claim)))],
-                       "counts": claims.verdict_counts({"claims": own}), "key": key_figures(own),
-                       "tested": claims.claims_table(tested) if tested else None,
-                       "rest": claims.claims_table(rest) if rest else None, "untested": len(rest),
+                       "cells": [{**claim, "decided": is_decided(claim)} for claim in sorted(
+                           own, key=lambda claim: (VERDICTS.index(claim["verdict"]), not is_decided(claim)))],
+                       "counts": verdict_counts({"claims": own}), "key": key_figures(own),
+                       "tested": claims_table(tested) if tested else None,
+                       "rest": claims_table(rest) if rest else None, "untested": len(rest),
                        "figures": figures.get(name, []), "deviations": deviations.get(name)})
     return sorted(papers, key=lambda paper: paper["tested"] is None)
 
 
 def lacking(ledger: Mapping[str, Any]) -> list[tuple[str, int]]:
     """What claims are short of, by name, and how many; the most wanted first."""
-    counts = Counter(claims.REQUIREMENT_NAMES[name] for claim in ledger["claims"] for name in claim["missing"])
+    counts = Counter(REQUIREMENT_NAMES[name] for claim in ledger["claims"] for name in claim["missing"])
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 

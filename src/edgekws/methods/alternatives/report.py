@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekws.core import files, style
-from edgekws.ledger.claims import CorpusFacts
+from edgekws.ledger.schema import CorpusFacts
 
 _FILES = ("adaptation", "complexity", "cost_spiking", "cost_ds_cnn", "limits", "retention", "federated")
 _KINDS = {"full": "bptt_full", "full_int8": "bptt_full_int8", "readout": "bptt_readout", "threshold": "bptt_threshold",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekws.core import files, style
-from edgekws.ledger.claims import CorpusFacts
+from edgekws.ledger.schema import CorpusFacts
 from edgekws.models import counts
 from edgekws.protocol import statistics
 from edgekws.protocol.settings import Statistics
