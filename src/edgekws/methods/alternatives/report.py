@@ -10,8 +10,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgekws.core import files, style
+from edgekws.core import files
 from edgekws.ledger.claims import CorpusFacts
+from edgekws.methods.alternatives import style
+
+AXES = {"%": "Kept of full fine-tuning, %"}
 
 _FILES = ("adaptation", "complexity", "cost_spiking", "cost_ds_cnn", "limits", "retention", "federated")
 _KINDS = {"full": "bptt_full", "full_int8": "bptt_full_int8", "readout": "bptt_readout", "threshold": "bptt_threshold",
@@ -34,6 +37,11 @@ def read(folder: Path) -> dict[str, Any] | None:
     return {**found, "tuning": tuning}
 
 
+def corpora(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The corpora of what was measured on speech."""
+    return [found[name]["provenance"]["corpus"] for name in ("adaptation", "retention", "federated") if found[name]]
+
+
 def section(found: Mapping[str, Any], ledger: Mapping[str, Any]) -> dict[str, Any]:
     """What the template shows.
 
@@ -50,7 +58,7 @@ def section(found: Mapping[str, Any], ledger: Mapping[str, Any]) -> dict[str, An
 
 # ------------------------------------------------------------------------------------------------ methods
 def methods(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Every method, in the order of :data:`edgekws.core.style.ALTERNATIVES`.
+    """Every method, in the order of :data:`edgekws.methods.alternatives.style.ALTERNATIVES`.
 
     Returns:
         ``shots``, ``users``, ``seeds``, and ``rows`` of ``name``, ``label``, ``net``, ``learning_rate``, ``end`` (lowest

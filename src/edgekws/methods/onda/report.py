@@ -9,11 +9,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgekws.core import files, style
+from edgekws.core import files
 from edgekws.ledger.claims import CorpusFacts
+from edgekws.methods.onda import style
 from edgekws.models import counts
 from edgekws.protocol import statistics
 from edgekws.protocol.settings import Statistics
+
+AXES = {"%": "Accuracy at 0.5 false alarms an hour, %", "x": "Compression and gains, times"}
 
 RULES = ("strict", "slack")
 """Readings of equal accuracy: none lost, or a little (``settings.evaluation.slack``)."""
@@ -35,6 +38,11 @@ def read(folder: Path) -> dict[str, Any] | None:
     ordered = sorted(experiments, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name))
     return {"experiments": {name: experiments[name] for name in ordered}, "hessian": found.get("hessian"),
             "cost": found.get("cost")}
+
+
+def corpora(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The corpora of the experiments: of wake words, another than the run's own."""
+    return [content["provenance"]["corpus"] for content in found["experiments"].values()]
 
 
 def section(found: Mapping[str, Any], ledger: Mapping[str, Any]) -> dict[str, Any]:
