@@ -4,16 +4,18 @@ from html.parser import HTMLParser
 
 import pytest
 import torch
-from tests.report.conftest import NAMES, made_up_alternatives
+from tests.report.conftest import NAMES, REPOSITORY, made_up_alternatives
 
-from edgekws import report
+from edgekws import methods, report
 from edgekws.core import files
 from edgekws.core.errors import UserError
 from edgekws.ledger import claims
 from edgekws.methods.alternatives import report as alternatives
 from edgekws.methods.neuedge import report as neuedge
 from edgekws.methods.onda import report as onda
-from edgekws.report import page
+from edgekws.methods.traces_propagation import report as traces_propagation
+from edgekws.report import axis
+from edgekws.report.cost import read_cost
 
 VOID = {"meta", "br", "img", "rect", "path"}
 DEVIATIONS = """# Deviations
@@ -415,7 +417,7 @@ def test_cost_sums_seeds_and_parts_and_bears_what_was_not_measured(made_up_run):
     network = torch.nn.Linear(1, 1).state_dict()
     files.write_model(results / "models" / "traces_propagation" / "base_frozen_seed1.safetensors", network,
                       architecture="none", settings={}, provenance={"device": "another"})
-    cost = page.read_cost(results, "cpu")
+    cost = read_cost(results, "cpu")
     assert cost["rows"] == [
         {"name": "claims", "jobs": 1, "wall": 0.4, "memory": 0.0, "devices": ["cpu"]},
         {"name": "traces_propagation/base_frozen", "jobs": 1, "wall": 60.0, "memory": 500.5, "devices": ["another"]},
@@ -426,14 +428,14 @@ def test_cost_sums_seeds_and_parts_and_bears_what_was_not_measured(made_up_run):
     assert (cost["wall"], cost["jobs"], cost["memory"]) == (570.4, 11, 700.0)
     (bench / "one_user.tsv").write_text("cut off")
     with pytest.raises(UserError, match=r"one_user.tsv: is no benchmark"):
-        page.read_cost(results)
+        read_cost(results)
 
 
 def test_key_figures_share_an_axis_that_holds_every_number(made_up_run):
     ledger = json.loads((made_up_run() / "claims.json").read_text())
-    accuracy, gain = page.key_figures(ledger["claims"])
+    accuracy, gain = axis.key_figures(ledger["claims"], {"%": "Accuracy, %"})
     assert [row["claim"]["id"] for row in accuracy["rows"]] == ["tp-01", "tp-02", "tp-03", "tp-04"]
-    assert (accuracy["title"], gain["title"]) == ("Accuracy, %", "Gain, percentage points")
+    assert (accuracy["title"], gain["title"]) == ("Accuracy, %", "percentage points")
     assert [row["claim"]["id"] for row in gain["rows"]] == ["tp-05", "tp-06", "tp-07"]
     for group in (accuracy, gain):
         for row in group["rows"]:
@@ -446,10 +448,23 @@ def test_key_figures_share_an_axis_that_holds_every_number(made_up_run):
 def test_tuned_is_set_beside_published_where_both_exist():
     def cell(value):
         return {"gain": {"value": value}}
-    experiments = [{"name": "many_users", "summary": {"a": {"all": cell(9)}},
-                    "summary_test_users": {"a": {"1": cell(1), "all": cell(2)}}},
-                   {"name": "many_users_tuned", "summary": {"a": {"all": cell(3)}, "b": {"all": cell(4)}},
-                    "summary_test_users": {}}]
-    assert page.tuned_against_published(experiments) == [
-        {"method": "a", "shot": "all", "published": cell(2), "tuned": cell(3)}]
-    assert page.tuned_against_published(experiments[:1]) == []
+    found = {"many_users": {"summary": {"bptt": {"all": cell(9)}},
+                            "summary_test_users": {"bptt": {"1": cell(1), "all": cell(2)}}},
+             "many_users_tuned": {"summary": {"bptt": {"all": cell(3)}, "b": {"all": cell(4)}}}}
+    assert traces_propagation.tuned_against_published(found) == [
+        {"label": "BPTT", "shot": "all", "published": cell(2), "tuned": cell(3)}]
+    assert traces_propagation.tuned_against_published({"many_users": found["many_users"]}) == []
+
+
+def test_each_method_names_its_axes_by_the_units_of_its_claims(made_up_run):
+    ledger = json.loads((made_up_run() / "claims.json").read_text())
+    for paper in methods.names("report"):
+        units = {claim["unit"] for claim in ledger["claims"] if claim["paper"] == paper}
+        assert set(methods.module(paper, "report").AXES) <= units, paper
+
+
+def test_no_file_of_the_page_names_a_method():
+    room = REPOSITORY / "src" / "edgekws" / "report"
+    for path in [*room.rglob("*.py"), *room.rglob("*.html"), REPOSITORY / "src" / "edgekws" / "core" / "style.py"]:
+        text = path.read_text(encoding="utf-8").lower()
+        assert not [name for method in methods.names("cli") for name in (method, method.replace("_", " ")) if name in text], path

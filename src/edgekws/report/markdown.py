@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 
 def read_deviations(path: Path, names: Mapping[str, str]) -> dict[str, Markup]:
-    """Markdown by its sections, each under the paper that is called so, if one is: ``## Traces Propagation``."""
+    """Markdown by its second-level sections, each under the paper that has its heading as name, if there is one."""
     papers = {called.lower(): paper for paper, called in names.items()}
     parts = re.split(r"^## (.+)$", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
     found = {"": as_html(parts[0])}
