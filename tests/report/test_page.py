@@ -146,7 +146,7 @@ def test_a_bare_run_has_a_report(made_up_run):
     (results / "claims.json").write_text(json.dumps(ledger))
     report.build(results, results / "report.html")
     text = (results / "report.html").read_text()
-    assert "Paper against ours" not in text
+    assert "The paper's numbers and ours" not in text
     assert 'id="deviations"' not in text
     assert f"<b>{len(ledger['claims'])}</b> not run" in text
 
@@ -287,8 +287,8 @@ def test_probing_is_a_share_of_the_time_of_onda_1():
 
 # ------------------------------------------------------------------------------------------------ alternatives
 FILES = ("adaptation", "complexity", "cost_spiking", "cost_ds_cnn", "limits", "retention", "federated")
-HEADINGS = {"adaptation": "Every method", "limits": "What fits a device", "complexity": "What local rules keep",
-            "retention": "Not forgetting", "federated": "Learning together"}
+HEADINGS = {"adaptation": "All methods", "limits": "What fits on a device", "complexity": "What local rules store",
+            "retention": "Preventing forgetting", "federated": "Learning together"}
 
 
 def alternatives_of(results, tmp_path):
@@ -339,7 +339,7 @@ def test_alternatives_have_a_section_of_their_own(made_up_run, tmp_path):
     assert told["federated, then each alone"] == ("+16.0", "+10.0", "–")
     assert told["federated, noise 4"] == ("+1.0", "–", "2.38") and told["federated, noise 4, then each alone"][2] == "2.38"
     for words in ("s messages 5.2 KiB up and 5.1 KiB down", "with secure aggregation 8.8 KiB up", "flwr 1.0",
-                  "71.5 % of the own queries are right instead of 72.0 %", "differ from a plain loop by 2e-07"):
+                  "71.5 % of the users' own queries are correct instead of 72.0 %", "differ from a plain loop by at most 2e-07"):
         assert words in section
 
 
