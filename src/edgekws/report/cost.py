@@ -43,7 +43,7 @@ def read_cost(results: Path, device: str = "") -> dict[str, Any] | None:
 
 
 def _device(result: Path) -> str:
-    """The device that a job's result names, as far as there is one."""
+    """The device that a job's result names; empty where it names none."""
     about: dict[str, Any] = {}
     if not result.is_file():
         return ""

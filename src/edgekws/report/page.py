@@ -24,7 +24,7 @@ def build(results: str | Path, out: str | Path, *, names: Mapping[str, str] | No
 
     Args:
         results: ``results/<run>``: ``claims.json`` is needed; ``metrics``, ``figures``, ``notebooks`` and
-            ``benchmarks`` are shown as far as they are there.
+            ``benchmarks`` are shown where they exist.
         out: Page to write.
         names: What papers are called, in the order to show them in; the others follow, called as their folders.
         deviations: Where the papers are silent, what was chosen (Markdown).

@@ -185,7 +185,7 @@ def way_label(way: str) -> str:
 def federated(content: Mapping[str, Any]) -> dict[str, Any]:
     """``rows``, one for each way of learning, with what fine-tuning after it gains over fine-tuning the base (``against``) and
     its ``privacy``; and of the file what the text tells: ``users``, ``engine``, ``bytes``, ``secure``, ..."""
-    nothing = dict.fromkeys(("own_gain", "unknown_gain", "others_gain"))  # the base, held against itself
+    nothing = dict.fromkeys(("own_gain", "unknown_gain", "others_gain"))  # the base, compared with itself
     rows = [{**cells, **(nothing if way == "base" else {}), "label": way_label(way),
              "against": content["against_local"].get(way), "privacy": content["privacy"].get(way.removesuffix("_local"))}
             for way, cells in content["summary"].items()]

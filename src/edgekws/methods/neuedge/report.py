@@ -1,6 +1,6 @@
 """NeuEdge on the report's page: its ablation in tables, and what the paper's own numbers say of one another.
 
-Nothing is measured here: the metrics are read, and the paper's numbers are held against each other by arithmetic.
+Nothing is measured here: the metrics are read, and the paper's numbers are compared with each other by arithmetic.
 """
 
 from __future__ import annotations
