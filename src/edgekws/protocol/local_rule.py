@@ -68,7 +68,7 @@ class LocalRule:
     @property
     def potential(self) -> Tensor:
         """The readout's potential, [clips, outputs]; after a clip's last frame its largest entry is the prediction."""
-        return self._engine.readout_potential
+        return self._engine.readout_potential.clone()
 
     def reset(self) -> None:
         """Forget the present batch: the next :meth:`step` begins at rest."""

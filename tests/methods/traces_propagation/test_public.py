@@ -209,7 +209,7 @@ def test_hidden_layer_learns_without_the_readout():
     net = norse.SequentialState(nn.Linear(12, 60), LIFBoxCell(), nn.Linear(60, 4))
     net[2].requires_grad_(False)
     labels = torch.arange(4).repeat(8)
-    inputs = torch.rand(20, 32, 12) * 4 + 2 * one_hot(labels, 4).repeat(1, 3)
+    inputs = torch.rand(20, 32, 12) * 2 + 6 * one_hot(labels, 4).repeat(1, 3)
     rule = TracesPropagation(net, outputs=4)
 
     def right(rate):
