@@ -86,7 +86,7 @@ class Block:
 
     def current(self, drive: Tensor) -> Tensor:
         """What the cell is called with, for a layer's input ``drive`` [clips, inputs]."""
-        return drive if self.linear is None else self.linear(drive)  # type: ignore[no-any-return]
+        return drive if self.linear is None else self.linear(drive)
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +117,8 @@ class Blocks:
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """The trainable parameters, by their names in the net."""
-        return {name: parameter for part in (*self.hidden, self.readout) for name, parameter in part.parameters().items()}
+        named = [block.parameters() for block in self.hidden]
+        return {name: parameter for part in (*named, self.readout.parameters()) for name, parameter in part.items()}
 
 
 def read_net(net: nn.Module, *, outputs: int) -> Blocks:

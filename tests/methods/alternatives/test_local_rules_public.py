@@ -10,6 +10,7 @@ from norse.torch.functional.reset import reset_subtract
 from norse.torch.functional.threshold import threshold
 from norse.torch.module.leaky_integrator_box import LIBoxCell
 from norse.torch.module.lif_box import LIFBoxCell
+from tests.protocol.nets import as_modules, ours
 from torch import nn
 from torch.nn.functional import cross_entropy, one_hot
 
@@ -17,9 +18,7 @@ import edgekws
 from edgekws import Decolle, EProp, Etlp, Osttp, RandomEProp, Tess
 from edgekws.core.errors import UserError
 from edgekws.methods.alternatives.local_rules.public import BenchRule
-from edgekws.models.recurrent_lif import RecurrentLIF
-from edgekws.models.settings import Network
-from edgekws.neurons.cells import ArctanLIFCell, LIFBoxRecurrentCell
+from edgekws.neurons.cells import LIFBoxRecurrentCell
 
 RULES = [EProp, RandomEProp, Decolle, Etlp, Osttp, Tess]
 LABELS = torch.tensor([0, 1, 2, 1, 3, 0, 0])
@@ -27,29 +26,6 @@ LABELS = torch.tensor([0, 1, 2, 1, 3, 0, 0])
 
 def frames(steps=12, size=2.0, inputs=4):
     return torch.rand(steps, len(LABELS), inputs, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * size
-
-
-def ours(**values):
-    net = RecurrentLIF(Network(**{"hidden": [9], "threshold": 0.3, **values}), inputs=4, outputs=5,
-                       generator=torch.Generator().manual_seed(0))
-    return net.clone(dtype=torch.float64)
-
-
-def as_modules(net):
-    """A net of our own as Linear and ArctanLIFCell, with the same weights."""
-    p, parts, width = net.settings, [], net.inputs
-    for weights, neurons in zip(net.hidden, p.hidden, strict=True):
-        linear = nn.Linear(width, neurons, bias=False, dtype=torch.float64)
-        cell = ArctanLIFCell(neurons if p.recurrent else None, leak=p.membrane_leak, threshold=p.threshold, reset=p.reset,
-                             scale=p.surrogate_scale).double()
-        linear.weight.data.copy_(weights[:, :width])
-        if p.recurrent:
-            cell.recurrent_weights.data.copy_(weights[:, width:])
-        parts += [linear, cell]
-        width = neurons
-    readout = nn.Linear(width, net.outputs, bias=False, dtype=torch.float64)
-    readout.weight.data.copy_(net.readout)
-    return nn.Sequential(*parts, readout)
 
 
 def norse_net(*, bias=True, recurrent=False, integrator=True, reset=None, inputs=4):

@@ -109,8 +109,9 @@ class Path:
             else:
                 self.spikes, state = functional_call(self.block.cell, self.replaced, (drive, self._state))
         self._state = detached(state)
-        self.trace = self.trace_leak * self.trace + self.spikes.detach()
-        return self.trace
+        trace = self.trace_leak * self.trace + self.spikes.detach()
+        self.trace = trace
+        return trace
 
 
 class TargetPath(Path):
@@ -153,8 +154,9 @@ class CellRule:
         self._label = one_hot(labels, self._blocks.widths[-1]).to(self._blocks.readout.linear.weight)
         self._label_trace = torch.zeros_like(self._label)
         self.readout_potential = torch.zeros_like(self._label)
-        for part in (*self._own, *self._targets, self._readout):
-            part.clear()
+        for path in (*self._own, *self._targets):
+            path.clear()
+        self._readout.clear()
 
     def step(self, frame: Tensor) -> dict[str, Tensor]:
         """Advance by one frame [clips, inputs]; the gradients at this time step, by the parameter's name."""

@@ -134,7 +134,7 @@ class CellRule(rule.LocalRule):
         self.gradients["readout"] = torch.zeros_like(view.readout)
         self.readout_potential = view.readout.new_empty(0, view.outputs)
         self.projections = self._project(torch.Generator().manual_seed(seed))
-        self._readout = ReadoutState(blocks.readout, view.settings.output_leak)
+        self._readout, self._bias_trace = ReadoutState(blocks.readout, view.settings.output_leak), 0.0
 
     @torch.no_grad()
     def step(self, frame: Tensor) -> dict[str, Tensor]:
@@ -146,7 +146,7 @@ class CellRule(rule.LocalRule):
         for index, block in enumerate(view.blocks.hidden):
             named = weights(block)
             widths = [tensor[0].numel() for tensor in named.values()]
-            for (name, tensor), part in zip(named.items(), matrices[f"hidden.{index}"].split(widths, 1), strict=True):
+            for (name, tensor), part in zip(named.items(), torch.split(matrices[f"hidden.{index}"], widths, 1), strict=True):
                 found[name] = part.reshape(tensor.shape)
         return found
 
