@@ -10,8 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgekws.core import files, style
+from edgekws.core import style
 from edgekws.ledger.claims import CorpusFacts
+from edgekws.methods.alternatives.metrics import KINDS, Tuned
+from edgekws.protocol import metrics
 
 _FILES = ("adaptation", "complexity", "cost_spiking", "cost_ds_cnn", "limits", "retention", "federated")
 _KINDS = {"full": "bptt_full", "full_int8": "bptt_full_int8", "readout": "bptt_readout", "threshold": "bptt_threshold",
@@ -26,10 +28,11 @@ def read(folder: Path) -> dict[str, Any] | None:
 
     ``tuning`` has the learning rates tried, by method.
     """
-    found = {name: files.read_json(path) if (path := folder / f"{name}.json").is_file() else None for name in _FILES}
+    found = {name: metrics.read(path, KINDS[name]).content if (path := folder / f"{name}.json").is_file() else None
+             for name in _FILES}
     if not any(found.values()):
         return None
-    tuning = {path.stem: [point["learning_rate"] for point in files.read_json(path)["grid"]]
+    tuning = {path.stem: [point["learning_rate"] for point in metrics.read(path, Tuned).grid]
               for path in sorted(folder.glob("tuning/*.json"))}
     return {**found, "tuning": tuning}
 

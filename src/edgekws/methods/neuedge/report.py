@@ -9,7 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgekws.core import files, style
+from edgekws.core import style
+from edgekws.methods.neuedge.metrics import KINDS
+from edgekws.protocol import metrics
 
 PRICES = {"davies2018": "Loihi 1, before silicon", "sanafe": "Loihi 1, calibrated", "arithmetic45": "additions, 45 nm"}
 """The price sets in the order of the tables."""
@@ -24,7 +26,7 @@ def read(folder: Path) -> dict[str, Any] | None:
     """The metrics of ``metrics/neuedge`` by name, ``None`` where the ablation was not measured."""
     if not (folder / "ablation.json").is_file():
         return None
-    return {name: files.read_json(folder / f"{name}.json") if (folder / f"{name}.json").is_file() else None
+    return {name: metrics.read(path, KINDS[name]).content if (path := folder / f"{name}.json").is_file() else None
             for name in ("ablation", "utilisation", "referee", "second_opinion")}
 
 
