@@ -4,9 +4,10 @@
 """
 
 from edgekws.ledger import claims as edgekws_claims
+from edgekws.methods import metrics_kind
 
 try:
-    CLAIMS = edgekws_claims.read_papers("claims")
+    CLAIMS = edgekws_claims.read_papers("claims", metrics_kind)
 except UserError as error:
     raise WorkflowError(str(error)) from None
 

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from edgekws.core import files
 from edgekws.core.errors import UserError, did_you_mean
 from edgekws.corpus.index import KNOWN_ARCHIVES
+from edgekws.ledger.pointers import KindOf, check_claim
 from edgekws.protocol.statistics import FEW, Interval, t_half_width
 
 SCHEMA = 2
@@ -236,11 +237,14 @@ class Paper(_Strict):
         return self.made_by.get(experiment, self.made_by.get("*"))
 
 
-def read_papers(folder: str | Path) -> list[Paper]:
+def read_papers(folder: str | Path, kind_of: KindOf | None = None) -> list[Paper]:
     """Every ``*.yaml`` of a folder, by file name.
 
+    Args:
+        kind_of: Which model a metrics file has; with it, every pointer of every claim is checked.
+
     Raises:
-        UserError: The folder has none, a file is not of the shape above, or an id occurs twice.
+        UserError: The folder has none, a file is not of the shape above, an id occurs twice, or a pointer leads nowhere.
     """
     papers = [read_paper(path) for path in sorted(Path(folder).glob("*.yaml"))]
     if not papers:
@@ -250,6 +254,8 @@ def read_papers(folder: str | Path) -> list[Paper]:
         if claim.id in seen:
             raise UserError(f"claim '{claim.id}' occurs twice", where=folder, remedy="give each claim an id of its own")
         seen.add(claim.id)
+        if kind_of is not None:
+            check_claim(claim, kind_of, folder)
     return papers
 
 
@@ -549,7 +555,7 @@ def spoken_unit(unit: str | None) -> str:
 
 # ------------------------------------------------------------------------------------------------ the ledger
 def build_ledger(run: str, claims: str | Path, results: str | Path, provenance: Mapping[str, Any], *,
-                 paper: str | None = None) -> dict[str, Any]:
+                 paper: str | None = None, kind_of: KindOf | None = None) -> dict[str, Any]:
     """The content of ``results/<run>/claims.json``: every claim with our number, the verdict and why.
 
     Args:
@@ -558,6 +564,7 @@ def build_ledger(run: str, claims: str | Path, results: str | Path, provenance: 
         results: Folder of the run's results; metrics are in ``metrics/<paper>/<experiment>.json`` below it.
         provenance: Of the ledger itself.
         paper: The claims of this paper alone.
+        kind_of: See :func:`read_papers`.
 
     Returns:
         ``{"schema": 2, "run", "provenance", "measured_by", "papers", "claims"}``, ready for :func:`write_ledger`;
@@ -566,7 +573,7 @@ def build_ledger(run: str, claims: str | Path, results: str | Path, provenance: 
     Raises:
         UserError: A file of claims or of metrics is malformed, or there is no such paper.
     """
-    papers = read_papers(claims)
+    papers = read_papers(claims, kind_of)
     if paper is not None:
         if paper not in (known := [each.paper for each in papers]):
             raise UserError(f"holds no paper '{paper}'", where=claims, remedy=did_you_mean(paper, known))

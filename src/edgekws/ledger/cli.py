@@ -23,9 +23,10 @@ def ledger(
     from edgekws.core.provenance import provenance
     from edgekws.corpus import index as corpus_index_
     from edgekws.ledger import claims as ledger
+    from edgekws.methods import metrics_kind
 
     _, facts = corpus_index_.read_index(index)
-    made = ledger.build_ledger(run, claims, results, provenance(corpus=facts), paper=paper)
+    made = ledger.build_ledger(run, claims, results, provenance(corpus=facts), paper=paper, kind_of=metrics_kind)
     ledger.write_ledger(out, made)
     counts = ledger.verdict_counts(made)
     typer.echo(", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
