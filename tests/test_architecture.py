@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.conftest import REPOSITORY
 
-from edgekws import methods
+from edgekws.core import registry
 
 SOURCE = REPOSITORY / "src" / "edgekws"
 CENTRAL = sorted(path for path in SOURCE.rglob("*.py") if "methods" not in path.relative_to(SOURCE).parts)
@@ -46,4 +46,4 @@ def test_every_method_has_one_name_everywhere():
     for name in NAMES:
         for path in (f"workflow/rules/{name}.smk", f"notebooks/{name}.ipynb", f"claims/{name}.yaml", f"tests/methods/{name}"):
             assert (REPOSITORY / path).exists(), path
-    assert set(methods.names("cli")) == set(methods.names("settings")) == set(NAMES)
+    assert set(registry.names("cli")) == set(registry.names("settings")) == set(NAMES)

@@ -12,9 +12,9 @@ import torch
 from tests.corpus import wake_word_trees
 from typer.testing import CliRunner
 
-from edgekws import cli, methods
+from edgekws import cli
 from edgekws.config import Config
-from edgekws.core import files
+from edgekws.core import files, registry
 from edgekws.corpus import archive, audio, index, synthetic
 from edgekws.corpus.settings import Synthetic
 from edgekws.methods.neuedge.loihi import network
@@ -67,7 +67,7 @@ def test_every_command_is_listed_here():
     """A command that is added to a group above must be listed, too; a method that is added has its own tests."""
     groups = {group for group, _ in COMMANDS}
     assert {(group, verb) for group, verb in FOUND if group in groups} == set(COMMANDS)
-    assert {group for group, _ in FOUND} - groups <= {name.replace("_", "-") for name in methods.names("cli")}
+    assert {group for group, _ in FOUND} - groups <= {name.replace("_", "-") for name in registry.names("cli")}
 
 
 @pytest.mark.parametrize("command", FOUND, ids=" ".join)

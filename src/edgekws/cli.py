@@ -13,14 +13,14 @@ from typing import Annotated
 import typer
 
 import edgekws
-from edgekws import methods
+from edgekws.core import registry
 from edgekws.core.errors import UserError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="Keyword spotting that adapts on the device: replicate the papers, step by step.")
 settings_app = typer.Typer(no_args_is_help=True, help="The settings: check them, write their defaults.")
 ROOMS = {"corpus": "corpus.cli", "protocol": "protocol.cli", **{name.replace("_", "-"): f"methods.{name}.cli"
-         for name in methods.names("cli")}, "delta": "models.delta.cli", "claims": "ledger.cli", "report": "report.cli",
+         for name in registry.names("cli")}, "delta": "models.delta.cli", "claims": "ledger.cli", "report": "report.cli",
          "run": "run.cli", "release": "run.release"}
 for name, module in ROOMS.items():
     app.add_typer(importlib.import_module(f"edgekws.{module}").app, name=name)

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import Field, create_model, model_validator
 
-from edgekws import methods
+from edgekws.core import registry
 from edgekws.core.device import Name as DeviceName
 from edgekws.core.settings import Name, PositiveInt, Seeds, Settings, commented_yaml
 from edgekws.corpus.settings import Corpus
@@ -46,8 +46,8 @@ class Shared(Settings):
 
 def _config() -> type[Shared]:
     sections: dict[str, Any] = {}
-    for name in methods.names("settings"):
-        section = methods.module(name, "settings").SECTION
+    for name in registry.names("settings"):
+        section = registry.module(name, "settings").SECTION
         about = (section.__doc__ or "").strip().splitlines()[0].rstrip(".")
         sections[name] = (section, Field(default_factory=section, description=about))
     return create_model("Config", __base__=Shared, __doc__="The whole configuration of a run.", **sections)

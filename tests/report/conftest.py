@@ -409,7 +409,7 @@ def made_up_alternatives(*, users: int = 6, seeds: int = 2, flower: bool = True,
     """Every file of ``metrics/alternatives`` by name, not to be changed; the methods of the settings, and one nobody knows."""
     corpus = {"name": "synthetic" if synthetic else "gsc", "archive": "made-up.tar", "archive_sha256": "0" * 64,
               "synthetic": synthetic, "words": ["yes", "no"], "clips": 1200, "speakers": 54}
-    head = {"schema": 1, "paper": "alternatives", "provenance": {"code": "0", "corpus": corpus}}
+    head = {"schema": 1, "paper": "alternatives", "settings": {}, "provenance": {"code": "0", "corpus": corpus}}
     bench, rng, chosen = Alternatives(), np.random.default_rng(users), Statistics(resamples=200)
     methods = bench.methods | {"mine_<new>": bench.methods["bptt_readout"]}
     parts = []

@@ -6,8 +6,8 @@ import pytest
 import torch
 from tests.report.conftest import NAMES, REPOSITORY, made_up_alternatives
 
-from edgekws import methods, report
-from edgekws.core import files
+from edgekws import report
+from edgekws.core import files, registry
 from edgekws.core.errors import UserError
 from edgekws.ledger.build import is_decided
 from edgekws.methods.alternatives import report as alternatives
@@ -348,7 +348,9 @@ def test_a_learning_rate_at_an_end_of_those_tried_is_marked(made_up_run, tmp_pat
     tuning = results / "metrics" / "alternatives" / "tuning"
     tuning.mkdir()
     for name, tried in (("traces_propagation", (3e-4, 1e-3)), ("eprop", (1e-4, 3e-4)), ("decolle", (1e-4, 3e-4, 1e-3))):
-        (tuning / f"{name}.json").write_text(json.dumps({"grid": [{"learning_rate": rate} for rate in tried]}))
+        (tuning / f"{name}.json").write_text(json.dumps({
+            "schema": 1, "paper": "alternatives", "method": name, "seed": 0, "settings": {}, "provenance": {}, "budget": {},
+            "grid": [{"learning_rate": rate} for rate in tried]}))
     rates = {row[0]: row[1] for row in tables_of(alternatives_of(results, tmp_path))[0]}
     assert [rates[name] for name in ("Traces Propagation", "e-prop", "DECOLLE", "ETLP")] == [
         "0.0003 (lowest)", "0.0003 (highest)", "0.0003", "0.0003"]
@@ -458,13 +460,13 @@ def test_tuned_is_set_beside_published_where_both_exist():
 
 def test_each_method_names_its_axes_by_the_units_of_its_claims(made_up_run):
     ledger = json.loads((made_up_run() / "claims.json").read_text())
-    for paper in methods.names("report"):
+    for paper in registry.names("report"):
         units = {claim["unit"] for claim in ledger["claims"] if claim["paper"] == paper}
-        assert set(methods.module(paper, "report").AXES) <= units, paper
+        assert set(registry.module(paper, "report").AXES) <= units, paper
 
 
 def test_no_file_of_the_page_names_a_method():
     room = REPOSITORY / "src" / "edgekws" / "report"
     for path in [*room.rglob("*.py"), *room.rglob("*.html"), REPOSITORY / "src" / "edgekws" / "core" / "style.py"]:
         text = path.read_text(encoding="utf-8").lower()
-        assert not [name for method in methods.names("cli") for name in (method, method.replace("_", " ")) if name in text], path
+        assert not [name for method in registry.names("cli") for name in (method, method.replace("_", " ")) if name in text], path

@@ -5,9 +5,10 @@
 
 from edgekws.ledger.schema import read_papers
 from edgekws.ledger.wording import spoken_paper
+from edgekws.protocol.metrics import kind_of
 
 try:
-    CLAIMS = read_papers("claims")
+    CLAIMS = read_papers("claims", kind_of)
 except UserError as error:
     raise WorkflowError(str(error)) from None
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from edgekws.core import files
 from edgekws.core.errors import UserError, did_you_mean
+from edgekws.ledger.pointers import KindOf
 from edgekws.ledger.rendering import ledger_csv, ledger_html
 from edgekws.ledger.schema import WITHIN_REACH, Claim, CorpusFacts, Number, at_pointer, interval_at, read_papers
 from edgekws.ledger.verdict import (
@@ -32,7 +33,7 @@ that a verdict is about the paper's own test alone."""
 
 
 def build_ledger(run: str, claims: str | Path, results: str | Path, provenance: Mapping[str, Any], *,
-                 paper: str | None = None) -> dict[str, Any]:
+                 paper: str | None = None, kind_of: KindOf | None = None) -> dict[str, Any]:
     """The content of ``results/<run>/claims.json``: every claim with our number, the verdict and why.
 
     Args:
@@ -41,6 +42,7 @@ def build_ledger(run: str, claims: str | Path, results: str | Path, provenance: 
         results: Folder of the run's results; metrics are in ``metrics/<paper>/<experiment>.json`` below it.
         provenance: Of the ledger itself.
         paper: The claims of this paper alone.
+        kind_of: See :func:`edgekws.ledger.schema.read_papers`.
 
     Returns:
         ``{"schema": 3, "run", "provenance", "measured_by", "papers", "claims"}``, ready for :func:`write_ledger`;
@@ -49,7 +51,7 @@ def build_ledger(run: str, claims: str | Path, results: str | Path, provenance: 
     Raises:
         UserError: A file of claims or of metrics is malformed, or there is no such paper.
     """
-    papers = read_papers(claims)
+    papers = read_papers(claims, kind_of)
     if paper is not None:
         if paper not in (known := [each.paper for each in papers]):
             raise UserError(f"holds no paper '{paper}'", where=claims, remedy=did_you_mean(paper, known))

@@ -23,9 +23,10 @@ def ledger(
     from edgekws.core.provenance import provenance
     from edgekws.corpus import index as corpus_index_
     from edgekws.ledger.build import build_ledger, findings, verdict_counts, write_ledger
+    from edgekws.protocol.metrics import kind_of
 
     _, facts = corpus_index_.read_index(index)
-    made = build_ledger(run, claims, results, provenance(corpus=facts), paper=paper)
+    made = build_ledger(run, claims, results, provenance(corpus=facts), paper=paper, kind_of=kind_of)
     write_ledger(out, made)
     typer.echo(", ".join(f"{count} {verdict}" for verdict, count in verdict_counts(made).items()))
     for name, learnt in findings(made).items():

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from edgekws.core import files
 from edgekws.core.errors import UserError
 from edgekws.corpus.index import KNOWN_ARCHIVES
+from edgekws.ledger.pointers import KindOf, check_claim
 from edgekws.ledger.wording import spoken_neutral
 from edgekws.protocol.statistics import Interval
 
@@ -207,8 +208,11 @@ class Paper(_Strict):
         return self.made_by.get(experiment, self.made_by.get("*"))
 
 
-def read_papers(folder: str | Path) -> list[Paper]:
+def read_papers(folder: str | Path, kind_of: KindOf | None = None) -> list[Paper]:
     """Every ``*.yaml`` of a folder, by file name.
+
+    Args:
+        kind_of: Which model a metrics file has; with it, every pointer of every claim is checked.
 
     Raises:
         UserError: The folder has none, a file is not of the shape above, or an id occurs twice.
@@ -221,6 +225,8 @@ def read_papers(folder: str | Path) -> list[Paper]:
         if claim.id in seen:
             raise UserError(f"claim '{claim.id}' occurs twice", where=folder, remedy="give each claim an id of its own")
         seen.add(claim.id)
+        if kind_of is not None:
+            check_claim(claim, kind_of, folder)
     return papers
 
 

@@ -12,8 +12,7 @@ from typing import Any
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from edgekws import methods
-from edgekws.core import files
+from edgekws.core import files, registry
 from edgekws.ledger.build import code_of, is_decided, read_ledger, verdict_counts
 from edgekws.ledger.rendering import claims_table
 from edgekws.ledger.schema import REQUIREMENT_NAMES, CorpusFacts
@@ -44,7 +43,7 @@ def build(results: str | Path, out: str | Path, *, names: Mapping[str, str] | No
     rulegraph = results / "figures" / "rulegraph.svg"
     own = sections.read(names, results / "metrics", ledger)
     corpus = ledger["provenance"].get("corpus", {})
-    templates = Environment(loader=ChoiceLoader([PackageLoader("edgekws.report"), FileSystemLoader(methods.FOLDER)]),
+    templates = Environment(loader=ChoiceLoader([PackageLoader("edgekws.report"), FileSystemLoader(registry.FOLDER)]),
                             autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     templates.filters.update(numbers.FILTERS)
     source = PackageLoader("edgekws.report")

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from edgekws import methods
+from edgekws.core import registry
 
 
 class Section(NamedTuple):
@@ -38,7 +38,7 @@ def read(papers: Iterable[str], metrics: Path, ledger: Mapping[str, Any]) -> dic
     """The sections of the papers that have a module for it, from ``metrics/<paper>``."""
     sections = {}
     for paper in papers:
-        if (module := methods.module(paper, "report")) is None:
+        if (module := registry.module(paper, "report")) is None:
             continue
         found = module.read(metrics / paper)
         corpora = module.corpora(found) if found and hasattr(module, "corpora") else []

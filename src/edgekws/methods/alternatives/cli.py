@@ -118,7 +118,9 @@ def tune(
     from edgekws.core.checkpoint import Checkpoint
     from edgekws.core.provenance import provenance
     from edgekws.methods.alternatives import experiments
+    from edgekws.methods.alternatives import metrics as kinds
     from edgekws.methods.alternatives.settings import Alternatives
+    from edgekws.protocol import metrics
     from edgekws.protocol.clips import open_corpus
 
     chosen = s.read(Alternatives, settings, set_ or ())
@@ -131,10 +133,10 @@ def tune(
     with Checkpoint(out, inputs=[features, index, plan, base], threads=threads, seed=seed, **made_with) as checkpoint:
         budget, points = experiments.tune(table, plan_facts, loaded, corpus, way, chosen.training, chosen.tuning,
                                           seed=seed, progress=progress, checkpoint=checkpoint)
-        files.write_json(out, {"schema": 1, "paper": "alternatives", "method": method, "seed": seed,
-                               "settings": {**made_with, "base": about["settings"]},
-                               "provenance": provenance(corpus=facts, threads=threads),
-                               "budget": budget.model_dump(), "grid": points})
+        metrics.write(out, {"schema": 1, "paper": "alternatives", "method": method, "seed": seed,
+                            "settings": {**made_with, "base": about["settings"]},
+                            "provenance": provenance(corpus=facts, threads=threads),
+                            "budget": budget.model_dump(), "grid": points}, kinds.Tuned)
     typer.echo(f"{method}: learning rate {budget.learning_rate:g}")
 
 
@@ -162,7 +164,9 @@ def adapt(
     from edgekws.core.checkpoint import Checkpoint
     from edgekws.core.provenance import provenance
     from edgekws.methods.alternatives import experiments
+    from edgekws.methods.alternatives import metrics as kinds
     from edgekws.methods.alternatives.settings import Alternatives
+    from edgekws.protocol import metrics
     from edgekws.protocol.clips import open_corpus
     from edgekws.protocol.tasks import tasks
 
@@ -183,10 +187,10 @@ def adapt(
                     **made_with) as checkpoint:
         rows = experiments.run_tasks(work, loaded, corpus, way, spent, seed=seed, others=chosen.others,
                                      progress=f"{method}, seed {seed}" if progress else None, checkpoint=checkpoint)
-        files.write_json(out, {"schema": 1, "paper": "alternatives", "method": method, "seed": seed,
-                               "settings": {**made_with, "plan": plan_facts, "base": about["settings"]},
-                               "provenance": provenance(corpus=facts, threads=threads),
-                               "delta": experiments.delta_of(work[0], loaded, corpus, way, spent), "rows": rows})
+        metrics.write(out, {"schema": 1, "paper": "alternatives", "method": method, "seed": seed,
+                            "settings": {**made_with, "plan": plan_facts, "base": about["settings"]},
+                            "provenance": provenance(corpus=facts, threads=threads),
+                            "delta": experiments.delta_of(work[0], loaded, corpus, way, spent), "rows": rows}, kinds.Adapted)
 
 
 @app.command("summarise")
@@ -199,13 +203,14 @@ def summarise(
 
     Settings: statistics.
     """
-    from edgekws.core import files
     from edgekws.core import settings as s
+    from edgekws.methods.alternatives import metrics as kinds
     from edgekws.methods.alternatives import summary
+    from edgekws.protocol import metrics
     from edgekws.protocol.settings import Statistics
 
-    files.write_json(out, summary.adaptation_file([files.read_json(part) for part in parts],
-                                                  s.read(Statistics, settings, set_ or ())))
+    metrics.write(out, summary.adaptation_file([metrics.read(part, kinds.Adapted).content for part in parts],
+                                               s.read(Statistics, settings, set_ or ())), kinds.Adaptation)
 
 
 @app.command("complexity")
@@ -214,14 +219,15 @@ def complexity(
     out: MetricsPath,
 ) -> None:
     """Traces, auxiliary weights and operations of every local rule, by formula and counted on the running rule."""
-    from edgekws.core import files
+    from edgekws.methods.alternatives import metrics as kinds
     from edgekws.methods.alternatives.local_rules import complexity as counting
     from edgekws.models.recurrent_lif import load_network
+    from edgekws.protocol import metrics
 
     net, about = load_network(base)
-    files.write_json(out, {"schema": 1, "paper": "alternatives", "experiment": "complexity",
-                           "settings": {"network": about["settings"]["network"]}, "provenance": about["provenance"],
-                           **counting.complexity(net.settings, inputs=net.inputs, outputs=net.outputs, batch=32)})
+    metrics.write(out, {"schema": 1, "paper": "alternatives", "experiment": "complexity",
+                        "settings": {"network": about["settings"]["network"]}, "provenance": about["provenance"],
+                        **counting.complexity(net.settings, inputs=net.inputs, outputs=net.outputs, batch=32)}, kinds.Complexity)
 
 
 @app.command("cost")
@@ -244,7 +250,9 @@ def cost(
     from edgekws.core.provenance import provenance
     from edgekws.methods.alternatives import cost as costing
     from edgekws.methods.alternatives import experiments
+    from edgekws.methods.alternatives import metrics as kinds
     from edgekws.methods.alternatives.settings import Alternatives
+    from edgekws.protocol import metrics
     from edgekws.protocol.clips import open_corpus
     from edgekws.protocol.tasks import tasks
 
@@ -259,9 +267,9 @@ def cost(
     clips = corpus.clips(work[-1].support, frozen_scale=loaded.scale)
     measured = costing.costs(loaded, clips, methods, chosen.training, repetitions=chosen.limits.repetitions,
                              progress=progress)
-    files.write_json(out, {"schema": 1, "paper": "alternatives", "experiment": f"cost_{net}",
-                           "settings": {"training": chosen.training.model_dump(), "base": about["settings"]},
-                           "provenance": provenance(corpus=facts, threads=threads), **measured})
+    metrics.write(out, {"schema": 1, "paper": "alternatives", "experiment": f"cost_{net}",
+                        "settings": {"training": chosen.training.model_dump(), "base": about["settings"]},
+                        "provenance": provenance(corpus=facts, threads=threads), **measured}, kinds.Cost)
 
 
 @app.command("limits")
@@ -277,21 +285,22 @@ def limits(
     Settings: {"limits": ...} of the section alternatives.
     """
     pin_threads(threads)
-    from edgekws.core import files
     from edgekws.core import settings as s
     from edgekws.corpus.audio import CLIP_SAMPLES
     from edgekws.features.settings import Features
     from edgekws.methods.alternatives import limits as limiting
+    from edgekws.methods.alternatives import metrics as kinds
     from edgekws.methods.alternatives.settings import Alternatives
     from edgekws.models.recurrent_lif import load_network
+    from edgekws.protocol import metrics
 
     chosen = s.read(Alternatives, settings, set_ or ()).limits
     net, about = load_network(base)
     if frames is None:
         frames = CLIP_SAMPLES // s.validate(Features, about["settings"].get("features"), where=str(base)).hop + 1
-    files.write_json(out, {"schema": 1, "paper": "alternatives", "experiment": "limits",
-                           "settings": {"limits": chosen.model_dump()}, "provenance": about["provenance"],
-                           **limiting.device_table(net, chosen, frames=frames, progress=progress)})
+    metrics.write(out, {"schema": 1, "paper": "alternatives", "experiment": "limits",
+                        "settings": {"limits": chosen.model_dump()}, "provenance": about["provenance"],
+                        **limiting.device_table(net, chosen, frames=frames, progress=progress)}, kinds.Limits)
 
 
 @app.command("retain")
@@ -316,7 +325,9 @@ def retain(
     from edgekws.core.checkpoint import Checkpoint
     from edgekws.core.provenance import provenance
     from edgekws.methods.alternatives import experiments, retention
+    from edgekws.methods.alternatives import metrics as kinds
     from edgekws.methods.alternatives.settings import Alternatives
+    from edgekws.protocol import metrics
     from edgekws.protocol.clips import open_corpus
     from edgekws.protocol.tasks import tasks
 
@@ -336,10 +347,10 @@ def retain(
                                       excluded=about["settings"]["excluded"], seed=seed, others=chosen.others,
                                       progress=progress, checkpoint=checkpoint)
         sequence = retention.one_after_another(groups, loaded, corpus, way, spent, seed=seed, progress=progress)
-        files.write_json(out, {"schema": 1, "paper": "alternatives", "method": method, "seed": seed,
-                               "settings": {**made_with, "plan": plan_facts, "base": about["settings"]},
-                               "provenance": provenance(corpus=facts, threads=threads),
-                               "remedies": remedies, "sequence": sequence})
+        metrics.write(out, {"schema": 1, "paper": "alternatives", "method": method, "seed": seed,
+                            "settings": {**made_with, "plan": plan_facts, "base": about["settings"]},
+                            "provenance": provenance(corpus=facts, threads=threads),
+                            "remedies": remedies, "sequence": sequence}, kinds.Retained)
 
 
 @app.command("summarise-retention")
@@ -352,16 +363,18 @@ def summarise_retention(
 
     Settings: statistics.
     """
-    from edgekws.core import files
     from edgekws.core import settings as s
+    from edgekws.methods.alternatives import metrics as kinds
     from edgekws.methods.alternatives import retention
+    from edgekws.protocol import metrics
     from edgekws.protocol.settings import Statistics
 
-    read, intervals = [files.read_json(part) for part in parts], s.read(Statistics, settings, set_ or ())
-    files.write_json(out, {"schema": 1, "paper": "alternatives", "experiment": "retention",
-                           "seeds": sorted({part["seed"] for part in read}),
-                           "settings": {"retention": read[0]["settings"]["retention"], "statistics": intervals.model_dump()},
-                           "provenance": read[0]["provenance"], "summary": retention.summarise(read, intervals)})
+    read, intervals = [metrics.read(part, kinds.Retained).content for part in parts], s.read(Statistics, settings, set_ or ())
+    metrics.write(out, {"schema": 1, "paper": "alternatives", "experiment": "retention",
+                        "seeds": sorted({part["seed"] for part in read}),
+                        "settings": {"retention": read[0]["settings"]["retention"], "statistics": intervals.model_dump()},
+                        "provenance": read[0]["provenance"], "summary": retention.summarise(read, intervals)},
+                  kinds.RetentionSummary)
 
 
 @app.command("federate")
@@ -383,10 +396,12 @@ def federate(
     from edgekws.core import files
     from edgekws.core import settings as s
     from edgekws.core.provenance import provenance
+    from edgekws.methods.alternatives import metrics as kinds
     from edgekws.methods.alternatives.experiments import read_base
     from edgekws.methods.alternatives.federated import experiments
     from edgekws.methods.alternatives.settings import Federated
     from edgekws.methods.traces_propagation.experiments import Base
+    from edgekws.protocol import metrics
     from edgekws.protocol.clips import open_corpus
 
     chosen = s.read(Federated, settings, set_ or ())
@@ -396,9 +411,9 @@ def federate(
     table, plan_facts = files.read_table(plan)
     found = experiments.run(table, plan_facts, loaded, corpus, chosen, environment,
                             excluded=about["settings"]["excluded"], seed=seed, progress=progress)
-    files.write_json(out, {"schema": 1, "paper": "alternatives", "seed": seed,
-                           "settings": {"federated": chosen.model_dump(), "plan": plan_facts, "base": about["settings"]},
-                           "provenance": provenance(corpus=facts, threads=threads), **found})
+    metrics.write(out, {"schema": 1, "paper": "alternatives", "seed": seed,
+                        "settings": {"federated": chosen.model_dump(), "plan": plan_facts, "base": about["settings"]},
+                        "provenance": provenance(corpus=facts, threads=threads), **found}, kinds.FederatedSeed)
 
 
 @app.command("summarise-federated")
@@ -411,10 +426,11 @@ def summarise_federated(
 
     Settings: statistics.
     """
-    from edgekws.core import files
     from edgekws.core import settings as s
+    from edgekws.methods.alternatives import metrics as kinds
     from edgekws.methods.alternatives import summary
+    from edgekws.protocol import metrics
     from edgekws.protocol.settings import Statistics
 
-    files.write_json(out, summary.federated_file([files.read_json(part) for part in parts],
-                                                 s.read(Statistics, settings, set_ or ())))
+    metrics.write(out, summary.federated_file([metrics.read(part, kinds.FederatedSeed).content for part in parts],
+                                              s.read(Statistics, settings, set_ or ())), kinds.FederatedSummary)

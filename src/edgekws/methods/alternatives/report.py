@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgekws.core import files
 from edgekws.ledger.schema import CorpusFacts
 from edgekws.methods.alternatives import style
+from edgekws.methods.alternatives.metrics import KINDS, Tuned
+from edgekws.protocol import metrics
 
 AXES = {"%": "Kept of full fine-tuning, %"}
 
@@ -29,10 +30,11 @@ def read(folder: Path) -> dict[str, Any] | None:
 
     ``tuning`` has the learning rates tried, by method.
     """
-    found = {name: files.read_json(path) if (path := folder / f"{name}.json").is_file() else None for name in _FILES}
+    found = {name: metrics.read(path, KINDS[name]).content if (path := folder / f"{name}.json").is_file() else None
+             for name in _FILES}
     if not any(found.values()):
         return None
-    tuning = {path.stem: [point["learning_rate"] for point in files.read_json(path)["grid"]]
+    tuning = {path.stem: [point["learning_rate"] for point in metrics.read(path, Tuned).grid]
               for path in sorted(folder.glob("tuning/*.json"))}
     return {**found, "tuning": tuning}
 

@@ -93,12 +93,13 @@ def encode(
     """
     pin_threads(threads)
     from edgekws.core import device as devices
-    from edgekws.core import files
     from edgekws.core import settings as s
     from edgekws.core.checkpoint import Checkpoint
     from edgekws.core.provenance import provenance
     from edgekws.methods.neuedge import experiments
+    from edgekws.methods.neuedge import metrics as kinds
     from edgekws.methods.neuedge.settings import NeuEdge
+    from edgekws.protocol import metrics
 
     where = devices.choose(device)
     on = devices.describe(where)
@@ -108,9 +109,9 @@ def encode(
     with Checkpoint(out, inputs=[features, index], threads=threads, device=on, seed=seed, **made_with) as checkpoint:
         rows = list(experiments.sweep_encoder(corpus, chosen, seed=seed, device=where, progress=progress,
                                               checkpoint=checkpoint))
-        files.write_json(out, {"schema": 1, "paper": "neuedge", "experiment": "encoding", "seed": seed,
-                               "settings": made_with, "provenance": provenance(corpus=facts, threads=threads, device=on),
-                               **experiments.encoding_file(rows)})
+        metrics.write(out, {"schema": 1, "paper": "neuedge", "experiment": "encoding", "seed": seed,
+                            "settings": made_with, "provenance": provenance(corpus=facts, threads=threads, device=on),
+                            **experiments.encoding_file(rows)}, kinds.Encoding)
 
 
 @app.command("train")
@@ -160,18 +161,19 @@ def utilisation(
 
     Settings: the section neuedge.hardware.
     """
-    from edgekws.core import files
     from edgekws.core import settings as s
     from edgekws.core.provenance import provenance
     from edgekws.methods.neuedge import chip, mapping
+    from edgekws.methods.neuedge import metrics as kinds
     from edgekws.methods.neuedge.settings import Hardware
+    from edgekws.protocol import metrics
 
     hardware = s.read(Hardware, settings, set_ or ())
-    files.write_json(out, {
+    metrics.write(out, {
         "schema": 1, "paper": "neuedge", "experiment": "utilisation", "provenance": provenance(),
         "settings": {"hardware": hardware.model_dump(), "inputs": inputs, "words": words},
         "chips": {name: mapping.sweep([[inputs, width, width, words] for width in hardware.widths], chip.chip(name),
-                                      group=hardware.group) for name in hardware.sweep_chips}})
+                                   group=hardware.group) for name in hardware.sweep_chips}}, kinds.Utilisation)
 
 
 @app.command("summarise")
@@ -184,13 +186,14 @@ def summarise(
 
     Settings: statistics.
     """
-    from edgekws.core import files
     from edgekws.core import settings as s
+    from edgekws.methods.neuedge import metrics as kinds
     from edgekws.methods.neuedge import summary
+    from edgekws.protocol import metrics
     from edgekws.protocol.settings import Statistics
 
-    files.write_json(out, summary.ablation_file([files.read_json(part) for part in parts],
-                                                s.read(Statistics, settings, set_ or ())))
+    metrics.write(out, summary.ablation_file([metrics.read(part, kinds.Measured).content for part in parts],
+                                             s.read(Statistics, settings, set_ or ())), kinds.Ablation)
 
 
 @app.command("export")
@@ -227,17 +230,18 @@ def measure(
     Settings: encoder, grid, hardware and adaptive of the section neuedge; how the models were trained, they know themselves.
     """
     pin_threads(threads)
-    from edgekws.core import files
     from edgekws.core import settings as s
     from edgekws.core.provenance import provenance
+    from edgekws.methods.neuedge import metrics as kinds
     from edgekws.methods.neuedge.loihi import experiments
     from edgekws.methods.neuedge.settings import NeuEdge
+    from edgekws.protocol import metrics
 
     chosen = s.read(NeuEdge, settings, set_ or ())
     corpus, facts = _open_neuedge(features, index)
-    files.write_json(out, {"schema": 1, "paper": "neuedge", "seed": seed,
-                           "provenance": provenance(corpus=facts, threads=threads),
-                           **experiments.measure_seed(corpus, noise, models, chosen, seed=seed)})
+    metrics.write(out, {"schema": 1, "paper": "neuedge", "seed": seed,
+                        "provenance": provenance(corpus=facts, threads=threads),
+                        **experiments.measure_seed(corpus, noise, models, chosen, seed=seed)}, kinds.Measured)
 
 
 @app.command("referee")
@@ -254,18 +258,19 @@ def referee(
     The NIR export is checked in the same go. Settings: the section neuedge.referee.
     """
     pin_threads(threads)
-    from edgekws.core import files
     from edgekws.core import settings as s
     from edgekws.core.provenance import provenance
+    from edgekws.methods.neuedge import metrics as kinds
     from edgekws.methods.neuedge.loihi import experiments
     from edgekws.methods.neuedge.settings import Referee
+    from edgekws.protocol import metrics
 
     chosen = s.read(Referee, settings, set_ or ())
     corpus, facts = _open_neuedge(features, index)
-    files.write_json(out, {"schema": 1, "paper": "neuedge", "experiment": "referee", "settings": chosen.model_dump(),
-                           "provenance": provenance(corpus=facts, threads=threads),
-                           **experiments.referee_file(corpus, environment, models, chosen, seed=seed,
-                                                      progress=progress)})
+    metrics.write(out, {"schema": 1, "paper": "neuedge", "experiment": "referee", "settings": chosen.model_dump(),
+                        "provenance": provenance(corpus=facts, threads=threads),
+                        **experiments.referee_file(corpus, environment, models, chosen, seed=seed,
+                                                   progress=progress)}, kinds.Refereed)
 
 
 @app.command("second-opinion")
@@ -283,16 +288,18 @@ def second_opinion(
     Settings: encoder, hardware, adaptive and referee of the section neuedge.
     """
     pin_threads(threads)
-    from edgekws.core import files
     from edgekws.core import settings as s
     from edgekws.core.provenance import provenance
+    from edgekws.methods.neuedge import metrics as kinds
     from edgekws.methods.neuedge.loihi import experiments
     from edgekws.methods.neuedge.settings import NeuEdge
+    from edgekws.protocol import metrics
 
     chosen = s.read(NeuEdge, settings, set_ or ())
     used = {"encoder", "hardware", "adaptive", "referee"}
     corpus, facts = _open_neuedge(features, index)
-    files.write_json(out, {"schema": 1, "paper": "neuedge", "experiment": "second_opinion",
-                           "settings": chosen.model_dump(mode="json", include=used),
-                           "provenance": provenance(corpus=facts, threads=threads),
-                           **experiments.second_opinion_file(corpus, neurobench, sanafe, model, chosen, seed=seed)})
+    metrics.write(out, {"schema": 1, "paper": "neuedge", "experiment": "second_opinion",
+                        "settings": chosen.model_dump(mode="json", include=used),
+                        "provenance": provenance(corpus=facts, threads=threads),
+                        **experiments.second_opinion_file(corpus, neurobench, sanafe, model, chosen, seed=seed)},
+                  kinds.SecondOpinion)

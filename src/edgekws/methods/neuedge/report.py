@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgekws.core import files
 from edgekws.methods.neuedge import style
+from edgekws.methods.neuedge.metrics import KINDS
+from edgekws.protocol import metrics
 
 AXES = {"%": "Utilisation, saving and accuracy, %", "x": "Fewer spikes, times", "ms": "Latency, ms",
         "GOp/s/W": "Efficiency, GOp/s/W"}
@@ -28,7 +29,7 @@ def read(folder: Path) -> dict[str, Any] | None:
     """The metrics of ``metrics/neuedge`` by name, ``None`` where the ablation was not measured."""
     if not (folder / "ablation.json").is_file():
         return None
-    return {name: files.read_json(folder / f"{name}.json") if (folder / f"{name}.json").is_file() else None
+    return {name: metrics.read(path, KINDS[name]).content if (path := folder / f"{name}.json").is_file() else None
             for name in ("ablation", "utilisation", "referee", "second_opinion")}
 
 

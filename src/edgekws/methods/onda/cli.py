@@ -142,18 +142,19 @@ def personalise(
     Settings: {"experiment": ..., "calibration": ..., "finetuning": ..., "pruning": ..., "evaluation": ...}.
     """
     pin_threads(threads)
-    from edgekws.core import files
     from edgekws.core import settings as s
     from edgekws.core.checkpoint import Checkpoint
     from edgekws.methods.onda import experiments
+    from edgekws.methods.onda import metrics as kinds
     from edgekws.methods.onda.settings import Personalisation
+    from edgekws.protocol import metrics
 
     chosen = s.read(Personalisation, settings, set_ or ())
     with Checkpoint(out, inputs=[features, features.with_suffix(".parquet"), encoder, words], threads=threads, seed=seed,
                     offline=offline, part=part, settings=chosen.model_dump(mode="json")) as checkpoint:
-        files.write_json(out, experiments.personalise_file(features, encoder, words, chosen, offline=offline, seed=seed,
-                                                           part=part, threads=threads, progress=progress,
-                                                           checkpoint=checkpoint))
+        metrics.write(out, experiments.personalise_file(features, encoder, words, chosen, offline=offline, seed=seed,
+                                                        part=part, threads=threads, progress=progress,
+                                                        checkpoint=checkpoint), kinds.Personalised)
 
 
 @app.command("summarise")
@@ -166,14 +167,15 @@ def summarise(
 
     Settings: {"evaluation": ..., "statistics": ...}.
     """
-    from edgekws.core import files
     from edgekws.core import settings as s
+    from edgekws.methods.onda import metrics as kinds
     from edgekws.methods.onda import summary
     from edgekws.methods.onda.settings import OndaSummary
+    from edgekws.protocol import metrics
 
     chosen = s.read(OndaSummary, settings, set_ or ())
-    files.write_json(out, summary.experiment_file(out.stem, [files.read_json(part) for part in parts], chosen.evaluation,
-                                                  chosen.statistics))
+    read = [metrics.read(part, kinds.Personalised).content for part in parts]
+    metrics.write(out, summary.experiment_file(out.stem, read, chosen.evaluation, chosen.statistics), kinds.Experiment)
 
 
 @app.command("hessian")
@@ -188,13 +190,14 @@ def hessian(
     Settings: {"hessian": ..., "finetuning": ..., "pruning": ...} of the section onda.
     """
     pin_threads(threads)
-    from edgekws.core import files
     from edgekws.core import settings as s
     from edgekws.methods.onda import experiments
+    from edgekws.methods.onda import metrics as kinds
     from edgekws.methods.onda.settings import OnDA
+    from edgekws.protocol import metrics
 
-    files.write_json(out, experiments.hessian_file(encoder, words, s.read(OnDA, settings, set_ or ()), seed=seed,
-                                                   threads=threads, progress=progress))
+    metrics.write(out, experiments.hessian_file(encoder, words, s.read(OnDA, settings, set_ or ()), seed=seed,
+                                                threads=threads, progress=progress), kinds.Hessian)
 
 
 @app.command("cost")
@@ -208,13 +211,14 @@ def cost(
     Settings: {"cost": ..., "calibration": ..., "finetuning": ..., "pruning": ...} of the section onda.
     """
     pin_threads(threads)
-    from edgekws.core import files
     from edgekws.core import settings as s
     from edgekws.methods.onda import cost as costs
+    from edgekws.methods.onda import metrics as kinds
     from edgekws.methods.onda.settings import OnDA
+    from edgekws.protocol import metrics
 
-    files.write_json(out, costs.cost_file(encoder, s.read(OnDA, settings, set_ or ()), seed=seed, threads=threads,
-                                          progress=progress))
+    metrics.write(out, costs.cost_file(encoder, s.read(OnDA, settings, set_ or ()), seed=seed, threads=threads,
+                                       progress=progress), kinds.Cost)
 
 
 @app.command("adapt")

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgekws.core import files
 from edgekws.ledger.schema import CorpusFacts
 from edgekws.methods.onda import style
+from edgekws.methods.onda.metrics import KINDS
 from edgekws.models import counts
-from edgekws.protocol import statistics
+from edgekws.protocol import metrics, statistics
 from edgekws.protocol.settings import Statistics
 
 AXES = {"%": "Accuracy at 0.5 false alarms an hour, %", "x": "Compression and gains, times"}
@@ -31,7 +31,7 @@ _CHECKS = {"onda_1_pays_at_once": "That OnDA-1 costs less than weights only",
 
 def read(folder: Path) -> dict[str, Any] | None:
     """The metrics of ``metrics/onda``: ``experiments`` by name, ``hessian`` and ``cost``; ``None`` where there are none."""
-    found = {path.stem: files.read_json(path) for path in sorted(folder.glob("*.json"))}
+    found = {path.stem: metrics.read(path, KINDS.get(path.stem, KINDS["*"])).content for path in sorted(folder.glob("*.json"))}
     experiments = {name: content for name, content in found.items() if "summary" in content}
     if not found:
         return None

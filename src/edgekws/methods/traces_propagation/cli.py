@@ -99,7 +99,9 @@ def tune(
     from edgekws.core.checkpoint import Checkpoint
     from edgekws.core.provenance import provenance
     from edgekws.methods.traces_propagation import experiments
+    from edgekws.methods.traces_propagation import metrics as kinds
     from edgekws.methods.traces_propagation.settings import TracesPropagation
+    from edgekws.protocol import metrics
     from edgekws.protocol.clips import open_corpus
 
     chosen = s.read(TracesPropagation, settings, set_ or ())
@@ -110,10 +112,10 @@ def tune(
                     tuning=chosen.tuning.model_dump()) as checkpoint:
         budget, grid = experiments.tune(table, plan_facts, loaded, corpus, method, chosen.tuning, seed=seed,
                                         progress=progress, checkpoint=checkpoint)
-        files.write_json(out, {"schema": 1, "paper": "traces_propagation", "method": method, "seed": seed,
-                               "settings": {"tuning": chosen.tuning.model_dump(), "base": about["settings"]},
-                               "provenance": provenance(corpus=facts, threads=threads),
-                               "budget": budget.model_dump(), "grid": grid})
+        metrics.write(out, {"schema": 1, "paper": "traces_propagation", "method": method, "seed": seed,
+                            "settings": {"tuning": chosen.tuning.model_dump(), "base": about["settings"]},
+                            "provenance": provenance(corpus=facts, threads=threads),
+                            "budget": budget.model_dump(), "grid": grid}, kinds.Tuned)
     typer.echo(f"{method}: {budget}")
 
 
@@ -140,7 +142,9 @@ def adapt(
     from edgekws.core.checkpoint import Checkpoint
     from edgekws.core.provenance import provenance
     from edgekws.methods.traces_propagation import experiments
+    from edgekws.methods.traces_propagation import metrics as kinds
     from edgekws.methods.traces_propagation.settings import TracesPropagation
+    from edgekws.protocol import metrics
     from edgekws.protocol.clips import open_corpus
     from edgekws.protocol.settings import Training
     from edgekws.protocol.tasks import tasks
@@ -148,7 +152,7 @@ def adapt(
     chosen = s.read(TracesPropagation, settings, set_ or ())
     spent = getattr(chosen.methods, method)
     if budget is not None:
-        spent = s.validate(Training, files.read_json(budget).get("budget"), where=str(budget))
+        spent = s.validate(Training, metrics.read(budget, kinds.Tuned).budget, where=str(budget))
     corpus, facts = open_corpus(features, index)
     loaded, about = experiments.read_base(base)
     table, plan_facts = files.read_table(plan)
@@ -159,9 +163,9 @@ def adapt(
                     **made_with) as checkpoint:
         rows = list(experiments.run_tasks(work, loaded, corpus, method, spent, seed=seed, others=chosen.others,
                                           progress=progress, checkpoint=checkpoint))
-        files.write_json(out, {"schema": 1, "paper": "traces_propagation", "method": method, "seed": seed,
-                               "settings": {**made_with, "plan": plan_facts, "base": about["settings"]},
-                               "provenance": provenance(corpus=facts, threads=threads), "rows": rows})
+        metrics.write(out, {"schema": 1, "paper": "traces_propagation", "method": method, "seed": seed,
+                            "settings": {**made_with, "plan": plan_facts, "base": about["settings"]},
+                            "provenance": provenance(corpus=facts, threads=threads), "rows": rows}, kinds.Adapted)
 
 
 @app.command("summarise")
@@ -174,13 +178,14 @@ def summarise(
 
     Settings: statistics.
     """
-    from edgekws.core import files
     from edgekws.core import settings as s
+    from edgekws.methods.traces_propagation import metrics as kinds
     from edgekws.methods.traces_propagation import summary
+    from edgekws.protocol import metrics
     from edgekws.protocol.settings import Statistics
 
-    files.write_json(out, summary.experiment_file(
-        out.stem, [files.read_json(part) for part in parts], s.read(Statistics, settings, set_ or ())))
+    read = [metrics.read(part, kinds.Adapted).content for part in parts]
+    metrics.write(out, summary.experiment_file(out.stem, read, s.read(Statistics, settings, set_ or ())), kinds.Experiment)
 
 
 @app.command("complexity")
@@ -189,10 +194,11 @@ def complexity(
     out: MetricsPath,
 ) -> None:
     """Count the rule's traces, auxiliary weights and operations, by formula and from the running state."""
-    from edgekws.core import files
     from edgekws.methods.traces_propagation import experiments
+    from edgekws.methods.traces_propagation import metrics as kinds
+    from edgekws.protocol import metrics
 
-    files.write_json(out, experiments.complexity_file(*experiments.read_base(base)))
+    metrics.write(out, experiments.complexity_file(*experiments.read_base(base)), kinds.Complexity)
 
 
 @app.command("personalise")

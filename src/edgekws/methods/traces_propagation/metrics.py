@@ -1,0 +1,159 @@
+"""What the metrics files of Traces Propagation hold (``metrics/traces_propagation``)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from edgekws.features.settings import Features
+from edgekws.methods.traces_propagation.choices import MethodName
+from edgekws.methods.traces_propagation.settings import BaseTraining
+from edgekws.models.settings import Network
+from edgekws.protocol.metrics import Cell, Check, Fields, Metrics, Number, Of, Shot
+from edgekws.protocol.settings import Statistics, Training
+
+Property = Literal["traces_two_per_neuron", "memory_linear", "learning_signal_linear", "auxiliary_classes_by_neurons",
+                   "no_update_locking", "no_weight_transport", "local_in_space", "local_in_time"]
+
+
+class BaseSettings(Fields):
+    """How a base model was made."""
+
+    network: Network
+    base: BaseTraining
+    features: Features
+    normalisation: str
+    excluded: list[str]
+    vocabulary: list[str]
+
+
+# ------------------------------------------------------------------------------------------------ jobs
+class Task(Fields):
+    """One user, fold and shot: counts of clips that are right."""
+
+    user: str
+    split: str
+    fold: int
+    shot: str
+    support_clips: int
+    query_clips: int
+    correct_before: int
+    correct_after: int
+    others_clips: int
+    others_before: int
+    others_after: int
+
+
+class Adapted(Metrics):
+    """``<experiment>/<method>_seed<seed>.json``, of ``adapt``."""
+
+    method: str
+    seed: int
+    rows: list[Task]
+
+
+class Tuned(Metrics):
+    """``tuning/<method>.json``, of ``tune``."""
+
+    method: str
+    seed: int
+    budget: Annotated[dict[str, Any], Of(Training)]
+    grid: list[dict[str, Any]]
+
+
+# ------------------------------------------------------------------------------------------------ summaries
+class Spread(Cell):
+    """Over users or seeds; ``std`` divides by n."""
+
+    std: Number
+
+
+class ShotSummary(Fields):
+    """Accuracies in percent, gain and forgetting in percentage points."""
+
+    users: int
+    seeds: int
+    interval_over: str
+    before: Spread
+    after: Spread
+    gain: Spread
+    others_before: Spread
+    others_after: Spread
+    forgetting: Spread
+
+
+class UserRow(Fields):
+    """A user at a shot by a method and seed, folds added up."""
+
+    method: str
+    user: str
+    split: str
+    shot: str
+    seed: int
+    query_clips: int
+    before: Number
+    after: Number
+    others_before: Number
+    others_after: Number
+    gain: Number
+    forgetting: Number
+
+
+class ExperimentSettings(Fields):
+    """What an experiment was made with."""
+
+    plan: dict[str, Any]
+    tuned: bool
+    budgets: dict[MethodName, Training]
+    base: BaseSettings
+    statistics: Statistics
+
+
+class BaseAccuracy(Fields):
+    """Of the base models, on the test split."""
+
+    test_accuracy: Spread
+
+
+class Experiment(Metrics):
+    """``<experiment>.json``, of ``summarise``."""
+
+    experiment: str
+    seeds: list[int]
+    settings: Annotated[dict[str, Any], Of(ExperimentSettings)]
+    base: BaseAccuracy
+    summary: dict[MethodName, dict[Shot, ShotSummary]]
+    summary_test_users: dict[MethodName, dict[Shot, ShotSummary]]
+    rows: list[UserRow]
+
+
+class Count(Fields):
+    """By formula, and counted on the running rule."""
+
+    formula: int | None
+    counted: int | None
+
+
+class Sizes(Fields):
+    """Of the network that was counted."""
+
+    inputs: int
+    hidden: list[int]
+    outputs: int
+    batch: int
+    frames: int
+    recurrent: bool
+
+
+class Complexity(Metrics):
+    """``complexity.json``."""
+
+    experiment: Literal["complexity"]
+    settings: Annotated[dict[str, Any], Of(dict[Literal["network"], Network])]
+    sizes: Sizes
+    values: dict[Literal["traces", "label_trace", "auxiliary_label", "auxiliary_recurrent", "trained", "adam", "prototypes"],
+                 Count]
+    operations: dict[Literal["learning_signal"], Count]
+    checks: dict[Property, Check]
+
+
+KINDS: dict[str, type[Metrics]] = {"complexity": Complexity, "*": Experiment}
