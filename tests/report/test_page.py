@@ -398,7 +398,7 @@ def test_bad_inputs_are_named(made_up_run, tmp_path):
     with pytest.raises(UserError, match="caption for 'few_shot'"):
         report.build(results, results / "report.html")
     (results / "claims.json").write_text('{"schema": 1}')
-    with pytest.raises(UserError, match="schema 2"):
+    with pytest.raises(UserError, match="schema 3"):
         report.build(results, results / "report.html")
     assert not (results / "report.html").exists()
 
