@@ -235,7 +235,7 @@ def encoding_file(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def _conventional(net: TemporalConv) -> Callable[[Features], npt.NDArray[np.int64]]:
     @torch.no_grad()
     def words(features: Features) -> npt.NDArray[np.int64]:
-        return net.scores(torch.from_numpy(features)).argmax(1).numpy()
+        return net(torch.from_numpy(features)).argmax(1).numpy()
 
     return words
 

@@ -37,7 +37,7 @@ def float_net():
         generator = torch.Generator().manual_seed(seed)
         net = FeedForwardLIF(LifNetwork(**{"hidden": [20, 16], **values}), inputs=inputs, outputs=outputs,
                              generator=generator)
-        for weights, bias in zip(net.hidden, net.biases, strict=True):
+        for weights, bias in zip(net.weights, net.biases, strict=False):
             weights.mul_(gain)
             bias.copy_(0.4 * torch.randn(len(bias), generator=generator))
         return net

@@ -194,7 +194,7 @@ def conventional(net: TemporalConv, features: experiments.Features, labels: npt.
                  parts: Mapping[str, npt.NDArray[np.int64]]) -> dict[str, Any]:
     """The conventional net beside them: accuracy, multiply-adds, and joules of the arithmetic alone."""
     with torch.no_grad():
-        said = torch.cat([net.scores(chunk).argmax(1) for chunk in torch.split(torch.from_numpy(features), 256)]).numpy()
+        said = torch.cat([net(chunk).argmax(1) for chunk in torch.split(torch.from_numpy(features), 256)]).numpy()
     macs = net.multiply_accumulates(features.shape[1])
     return {"variant": "ann", "arm": "ann", "macs": macs,
             "joules": {name: float(energy.ann_energy(macs, price)) for name, price in chips.load().macs.items()},
