@@ -163,15 +163,15 @@ def utilisation(
     from edgekws.core import files
     from edgekws.core import settings as s
     from edgekws.core.provenance import provenance
-    from edgekws.methods.neuedge import chip, mapping
+    from edgekws.methods.neuedge import chip, placement
     from edgekws.methods.neuedge.settings import Hardware
 
     hardware = s.read(Hardware, settings, set_ or ())
     files.write_json(out, {
         "schema": 1, "paper": "neuedge", "experiment": "utilisation", "provenance": provenance(),
         "settings": {"hardware": hardware.model_dump(), "inputs": inputs, "words": words},
-        "chips": {name: mapping.sweep([[inputs, width, width, words] for width in hardware.widths], chip.chip(name),
-                                      group=hardware.group) for name in hardware.sweep_chips}})
+        "chips": {name: placement.sweep([[inputs, width, width, words] for width in hardware.widths], chip.chip(name),
+                                        group=hardware.group) for name in hardware.sweep_chips}})
 
 
 @app.command("summarise")
@@ -230,14 +230,14 @@ def measure(
     from edgekws.core import files
     from edgekws.core import settings as s
     from edgekws.core.provenance import provenance
-    from edgekws.methods.neuedge.loihi import experiments
+    from edgekws.methods.neuedge import on_chip
     from edgekws.methods.neuedge.settings import NeuEdge
 
     chosen = s.read(NeuEdge, settings, set_ or ())
     corpus, facts = _open_neuedge(features, index)
     files.write_json(out, {"schema": 1, "paper": "neuedge", "seed": seed,
                            "provenance": provenance(corpus=facts, threads=threads),
-                           **experiments.measure_seed(corpus, noise, models, chosen, seed=seed)})
+                           **on_chip.measure_seed(corpus, noise, models, chosen, seed=seed)})
 
 
 @app.command("referee")
@@ -257,15 +257,15 @@ def referee(
     from edgekws.core import files
     from edgekws.core import settings as s
     from edgekws.core.provenance import provenance
-    from edgekws.methods.neuedge.loihi import experiments
+    from edgekws.methods.neuedge import on_chip
     from edgekws.methods.neuedge.settings import Referee
 
     chosen = s.read(Referee, settings, set_ or ())
     corpus, facts = _open_neuedge(features, index)
     files.write_json(out, {"schema": 1, "paper": "neuedge", "experiment": "referee", "settings": chosen.model_dump(),
                            "provenance": provenance(corpus=facts, threads=threads),
-                           **experiments.referee_file(corpus, environment, models, chosen, seed=seed,
-                                                      progress=progress)})
+                           **on_chip.referee_file(corpus, environment, models, chosen, seed=seed,
+                                                  progress=progress)})
 
 
 @app.command("second-opinion")
@@ -286,7 +286,7 @@ def second_opinion(
     from edgekws.core import files
     from edgekws.core import settings as s
     from edgekws.core.provenance import provenance
-    from edgekws.methods.neuedge.loihi import experiments
+    from edgekws.methods.neuedge import on_chip
     from edgekws.methods.neuedge.settings import NeuEdge
 
     chosen = s.read(NeuEdge, settings, set_ or ())
@@ -295,4 +295,4 @@ def second_opinion(
     files.write_json(out, {"schema": 1, "paper": "neuedge", "experiment": "second_opinion",
                            "settings": chosen.model_dump(mode="json", include=used),
                            "provenance": provenance(corpus=facts, threads=threads),
-                           **experiments.second_opinion_file(corpus, neurobench, sanafe, model, chosen, seed=seed)})
+                           **on_chip.second_opinion_file(corpus, neurobench, sanafe, model, chosen, seed=seed)})

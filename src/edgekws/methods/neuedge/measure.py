@@ -20,6 +20,7 @@ from edgekws.methods.neuedge.adaptive import AdaptiveRule
 from edgekws.methods.neuedge.choices import NeuEdgeArm
 from edgekws.methods.neuedge.loihi.network import LoihiNetwork, quantise
 from edgekws.methods.neuedge.loihi.simulator import Simulation, simulate
+from edgekws.methods.neuedge.placement import naive, optimise
 from edgekws.methods.neuedge.settings import AdaptiveThreshold, Hardware, NeuEdge
 from edgekws.methods.neuedge.training import evaluate
 from edgekws.models.feedforward_lif import FeedForwardLIF, quantised
@@ -80,10 +81,10 @@ def placed(arm: Arm, placement: Placement, hardware: Hardware, *, seed: int,
     """The arm's neurons on the settings' chip."""
     chip = chips.chip(hardware.chip)
     if placement == "naive":
-        return mapping.naive(arm.masks, chip)
-    return mapping.optimise(mapping.Mapping.from_json(dict(start)) if start else None, arm.masks, arm.rates, chip,
-                            steps=hardware.placement_steps, seed=derive_seed(seed, "placement"), group=hardware.group,
-                            weights=(hardware.utilisation, hardware.traffic, hardware.memory))
+        return naive(arm.masks, chip)
+    return optimise(mapping.Mapping.from_json(dict(start)) if start else None, arm.masks, arm.rates, chip,
+                    steps=hardware.placement_steps, seed=derive_seed(seed, "placement"), group=hardware.group,
+                    weights=(hardware.utilisation, hardware.traffic, hardware.memory))
 
 
 def rule_of(variant_sign: Literal[0, 1, -1], arm: Arm, adaptive: AdaptiveThreshold,

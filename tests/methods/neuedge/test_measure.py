@@ -5,8 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from edgekws.methods.neuedge import experiments
-from edgekws.methods.neuedge.loihi import measure
+from edgekws.methods.neuedge import experiments, measure
 from edgekws.methods.neuedge.loihi.network import quantise
 from edgekws.methods.neuedge.loihi.simulator import simulate
 from edgekws.methods.neuedge.mapping import Mapping

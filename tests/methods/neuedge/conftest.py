@@ -18,7 +18,7 @@ HOW = "no Lava: build it with `envs/tool lava .envs/lava`, or name an environmen
 @pytest.fixture(scope="session")
 def lava():
     """Lava's environment; tests that ask for it are skipped where there is none."""
-    folder = Path(os.environ.get("EDGEKWS_LAVA") or Path(__file__).parents[4] / ".envs" / "lava")
+    folder = Path(os.environ.get("EDGEKWS_LAVA") or Path(__file__).parents[3] / ".envs" / "lava")
     if not (folder / "bin" / "python").exists():
         pytest.skip(HOW)
     return folder
