@@ -46,13 +46,16 @@ class FeedForwardLIF(nn.Module):
         hidden: The linear part of each hidden layer.
     """
 
+    hidden: Sequence[nn.Linear]
+
     def __init__(self, network: LifNetwork, *, inputs: int, outputs: int, generator: torch.Generator) -> None:
         super().__init__()
         sizes = [inputs, *network.hidden]
         self.settings = network
         # The readout comes first, in files and wherever parameters are summed over: sums of floats depend on the order.
-        self.readout = skip_init(nn.Linear, sizes[-1], outputs, bias=False)
-        self.hidden = nn.ModuleList(skip_init(nn.Linear, *pair) for pair in itertools.pairwise(sizes))
+        self.readout = skip_init(nn.Linear, sizes[-1], outputs, bias=False)  # type: ignore[no-untyped-call]
+        self.hidden = nn.ModuleList(  # type: ignore[assignment]
+            skip_init(nn.Linear, *pair) for pair in itertools.pairwise(sizes))  # type: ignore[no-untyped-call]
         self.requires_grad_(False)
         gains = [1.0] * len(network.hidden) + [10.0]
         for weights, gain in zip(self.weights, gains, strict=True):
@@ -68,7 +71,7 @@ class FeedForwardLIF(nn.Module):
     @property
     def outputs(self) -> int:
         """Words."""
-        return self.readout.weight.shape[0]
+        return len(self.readout.weight)
 
     @property
     def weights(self) -> list[Tensor]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,15 +43,17 @@ class TemporalConv(nn.Module):
         convolutions: Along time, from [clips, channels, steps].
     """
 
+    convolutions: Sequence[nn.Conv1d]
+
     def __init__(self, conventional: Conventional, *, inputs: int, outputs: int,
                  generator: torch.Generator) -> None:
         super().__init__()
         self.settings = conventional
         channels, width = [inputs, *conventional.channels], conventional.width
         # The readout comes first, in files and wherever parameters are summed over: sums of floats depend on the order.
-        self.readout = skip_init(nn.Linear, channels[-1], outputs)
-        self.convolutions = nn.ModuleList(
-            skip_init(nn.Conv1d, before, after, width, conventional.stride, padding=width // 2)
+        self.readout = skip_init(nn.Linear, channels[-1], outputs)  # type: ignore[no-untyped-call]
+        self.convolutions = nn.ModuleList(  # type: ignore[assignment]
+            skip_init(nn.Conv1d, before, after, width, conventional.stride, padding=width // 2)  # type: ignore[no-untyped-call]
             for before, after in itertools.pairwise(channels))
         self.requires_grad_(False)
         for layer in (*self.convolutions, self.readout):
@@ -76,7 +78,7 @@ class TemporalConv(nn.Module):
 
     def multiply_accumulates(self, steps: int) -> int:
         """Multiply-accumulates of one clip of ``steps`` frames, every weight counted, padding included."""
-        total = self.readout.weight.numel()
+        total: int = self.readout.weight.numel()
         for kernel in (convolution.weight for convolution in self.convolutions):
             steps = (steps + 2 * (kernel.shape[2] // 2) - kernel.shape[2]) // self.settings.stride + 1
             total += kernel.numel() * steps

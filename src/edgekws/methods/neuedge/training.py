@@ -168,9 +168,12 @@ class Normalisation(nn.Module):
 
     _MOMENTUM, _GAIN = 0.1, 4.0
 
+    layers: Sequence[nn.BatchNorm1d]
+
     def __init__(self, net: FeedForwardLIF) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(nn.BatchNorm1d(layer.out_features) for layer in net.hidden)
+        self.layers = nn.ModuleList(  # type: ignore[assignment]
+            nn.BatchNorm1d(layer.out_features) for layer in net.hidden)
         for norm in self.layers:
             nn.init.constant_(norm.weight, self._GAIN * net.settings.threshold)
         self.to(net.readout.weight.device)
@@ -178,6 +181,7 @@ class Normalisation(nn.Module):
     def forward(self, layer: int, current: Tensor) -> Tensor:
         """The normalised current of a layer, [steps, clips, neurons], by the batch's own statistics."""
         norm = self.layers[layer]
+        assert norm.num_batches_tracked is not None
         norm.momentum = max(self._MOMENTUM, 1 / (int(norm.num_batches_tracked) + 1))
         normalised: Tensor = norm(current.flatten(0, 1))
         return normalised.view_as(current)
@@ -186,6 +190,7 @@ class Normalisation(nn.Module):
     def fold(self, net: FeedForwardLIF) -> None:
         """Put scales and offsets, by the running statistics, into the network's weights and biases."""
         for layer, norm in zip(net.hidden, self.layers, strict=True):
+            assert norm.running_mean is not None and norm.running_var is not None
             weights, bias = fuse_linear_bn_weights(layer.weight, layer.bias, norm.running_mean, norm.running_var, norm.eps,
                                                    norm.weight, norm.bias)
             layer.weight.copy_(weights)
@@ -262,9 +267,9 @@ class _Spiking(_Descent):
         self.norm: Normalisation | None = Normalisation(net)
         self.kept: list[Tensor] = []
         self.counts: list[Tensor] = []
-        gains = {f"gain.{index}": norm.weight for index, norm in enumerate(self.norm.layers)}
-        offsets = {f"offset.{index}": norm.bias for index, norm in enumerate(self.norm.layers)}
-        matrices = {name: tensor for name, tensor in net.named_parameters() if not name.endswith(".bias")}
+        gains: dict[str, Tensor] = {f"gain.{index}": norm.weight for index, norm in enumerate(self.norm.layers)}
+        offsets: dict[str, Tensor] = {f"offset.{index}": norm.bias for index, norm in enumerate(self.norm.layers)}
+        matrices: dict[str, Tensor] = {name: tensor for name, tensor in net.named_parameters() if not name.endswith(".bias")}
         super().__init__(matrices | gains | offsets, budget)
 
     def fold(self) -> None:
