@@ -39,7 +39,7 @@ STEPS, RATE = 100, 0.15  # of the clips made here
 def random_network() -> LoihiNetwork:
     net = FeedForwardLIF(LifNetwork(), inputs=40, outputs=35, generator=torch.Generator().manual_seed(0))
     generator = torch.Generator().manual_seed(1)
-    for weights, bias in zip(net.hidden, net.biases, strict=True):
+    for weights, bias in zip(net.weights, net.biases, strict=False):
         weights.mul_(14)
         bias.copy_(0.3 * torch.randn(len(bias), generator=generator))
     return quantise(net, map(str, range(35)))

@@ -42,7 +42,6 @@ if __name__ == "__main__":  # before any library makes its threads: none has mor
 
 import torch
 from torch import Tensor
-from torch.nn import Linear, Parameter
 from torch.nn.functional import cross_entropy, linear
 from torch.profiler import ProfilerActivity, profile
 
@@ -61,16 +60,15 @@ Model = Callable[[Tensor], tuple[Tensor, list[Tensor]]]
 
 
 def ours(net: FeedForwardLIF, *, spikes_too: bool = False) -> Model:
-    return net.scores
+    return net
 
 
 def norse(net: FeedForwardLIF, *, spikes_too: bool = False) -> Model:
     from norse.torch import LIBoxCell, LIBoxParameters, LIFBoxCell, SequentialState
 
-    cells = [(linear_of(weights, bias), LIFBoxCell(norse_neuron(bias), dt=1.0))
-             for weights, bias in zip(net.hidden, net.biases, strict=True)]
-    leak = torch.as_tensor(1 - NETWORK.output_leak, dtype=net.readout.dtype)
-    model = SequentialState(*itertools.chain(*cells), linear_of(net.readout),
+    cells = [(layer, LIFBoxCell(norse_neuron(layer.bias), dt=1.0)) for layer in net.hidden]
+    leak = torch.as_tensor(1 - NETWORK.output_leak, dtype=net.readout.weight.dtype)
+    model = SequentialState(*itertools.chain(*cells), net.readout,
                             LIBoxCell(LIBoxParameters(leak, torch.zeros_like(leak)), dt=1.0), return_hidden=spikes_too)
 
     def run(spikes: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -86,16 +84,6 @@ def norse(net: FeedForwardLIF, *, spikes_too: bool = False) -> Model:
     return run
 
 
-def linear_of(weights: Tensor, bias: Tensor | None = None) -> Linear:
-    """torch's layer with these parameters, no copies of them."""
-    layer = Linear(weights.shape[1], weights.shape[0], bias=bias is not None)
-    assert isinstance(weights, Parameter) and isinstance(bias, Parameter | None)
-    layer.weight = weights
-    if bias is not None:
-        layer.bias = bias
-    return layer
-
-
 def norse_neuron(like: Tensor) -> object:
     from norse.torch import LIFBoxParameters
 
@@ -108,11 +96,11 @@ def by_layer(net: FeedForwardLIF, layer: Callable[[Tensor], Tensor]) -> Model:
     """A model from a function that takes a layer's currents of all steps to its spikes."""
     def run(spikes: Tensor) -> tuple[Tensor, list[Tensor]]:
         fired = []
-        for weights, bias in zip(net.hidden, net.biases, strict=True):
-            spikes = layer(linear(spikes, weights, bias))
+        for currents in net.hidden:
+            spikes = layer(currents(spikes))
             fired.append(spikes)
         mean = mean_integrator(len(spikes), NETWORK.output_leak, like=spikes)
-        return (mean @ spikes.flatten(1)).view(spikes.shape[1:]) @ net.readout.T, fired
+        return (mean @ spikes.flatten(1)).view(spikes.shape[1:]) @ net.readout.weight.T, fired
 
     return run
 
@@ -134,7 +122,7 @@ def snntorch(net: FeedForwardLIF, *, spikes_too: bool = False) -> Model:
     import snntorch
     from snntorch import surrogate
 
-    dtype = net.readout.dtype
+    dtype = net.readout.weight.dtype
     leak, output_leak, threshold = (torch.tensor(constant, dtype=dtype) for constant in (
         NETWORK.leak, NETWORK.output_leak, NETWORK.threshold))
     neurons = [snntorch.Leaky(leak, threshold, surrogate.fast_sigmoid(1), reset_mechanism="zero",
@@ -144,9 +132,8 @@ def snntorch(net: FeedForwardLIF, *, spikes_too: bool = False) -> Model:
 
     def run(spikes: Tensor) -> tuple[Tensor, list[Tensor]]:
         # Its neuron adds the whole current: the leak's other part goes into the parameters.
-        layers = [((1 - NETWORK.leak) * weights, (1 - NETWORK.leak) * bias)
-                  for weights, bias in zip(net.hidden, net.biases, strict=True)]
-        output = (1 - NETWORK.output_leak) * net.readout
+        layers = [((1 - NETWORK.leak) * layer.weight, (1 - NETWORK.leak) * layer.bias) for layer in net.hidden]
+        output = (1 - NETWORK.output_leak) * net.readout.weight
         states, potential = [neuron.reset_mem() for neuron in neurons], readout.reset_mem()
         fired: list[list[Tensor]] = [[] for _ in neurons]
         potentials = []
@@ -185,13 +172,13 @@ VARIANTS: dict[str, Callable[..., Model]] = {"ours": ours, "norse": norse, "nors
 
 
 def new_network(dtype: torch.dtype = torch.float32) -> FeedForwardLIF:
-    """A network whose tensors are torch's parameters; its neurons fire in 5 to 10 % of the steps."""
+    """A network to be trained; its neurons fire in 5 to 10 % of the steps."""
     generator = torch.Generator().manual_seed(0)
     net = FeedForwardLIF(NETWORK, inputs=INPUTS, outputs=OUTPUTS, generator=generator)
-    net.hidden = [Parameter((GAIN * weights).to(dtype)) for weights in net.hidden]
-    net.biases = [Parameter(torch.randn(len(bias), generator=generator).to(dtype)) for bias in net.biases]
-    net.readout = Parameter(net.readout.to(dtype))
-    return net
+    for layer in net.hidden:
+        layer.weight.mul_(GAIN)
+        layer.bias.copy_(torch.randn(len(layer.bias), generator=generator))
+    return net.to(dtype).requires_grad_()
 
 
 def batch_of(clips: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
@@ -204,7 +191,7 @@ def batch_of(clips: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Te
 def trainer(variant: str, spikes: Tensor, labels: Tensor) -> Callable[[], None]:
     """A function that takes one training step."""
     net = new_network()
-    model, optimiser = VARIANTS[variant](net), torch.optim.Adam(net.tensors().values(), 1e-3)
+    model, optimiser = VARIANTS[variant](net), torch.optim.Adam(net.parameters(), 1e-3)
 
     def step() -> None:
         optimiser.zero_grad()
@@ -245,7 +232,7 @@ def gradients(variant: str, clips: int) -> tuple[list[Tensor], list[Tensor]]:
     """Spikes of each hidden layer and gradients of every tensor, in double precision."""
     net, (spikes, labels) = new_network(torch.float64), batch_of(clips, torch.float64)
     scores, fired = VARIANTS[variant](net, spikes_too=True)(spikes)
-    found = torch.autograd.grad(cross_entropy(scores, labels), list(net.tensors().values()))
+    found = torch.autograd.grad(cross_entropy(scores, labels), list(net.parameters()))
     return [layer.detach() for layer in fired], list(found)
 
 

@@ -54,7 +54,7 @@ def arm(name, where, reset="hard"):
         training=SpikingTraining(epochs=5, batch_size=20, time_shift=1),
         conventional=Conventional(channels=[8]))
     net, about = neuedge.train_arm(neuedge.Corpus(features(), index(), WORDS), name, chosen, seed=0, device=where)
-    return net.parameters() if name == "ann" else net.tensors(), about
+    return net.state_dict(), about
 
 
 def encoder(where, backbone="ds_cnn_s"):

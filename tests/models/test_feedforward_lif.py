@@ -1,5 +1,6 @@
 """The spiking network: its sizes, its scores against a loop and against Norse, 8-bit weights, files."""
 
+import copy
 import math
 
 import pytest
@@ -19,10 +20,10 @@ def network(seed=0, inputs=6, outputs=4, **values):
 
 def busy(**values):
     """A network in double precision, with biases, whose neurons fire."""
-    net, generator = network(**values), torch.Generator().manual_seed(1)
-    net.hidden = [8 * weights.double() for weights in net.hidden]
-    net.biases = [torch.randn(len(bias), generator=generator, dtype=torch.float64) for bias in net.biases]
-    net.readout = net.readout.double()
+    net, generator = network(**values).double(), torch.Generator().manual_seed(1)
+    for layer in net.hidden:
+        layer.weight.mul_(8)
+        layer.bias.copy_(torch.randn(len(layer.bias), generator=generator, dtype=torch.float64))
     return net
 
 
@@ -35,8 +36,10 @@ def spikes(steps=30, clips=5, inputs=6):
 def test_weights_of_the_specification():
     net = network(inputs=40, outputs=35, hidden=[256, 256])
     assert sum(weights.numel() for weights in net.weights) == 84_736
-    assert {name: tuple(tensor.shape) for name, tensor in net.tensors().items()} == {
-        "hidden.0": (256, 40), "bias.0": (256,), "hidden.1": (256, 256), "bias.1": (256,), "readout": (35, 256)}
+    assert {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()} == {
+        "hidden.0.weight": (256, 40), "hidden.0.bias": (256,), "hidden.1.weight": (256, 256), "hidden.1.bias": (256,),
+        "readout.weight": (35, 256)}
+    assert not any(tensor.requires_grad for tensor in net.parameters())
     assert (net.inputs, net.outputs) == (40, 35)
 
 
@@ -50,8 +53,8 @@ def test_initial_weights_are_uniform_by_fan_in():
 
 
 def test_same_seed_same_weights_other_seed_others():
-    assert torch.equal(network(1).readout, network(1).readout)
-    assert not torch.equal(network(1).readout, network(2).readout)
+    assert torch.equal(network(1).readout.weight, network(1).readout.weight)
+    assert not torch.equal(network(1).readout.weight, network(2).readout.weight)
 
 
 # ------------------------------------------------------------------------------------------------ scores
@@ -59,12 +62,12 @@ def plain_loop(net, inputs, dropout=None):
     """Eq. 3 as it is written, a neuron of a clip at a time."""
     steps, clips, _ = inputs.shape
     values, scores = net.settings, torch.zeros(clips, net.outputs, dtype=inputs.dtype)
-    fired = [torch.zeros(steps, clips, len(weights), dtype=inputs.dtype) for weights in net.hidden]
+    fired = [torch.zeros(steps, clips, len(bias), dtype=inputs.dtype) for bias in net.biases]
     for clip in range(clips):
         v = [[0.0] * len(weights) for weights in net.weights]
         for t in range(steps):
             drive = inputs[t, clip].tolist()
-            for index, (weights, bias) in enumerate(zip(net.hidden, net.biases, strict=True)):
+            for index, (weights, bias) in enumerate(zip(net.weights, net.biases, strict=False)):
                 for neuron, row in enumerate(weights.tolist()):
                     current = sum(w * s for w, s in zip(row, drive, strict=True)) + float(bias[neuron])
                     u = v[index][neuron] + (1 - values.leak) * (current - v[index][neuron])
@@ -73,7 +76,7 @@ def plain_loop(net, inputs, dropout=None):
                         u = 0.0 if values.reset == "hard" else u - values.threshold
                     v[index][neuron] = u
                 drive = (fired[index][t, clip] * (1 if dropout is None else dropout[index][clip])).tolist()
-            for word, row in enumerate(net.readout.tolist()):
+            for word, row in enumerate(net.readout.weight.tolist()):
                 current = sum(w * s for w, s in zip(row, drive, strict=True))
                 v[-1][word] += (1 - values.output_leak) * (current - v[-1][word])
                 scores[clip, word] += v[-1][word] / steps
@@ -83,7 +86,7 @@ def plain_loop(net, inputs, dropout=None):
 @pytest.mark.parametrize("reset", ["hard", "soft"])
 def test_scores_equal_a_plain_loop(reset):
     net, inputs = busy(reset=reset, leak=0.8, threshold=0.7, output_leak=0.6), spikes()
-    scores, fired = net.scores(inputs)
+    scores, fired = net(inputs)
     expected, expected_fired = plain_loop(net, inputs)
     for layer, expected_layer in zip(fired, expected_fired, strict=True):
         assert 0.02 < float(layer.mean()) < 0.6
@@ -94,7 +97,7 @@ def test_scores_equal_a_plain_loop(reset):
 def test_dropout_scales_what_a_layer_sends_on():
     net, inputs = busy(), spikes(steps=12)
     dropout = [torch.tensor([0.0, 2]).double().repeat(5, 5)[:, :9], torch.tensor([0.5, 0, 1.5]).double().repeat(5, 3)[:, :7]]
-    scores, fired = net.scores(inputs, dropout=dropout)
+    scores, fired = net(inputs, dropout=dropout)
     expected, expected_fired = plain_loop(net, inputs, dropout)
     assert all(torch.equal(*layers) for layers in zip(fired, expected_fired, strict=True))
     torch.testing.assert_close(scores, expected, rtol=0, atol=1e-12)
@@ -102,9 +105,16 @@ def test_dropout_scales_what_a_layer_sends_on():
 
 def test_other_weights_take_the_place_of_its_own():
     net, other = busy(), busy(seed=3)
-    mixed = busy()
-    mixed.hidden, mixed.readout = other.hidden, other.readout
-    assert torch.equal(net.scores(spikes(), weights=other.weights)[0], mixed.scores(spikes())[0])
+    assert all(torch.equal(*pair) for pair in zip(net.biases, other.biases, strict=True))
+    assert torch.equal(net(spikes(), weights=other.weights)[0], other(spikes())[0])
+    assert not torch.equal(net(spikes())[0], other(spikes())[0])
+
+
+def test_a_deep_copy_shares_no_memory():
+    net = busy()
+    twin = copy.deepcopy(net)
+    twin.readout.weight.zero_()
+    assert net.readout.weight.any() and not twin(spikes())[0].any()
 
 
 def test_normalise_takes_the_place_of_the_biases():
@@ -114,22 +124,22 @@ def test_normalise_takes_the_place_of_the_biases():
         currents.append(current)
         return current + net.biases[layer]
 
-    scores, _ = net.scores(spikes(), normalise=normalise)
-    assert torch.equal(currents[0], spikes() @ net.hidden[0].T)
-    assert torch.equal(scores, net.scores(spikes())[0])
+    scores, _ = net(spikes(), normalise=normalise)
+    assert torch.equal(currents[0], spikes() @ net.hidden[0].weight.T)
+    assert torch.equal(scores, net(spikes())[0])
 
 
 def test_a_moving_threshold_starts_from_the_next_step():
     """One input that is on in every step; from step 1 on the threshold is out of reach."""
     net = network(inputs=1, outputs=1, hidden=[1], leak=0.5)
-    net.hidden[0].fill_(4)
+    net.hidden[0].weight.fill_(4)
     seen = []
 
     def follow(rate):
         seen.append(rate.tolist())
         return torch.full_like(rate, 100.0)
 
-    _, (fired,) = net.scores(torch.ones(3, 2, 1), follow=[follow])
+    _, (fired,) = net(torch.ones(3, 2, 1), follow=[follow])
     assert fired[:, 0, 0].tolist() == [1, 0, 0]
     assert seen == [[[1], [1]], [[0], [0]], [[0], [0]]]
 
@@ -137,7 +147,7 @@ def test_a_moving_threshold_starts_from_the_next_step():
 @pytest.mark.parametrize("shape", [(2, 6), (2, 3, 5), (0, 2, 6)], ids=["no-clips", "inputs", "no-steps"])
 def test_spikes_that_do_not_fit_are_refused(shape):
     with pytest.raises(UserError, match="6 inputs"):
-        network().scores(torch.zeros(shape))
+        network()(torch.zeros(shape))
 
 
 @pytest.mark.parametrize("variant", ["ours", "norse, by layer"])
@@ -191,8 +201,8 @@ def test_file_and_back(tmp_path):
                  provenance={"code": "test"})
     back, metadata = load_network(tmp_path / "net.safetensors")
     assert back.settings == net.settings
-    for name, tensor in net.tensors().items():
-        assert torch.equal(tensor, back.tensors()[name])
+    for name, tensor in net.state_dict().items():
+        assert torch.equal(tensor, back.state_dict()[name])
     assert metadata["settings"]["vocabulary"] == ["no", "yes", "up", "go"]
     assert metadata["settings"]["arm"] == "rate"
     assert metadata["provenance"] == {"code": "test"}
@@ -203,7 +213,7 @@ def test_file_and_back(tmp_path):
 
 def written(path, change, architecture="feedforward_lif", **settings):
     net = network()
-    tensors = net.tensors()
+    tensors = net.state_dict()
     change(tensors)
     files.write_model(path, tensors, architecture=architecture, provenance={},
                       settings={"network": net.settings.model_dump(), "vocabulary": [], **settings})
@@ -211,13 +221,15 @@ def written(path, change, architecture="feedforward_lif", **settings):
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    (lambda tensors: tensors.pop("readout"), "readout"),
-    (lambda tensors: tensors.pop("hidden.0"), r"hidden\.0"),
-    (lambda tensors: tensors.pop("bias.1"), r"bias\.1"),
+    (lambda tensors: tensors.pop("readout.weight"), r"readout\.weight"),
+    (lambda tensors: tensors.pop("hidden.0.weight"), r"hidden\.0\.weight"),
+    (lambda tensors: tensors.pop("hidden.1.bias"), r"hidden\.1\.bias"),
     (lambda tensors: tensors.update(extra=torch.zeros(2)), "extra"),
-    (lambda tensors: tensors.update({"bias.0": torch.zeros(8)}), r"'bias\.0' has shape \(8,\), the settings want \(9,\)"),
-    (lambda tensors: tensors.update({"hidden.1": torch.zeros(7, 8)}), r"'hidden\.1' has shape"),
-], ids=["no-readout", "no-input", "no-bias", "one-more", "bias", "matrix"])
+    (lambda tensors: tensors.update({"hidden.0.bias": torch.zeros(8)}),
+     r"'hidden\.0\.bias' has shape \(8,\), the settings want \(9,\)"),
+    (lambda tensors: tensors.update({"hidden.1.weight": torch.zeros(7, 8)}), r"'hidden\.1\.weight' has shape"),
+    (lambda tensors: tensors.update({"readout": tensors.pop("readout.weight")}), r"'readout', 'readout\.weight'"),
+], ids=["no-readout", "no-input", "no-bias", "one-more", "bias", "matrix", "old-names"])
 def test_damaged_files_are_refused_with_their_name(tmp_path, change, message):
     path = written(tmp_path / "net.safetensors", change)
     with pytest.raises(UserError, match=message) as caught:

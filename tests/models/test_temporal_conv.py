@@ -14,15 +14,15 @@ from edgekws.models.temporal_conv import TemporalConv, load_network, save_networ
 def network(seed=0, inputs=5, outputs=3, **values):
     net = TemporalConv(Conventional(**{"channels": [4, 6], "width": 3, "stride": 2, **values}), inputs=inputs,
                        outputs=outputs, generator=torch.Generator().manual_seed(seed))
-    for bias in (*net.biases, net.readout_bias):
-        bias.uniform_(-0.5, 0.5, generator=torch.Generator().manual_seed(len(bias)))
+    for layer in (*net.convolutions, net.readout):
+        layer.bias.uniform_(-0.5, 0.5, generator=torch.Generator().manual_seed(len(layer.bias)))
     return net
 
 
 def by_hand(net, clip):
     """Scores of one clip [steps][bands] in plain Python, and the products that were formed on the way."""
     products, stride = 0, net.settings.stride
-    for kernel, bias in zip(net.kernels, net.biases, strict=True):
+    for kernel, bias in ((layer.weight, layer.bias) for layer in net.convolutions):
         width = kernel.shape[2]
         silence = [[0.0] * kernel.shape[1]] * (width // 2)
         padded = silence + clip + silence
@@ -39,8 +39,8 @@ def by_hand(net, clip):
             clip.append(row)
     mean = [sum(values) / len(clip) for values in zip(*clip, strict=True)]
     scores = [sum(w * m for w, m in zip(row, mean, strict=True)) + bias
-              for row, bias in zip(net.readout.tolist(), net.readout_bias.tolist(), strict=True)]
-    return scores, products + net.readout.numel()
+              for row, bias in zip(net.readout.weight.tolist(), net.readout.bias.tolist(), strict=True)]
+    return scores, products + net.readout.weight.numel()
 
 
 @pytest.mark.parametrize(("values", "steps"), [
@@ -49,7 +49,7 @@ def by_hand(net, clip):
 def test_scores_and_work_by_hand(values, steps):
     net = network(**values)
     features = torch.rand(2, steps, 5, generator=torch.Generator().manual_seed(1))
-    scores = net.scores(features)
+    scores = net(features)
     for clip, found in zip(features, scores, strict=True):
         expected, products = by_hand(net, clip.tolist())
         torch.testing.assert_close(found, torch.tensor(expected), rtol=1e-5, atol=1e-5)
@@ -64,11 +64,18 @@ def test_work_of_the_default_net():
 
 def test_initial_weights_are_hes():
     net = TemporalConv(Conventional(channels=[64, 64]), inputs=40, outputs=35, generator=torch.Generator().manual_seed(0))
-    for weights in (*net.kernels, net.readout):
-        bound = math.sqrt(6 / weights[0].numel())
+    for layer in (*net.convolutions, net.readout):
+        weights, bound = layer.weight, math.sqrt(6 / layer.weight[0].numel())
         assert weights.abs().max() <= bound
         assert weights.std() == pytest.approx(bound / math.sqrt(3), rel=0.05)
-    assert not any(bias.any() for bias in (*net.biases, net.readout_bias))
+        assert not layer.bias.any()
+    assert not any(tensor.requires_grad for tensor in net.parameters())
+
+
+@pytest.mark.parametrize("shape", [(12, 5), (2, 12, 4)], ids=["no-clips", "bands"])
+def test_features_that_do_not_fit_are_refused(shape):
+    with pytest.raises(UserError, match="5 bands"):
+        network().check(torch.zeros(shape))
 
 
 def test_file_and_back(tmp_path):
@@ -77,21 +84,21 @@ def test_file_and_back(tmp_path):
                  provenance={"code": "test"})
     back, metadata = load_network(tmp_path / "net.safetensors")
     assert back.settings == net.settings
-    for name, tensor in net.parameters().items():
-        assert torch.equal(tensor, back.parameters()[name])
+    for name, tensor in net.state_dict().items():
+        assert torch.equal(tensor, back.state_dict()[name])
     assert metadata["settings"]["vocabulary"] == ["no", "yes", "up"]
     assert (metadata["settings"]["arm"], metadata["provenance"]) == ("ann", {"code": "test"})
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    (lambda tensors: tensors.pop("kernel.0"), r"kernel\.0"),
-    (lambda tensors: tensors.pop("readout"), "readout"),
-    (lambda tensors: tensors.pop("bias.1"), r"bias\.1"),
-    (lambda tensors: tensors.update({"kernel.1": torch.zeros(6, 4, 5)}), r"kernel\.1"),
+    (lambda tensors: tensors.pop("convolutions.0.weight"), r"convolutions\.0\.weight"),
+    (lambda tensors: tensors.pop("readout.weight"), r"readout\.weight"),
+    (lambda tensors: tensors.pop("convolutions.1.bias"), r"convolutions\.1\.bias"),
+    (lambda tensors: tensors.update({"convolutions.1.weight": torch.zeros(6, 4, 5)}), r"'convolutions\.1\.weight' has shape"),
 ], ids=["no-kernel", "no-readout", "no-bias", "kernel"])
 def test_damaged_files_are_refused_with_their_name(tmp_path, change, message):
     net, path = network(), tmp_path / "net.safetensors"
-    tensors = net.parameters()
+    tensors = net.state_dict()
     change(tensors)
     files.write_model(path, tensors, architecture="temporal_conv", provenance={},
                       settings={"conventional": net.settings.model_dump(), "vocabulary": []})

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils import skip_init
 
 from edgekws.core import files, settings
 from edgekws.core.errors import UserError
@@ -23,15 +24,16 @@ _LEVELS = 127  # of an 8-bit weight, either side of 0
 Normalise = Callable[[int, Tensor], Tensor]
 
 
-class FeedForwardLIF:
-    """The tensors of one network. Matrices are [to, from]; spikes are [steps, clips, neurons].
+class FeedForwardLIF(nn.Module):
+    """Linear layers [to, from] with LIF neurons in between; spikes are [steps, clips, neurons].
 
     Layer by layer, with no delay in between, in Norse's dynamics (:mod:`edgekws.neurons.scan`), with the current
     W s + b. The readout integrates with a leak, has no bias and never fires; the word is the output whose potential is
     largest on average over time.
 
     New weights come from U(-1/sqrt(fan_in), 1/sqrt(fan_in)), float32, on the CPU, those of the readout ten times as
-    large, since a mean over time and rare spikes make its potential small; biases start at 0.
+    large, since a mean over time and rare spikes make its potential small; biases start at 0. No parameter requires a
+    gradient until training asks for it.
 
     Args:
         network: Layers and neuron constants.
@@ -40,45 +42,56 @@ class FeedForwardLIF:
         generator: Source of the weights.
 
     Attributes:
-        hidden: [neurons, inputs] of each hidden layer.
-        biases: [neurons] of each hidden layer.
-        readout: [outputs, neurons of the last layer].
+        readout: To [outputs] from the last hidden layer, without a bias.
+        hidden: The linear part of each hidden layer.
     """
 
-    def __init__(self, network: LifNetwork, *, inputs: int, outputs: int, generator: torch.Generator) -> None:
-        def matrix(neurons: int, fan_in: int, gain: float) -> Tensor:
-            return (2 * torch.rand(neurons, fan_in, generator=generator) - 1) * gain / math.sqrt(fan_in)
+    hidden: Sequence[nn.Linear]
 
+    def __init__(self, network: LifNetwork, *, inputs: int, outputs: int, generator: torch.Generator) -> None:
+        super().__init__()
         sizes = [inputs, *network.hidden]
         self.settings = network
-        self.hidden = [matrix(neurons, fan_in, 1.0) for fan_in, neurons in itertools.pairwise(sizes)]
-        self.biases = [torch.zeros(neurons) for neurons in network.hidden]
-        self.readout = matrix(outputs, sizes[-1], 10.0)
+        # The readout comes first, in files and wherever parameters are summed over: sums of floats depend on the order.
+        self.readout = skip_init(nn.Linear, sizes[-1], outputs, bias=False)  # type: ignore[no-untyped-call]
+        self.hidden = nn.ModuleList(  # type: ignore[assignment]
+            skip_init(nn.Linear, *pair) for pair in itertools.pairwise(sizes))  # type: ignore[no-untyped-call]
+        self.requires_grad_(False)
+        gains = [1.0] * len(network.hidden) + [10.0]
+        for weights, gain in zip(self.weights, gains, strict=True):
+            weights.copy_((2 * torch.rand(weights.shape, generator=generator) - 1) * gain / math.sqrt(weights.shape[1]))
+        for bias in self.biases:
+            bias.zero_()
 
     @property
     def inputs(self) -> int:
         """Units of the encoder."""
-        return self.hidden[0].shape[1]
+        return self.weights[0].shape[1]
 
     @property
     def outputs(self) -> int:
         """Words."""
-        return self.readout.shape[0]
+        return len(self.readout.weight)
 
     @property
     def weights(self) -> list[Tensor]:
         """Every matrix, from the input to the readout."""
-        return [*self.hidden, self.readout]
+        return [layer.weight for layer in (*self.hidden, self.readout)]
 
-    def to(self, device: torch.device | str | None) -> None:
-        """Move the tensors to a device; None leaves them where they are."""
-        self.hidden = [weights.to(device) for weights in self.hidden]
-        self.biases = [bias.to(device) for bias in self.biases]
-        self.readout = self.readout.to(device)
+    @property
+    def biases(self) -> list[Tensor]:
+        """[neurons] of each hidden layer."""
+        return [layer.bias for layer in self.hidden]
 
-    def scores(self, spikes: Tensor, *, weights: Sequence[Tensor] | None = None, normalise: Normalise | None = None,
-               dropout: Sequence[Tensor] | None = None,
-               follow: Sequence[scan.Follow] | None = None) -> tuple[Tensor, list[Tensor]]:
+    def check(self, spikes: Tensor) -> None:
+        """Raises: UserError if ``spikes`` is not [steps >= 1, clips, inputs]."""
+        if spikes.ndim != 3 or len(spikes) < 1 or spikes.shape[2] != self.inputs:
+            raise UserError(f"spikes of shape {tuple(spikes.shape)} do not fit a network of {self.inputs} inputs",
+                            where="spikes", remedy=f"give [steps, clips, {self.inputs}]")
+
+    def forward(self, spikes: Tensor, *, weights: Sequence[Tensor] | None = None, normalise: Normalise | None = None,
+                dropout: Sequence[Tensor] | None = None,
+                follow: Sequence[scan.Follow] | None = None) -> tuple[Tensor, list[Tensor]]:
         """Mean potential of the readout, and the spikes of every hidden layer; differentiable in the weights.
 
         Args:
@@ -94,9 +107,7 @@ class FeedForwardLIF:
         Raises:
             UserError: The spikes are not [steps >= 1, clips, inputs].
         """
-        if spikes.ndim != 3 or len(spikes) < 1 or spikes.shape[2] != self.inputs:
-            raise UserError(f"spikes of shape {tuple(spikes.shape)} do not fit a network of {self.inputs} inputs",
-                            where="spikes", remedy=f"give [steps, clips, {self.inputs}]")
+        self.check(spikes)
         net, fired, drive = self.settings, [], spikes
         *hidden, readout = self.weights if weights is None else weights
         for index, matrix in enumerate(hidden):
@@ -111,25 +122,6 @@ class FeedForwardLIF:
         mean = scan.mean_integrator(len(spikes), net.output_leak, like=drive)
         pooled = (mean @ drive.flatten(1)).view(drive.shape[1:])
         return (pooled * dropout[-1] if dropout else pooled) @ readout.T, fired
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Every tensor by the name it has in a file."""
-        named = {"readout": self.readout}
-        for index, (weights, bias) in enumerate(zip(self.hidden, self.biases, strict=True)):
-            named |= {f"hidden.{index}": weights, f"bias.{index}": bias}
-        return named
-
-    @classmethod
-    def from_tensors(cls, network: LifNetwork, tensors: Mapping[str, Tensor]) -> FeedForwardLIF:
-        """The inverse of :meth:`tensors`.
-
-        Raises:
-            UserError: A tensor is missing or one too many, or a shape does not fit the settings.
-        """
-        net = cls(network, inputs=size(tensors, "hidden.0", 1), outputs=size(tensors, "readout", 0),
-                  generator=torch.Generator())
-        fill(net.tensors(), tensors)
-        return net
 
 
 def quantised(weights: Tensor) -> Tensor:
@@ -150,8 +142,7 @@ def save_network(path: str | Path, net: FeedForwardLIF, *, vocabulary: Iterable[
         about: Further settings to keep: the encoder, what the network was trained with.
         provenance: From :func:`edgekws.core.provenance.provenance`.
     """
-    files.write_model(path, {name: tensor.detach().contiguous() for name, tensor in net.tensors().items()},
-                      architecture=ARCHITECTURE, provenance=provenance,
+    files.write_model(path, net.state_dict(), architecture=ARCHITECTURE, provenance=provenance,
                       settings={**about, "network": net.settings.model_dump(), "vocabulary": list(vocabulary)})
 
 
@@ -163,7 +154,10 @@ def load_network(path: str | Path) -> tuple[FeedForwardLIF, dict[str, Any]]:
     """
     tensors, metadata = files.read_model(path, ARCHITECTURE)
     network = settings.validate(LifNetwork, metadata["settings"].get("network"), where=str(path))
+    net = FeedForwardLIF(network, inputs=size(tensors, "hidden.0.weight", 1), outputs=size(tensors, "readout.weight", 0),
+                         generator=torch.Generator())
     try:
-        return FeedForwardLIF.from_tensors(network, tensors), metadata
+        fill(net.state_dict(), tensors)
     except UserError as error:
         raise UserError(error.what, where=path, remedy=error.remedy) from error
+    return net, metadata

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils import skip_init
 
 from edgekws.core import files, settings
 from edgekws.core.errors import UserError
@@ -25,10 +26,11 @@ from edgekws.models.tensors import fill, size
 ARCHITECTURE = "temporal_conv"
 
 
-class TemporalConv:
-    """The tensors of one network.
+class TemporalConv(nn.Module):
+    """Convolutions over time and a linear readout.
 
-    New weights come from He's uniform distribution, float32, on the CPU; biases start at 0.
+    New weights come from He's uniform distribution, float32, on the CPU; biases start at 0. No parameter requires a
+    gradient until training asks for it.
 
     Args:
         conventional: Channels, width and stride of the convolutions.
@@ -37,49 +39,47 @@ class TemporalConv:
         generator: Source of the weights.
 
     Attributes:
-        kernels: [channels out, channels in, width] of each convolution.
-        biases: [channels out] of each convolution.
-        readout: [outputs, channels of the last convolution].
-        readout_bias: [outputs].
+        readout: To [outputs] from the channels of the last convolution.
+        convolutions: Along time, from [clips, channels, steps].
     """
+
+    convolutions: Sequence[nn.Conv1d]
 
     def __init__(self, conventional: Conventional, *, inputs: int, outputs: int,
                  generator: torch.Generator) -> None:
-        def tensor(*shape: int) -> Tensor:
-            return (2 * torch.rand(*shape, generator=generator) - 1) * math.sqrt(6 / math.prod(shape[1:]))
-
-        channels = [inputs, *conventional.channels]
+        super().__init__()
         self.settings = conventional
-        self.kernels = [tensor(after, before, conventional.width)
-                        for before, after in itertools.pairwise(channels)]
-        self.biases = [torch.zeros(after) for after in channels[1:]]
-        self.readout, self.readout_bias = tensor(outputs, channels[-1]), torch.zeros(outputs)
+        channels, width = [inputs, *conventional.channels], conventional.width
+        # The readout comes first, in files and wherever parameters are summed over: sums of floats depend on the order.
+        self.readout = skip_init(nn.Linear, channels[-1], outputs)  # type: ignore[no-untyped-call]
+        self.convolutions = nn.ModuleList(  # type: ignore[assignment]
+            skip_init(nn.Conv1d, before, after, width, conventional.stride, padding=width // 2)  # type: ignore[no-untyped-call]
+            for before, after in itertools.pairwise(channels))
+        self.requires_grad_(False)
+        for layer in (*self.convolutions, self.readout):
+            shape = layer.weight.shape
+            layer.weight.copy_((2 * torch.rand(shape, generator=generator) - 1) * math.sqrt(6 / math.prod(shape[1:])))
+            layer.bias.zero_()
 
-    def parameters(self) -> dict[str, Tensor]:
-        """The trained tensors by name."""
-        named = {"readout": self.readout, "readout_bias": self.readout_bias}
-        for index, (kernel, bias) in enumerate(zip(self.kernels, self.biases, strict=True)):
-            named |= {f"kernel.{index}": kernel, f"bias.{index}": bias}
-        return named
+    def check(self, features: Tensor) -> None:
+        """Raises: UserError if ``features`` is not [clips, steps, bands]."""
+        bands = self.convolutions[0].weight.shape[1]
+        if features.ndim != 3 or features.shape[2] != bands:
+            raise UserError(f"features of shape {tuple(features.shape)} do not fit a network of {bands} bands",
+                            where="features", remedy=f"give [clips, steps, {bands}]")
 
-    def to(self, device: torch.device | str | None) -> None:
-        """Move the tensors to a device; None leaves them where they are."""
-        self.kernels = [kernel.to(device) for kernel in self.kernels]
-        self.biases = [bias.to(device) for bias in self.biases]
-        self.readout, self.readout_bias = self.readout.to(device), self.readout_bias.to(device)
-
-    def scores(self, features: Tensor) -> Tensor:
-        """[clips, outputs] from features [clips, steps, bands]; differentiable."""
+    def forward(self, features: Tensor) -> Tensor:
+        """Scores [clips, outputs] of features [clips, steps, bands]."""
         signal = features.transpose(1, 2)
-        for kernel, bias in zip(self.kernels, self.biases, strict=True):
-            signal = functional.relu(functional.conv1d(signal, kernel, bias, stride=self.settings.stride,
-                                                       padding=kernel.shape[2] // 2))
-        return functional.linear(signal.mean(2), self.readout, self.readout_bias)
+        for convolution in self.convolutions:
+            signal = functional.relu(convolution(signal))
+        scores: Tensor = self.readout(signal.mean(2))
+        return scores
 
     def multiply_accumulates(self, steps: int) -> int:
         """Multiply-accumulates of one clip of ``steps`` frames, every weight counted, padding included."""
-        total = self.readout.numel()
-        for kernel in self.kernels:
+        total: int = self.readout.weight.numel()
+        for kernel in (convolution.weight for convolution in self.convolutions):
             steps = (steps + 2 * (kernel.shape[2] // 2) - kernel.shape[2]) // self.settings.stride + 1
             total += kernel.numel() * steps
         return total
@@ -88,8 +88,7 @@ class TemporalConv:
 def save_network(path: str | Path, net: TemporalConv, *, vocabulary: Iterable[str], about: Mapping[str, Any],
                  provenance: Mapping[str, Any]) -> None:
     """Write a network as safetensors, with its settings and provenance."""
-    files.write_model(path, {name: tensor.detach().contiguous() for name, tensor in net.parameters().items()},
-                      architecture=ARCHITECTURE, provenance=provenance,
+    files.write_model(path, net.state_dict(), architecture=ARCHITECTURE, provenance=provenance,
                       settings={**about, "conventional": net.settings.model_dump(), "vocabulary": list(vocabulary)})
 
 
@@ -101,10 +100,10 @@ def load_network(path: str | Path) -> tuple[TemporalConv, dict[str, Any]]:
     """
     tensors, metadata = files.read_model(path, ARCHITECTURE)
     chosen = settings.validate(Conventional, metadata["settings"].get("conventional"), where=str(path))
-    net = TemporalConv(chosen, inputs=size(tensors, "kernel.0", 1, dimensions=3), outputs=size(tensors, "readout", 0),
-                       generator=torch.Generator())
+    net = TemporalConv(chosen, inputs=size(tensors, "convolutions.0.weight", 1, dimensions=3),
+                       outputs=size(tensors, "readout.weight", 0), generator=torch.Generator())
     try:
-        fill(net.parameters(), tensors)
+        fill(net.state_dict(), tensors)
     except UserError as error:
         raise UserError(error.what, where=path, remedy=error.remedy) from error
     return net, metadata

@@ -126,7 +126,7 @@ def test_every_arm_is_trained_as_its_name_says(corpus, arm, monkeypatch):
     assert len(about["epochs"]) == 10
     if arm == "ann":
         assert isinstance(net, TemporalConv) and not options
-        assert net.kernels[0].shape[1] == 6
+        assert net.convolutions[0].in_channels == 6
         assert (about["activity"], about["mapping"]) == ([], None)
         return
     assert isinstance(net, FeedForwardLIF)
@@ -147,7 +147,7 @@ def test_arms_and_seeds_start_from_weights_of_their_own(corpus):
                                                          quantised=0.0))
 
     def readout(arm, seed):
-        return experiments.train_arm(corpus, arm, untrained, seed=seed)[0].readout
+        return experiments.train_arm(corpus, arm, untrained, seed=seed)[0].readout.weight
 
     assert torch.equal(readout("hybrid", 0), readout("hybrid", 0))
     assert not torch.equal(readout("hybrid", 0), readout("hybrid", 1))
@@ -162,7 +162,7 @@ def test_a_seed_decides_on_every_byte_of_an_arm(corpus, arm, tmp_path):
     assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
     load = temporal_conv.load_network if arm == "ann" else feedforward_lif.load_network
     back, metadata = load(tmp_path / "first")
-    assert torch.equal(back.readout, net.readout)
+    assert torch.equal(back.readout.weight, net.readout.weight)
     assert metadata["settings"]["vocabulary"] == WORDS
     assert metadata["settings"]["validation_accuracy"] == about["validation_accuracy"]
 

@@ -7,20 +7,18 @@ import numpy as np
 import pytest
 
 from edgekws.core.errors import UserError
-from edgekws.methods.neuedge import mapping as mapping_module
+from edgekws.methods.neuedge import placement
 from edgekws.methods.neuedge.chip import Chip, chip
 from edgekws.methods.neuedge.mapping import (
     Mapping,
     cost,
     fits,
-    naive,
-    optimise,
     reference_traffic,
     resources,
-    sweep,
     traffic,
     utilisation,
 )
+from edgekws.methods.neuedge.placement import naive, optimise, sweep
 
 MINI = chip("mini_chip")
 
@@ -159,19 +157,19 @@ def test_traffic_alone_brings_talkers_together():
 def test_the_state_of_the_annealing_counts_as_the_plain_functions_do(group, density):
     masks = sparse(20, 50, 41, 9, density=density)
     spikes, lambdas = rates(masks), (0.7, 1.3, 0.4)
-    state = mapping_module._State(mapping_module._units(masks, MINI, group), masks, spikes, MINI, lambdas)
+    state = placement._State(placement._units(masks, MINI, group), masks, spikes, MINI, lambdas)
     generator = np.random.default_rng(0)
     verdicts = set()
     for cores in (3, 8, 16, 16, 3):  # state is updated from each to the next
         for unit in range(len(state.units)):
             state.put(unit, int(generator.integers(cores)))
-        plain = mapping_module._of_neurons(state.core, state.units, MINI)
+        plain = placement._of_neurons(state.core, state.units, MINI)
         assert state.cost() == pytest.approx(cost(plain, masks, spikes, MINI, weights=lambdas))
         for chip_ in (MINI, small_chip(width=8, neurons=99, synapse_bits=9999, in_axons=60, out_axons=300),
                       small_chip(width=8, neurons=99, synapse_bits=9999, in_axons=999, out_axons=999, destinations=3),
                       small_chip(width=8, neurons=30, synapse_bits=9999, in_axons=999, out_axons=999)):
-            other = mapping_module._State(state.units, masks, spikes, chip_, lambdas)
-            mapping_module._set(other, state.core)
+            other = placement._State(state.units, masks, spikes, chip_, lambdas)
+            placement._set(other, state.core)
             assert other.fits() == fits(plain, masks, chip_)
             verdicts.add(other.fits())
     assert verdicts == {True, False}

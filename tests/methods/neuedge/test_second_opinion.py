@@ -23,9 +23,9 @@ LABELS = np.array([1])
 def float_net():
     """Two neurons, each with one input and the second with a bias, the first alone seen by both words."""
     net = FeedForwardLIF(LifNetwork(hidden=[2], leak=0.5, threshold=1.0), inputs=2, outputs=2, generator=torch.Generator())
-    net.hidden[0].copy_(torch.tensor([[4.0, 0], [0, 1]]))
+    net.hidden[0].weight.copy_(torch.tensor([[4.0, 0], [0, 1]]))
     net.biases[0].copy_(torch.tensor([0, 0.5]))
-    net.readout.copy_(torch.tensor([[1.0, 0], [2, 0]]))
+    net.readout.weight.copy_(torch.tensor([[1.0, 0], [2, 0]]))
     return net
 
 
@@ -194,12 +194,12 @@ def built(name):
 def random_net(reset):
     generator = torch.Generator().manual_seed(0)
     net = FeedForwardLIF(LifNetwork(hidden=[30, 20], reset=reset, threshold=0.3), inputs=12, outputs=5, generator=generator)
-    for weights, bias in zip(net.hidden, net.biases, strict=True):
+    for weights, bias in zip(net.weights, net.biases, strict=False):
         weights.mul_(8)
         bias.copy_(torch.randn(len(bias), generator=generator) / 4)
         bias[::3] = 0
-    net.hidden[0][:, :3] = 0
-    net.hidden[1][:5, :9] = 0
+    net.hidden[0].weight[:, :3] = 0
+    net.hidden[1].weight[:5, :9] = 0
     return net
 
 
@@ -212,7 +212,7 @@ def random_spikes(clips):
 def test_neurobench_agrees_to_the_unit(reset):
     net, spikes = random_net(reset), random_spikes(70)  # more than one of its batches
     with torch.no_grad():
-        labels = net.scores(torch.from_numpy(spikes).float().transpose(0, 1))[0].argmax(1).numpy()
+        labels = net(torch.from_numpy(spikes).float().transpose(0, 1))[0].argmax(1).numpy()
     labels[:14] = (labels[:14] + 1) % 5
     answer = ask.neurobench(net, spikes, labels, built("neurobench"))
     assert (answer["status"], answer["why"]) == ("agrees", "")

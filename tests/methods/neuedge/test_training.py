@@ -123,24 +123,25 @@ def test_folded_is_normalised_by_the_running_statistics():
     """After one batch: that batch's mean, and its variance with the correction of Bessel."""
     net, plain = network(), network()
     norm, generator = training.Normalisation(net), torch.Generator().manual_seed(1)
-    for gain, offset in zip(norm.gains, norm.offsets, strict=True):
-        gain.mul_(torch.rand(gain.shape, generator=generator) + 0.5)
-        offset.copy_(torch.randn(offset.shape, generator=generator))
+    norm.requires_grad_(False)
+    for layer in norm.layers:
+        layer.weight.mul_(torch.rand(16, generator=generator) + 0.5)
+        layer.bias.copy_(torch.randn(16, generator=generator))
     spikes = [(torch.rand(30, 10, size, generator=generator) < 0.3).float() for size in (BANDS, 16)]
-    currents = [drive @ weights.T for drive, weights in zip(spikes, plain.hidden, strict=True)]
+    currents = [drive @ weights.T for drive, weights in zip(spikes, plain.weights, strict=False)]
     for layer, current in enumerate(currents):
         norm(layer, current)
     norm.fold(net)
     for layer, (current, drive) in enumerate(zip(currents, spikes, strict=True)):
         expected = (current - current.mean((0, 1))) / (current.var((0, 1)) + 1e-5).sqrt()
-        torch.testing.assert_close(drive @ net.hidden[layer].T + net.biases[layer],
-                                   norm.gains[layer] * expected + norm.offsets[layer], rtol=1e-4, atol=1e-4)
-    assert torch.equal(net.readout, plain.readout)
+        torch.testing.assert_close(net.hidden[layer](drive),
+                                   norm.layers[layer].weight * expected + norm.layers[layer].bias, rtol=1e-4, atol=1e-4)
+    assert torch.equal(net.readout.weight, plain.readout.weight)
 
 
 def test_first_batches_are_averaged_and_later_ones_followed():
     net = network(hidden=[1])
-    before, norm = net.hidden[0].clone(), training.Normalisation(net)
+    before, norm = net.hidden[0].weight.clone(), training.Normalisation(net)
     levels = [float(level) for level in range(12)]
     for level in levels:  # of the mean; the two values lie a deviation of level + 1 apart from it
         norm(0, torch.tensor([-1.0, 1.0]).view(2, 1, 1) * (level + 1) + level)
@@ -150,7 +151,7 @@ def test_first_batches_are_averaged_and_later_ones_followed():
         mean, variance = 0.9 * mean + 0.1 * level, 0.9 * variance + 0.1 * new
     norm.fold(net)
     scale = 4 / math.sqrt(variance + 1e-5)
-    torch.testing.assert_close(net.hidden[0], before * scale)
+    torch.testing.assert_close(net.hidden[0].weight, before * scale)
     assert net.biases[0].item() == pytest.approx(-mean * scale, rel=1e-5)
 
 
@@ -171,7 +172,7 @@ def test_words_that_can_be_told_apart_are_learnt(settings, options):
     assert trained.epochs[-1]["loss"] < 0.75 * trained.epochs[0]["loss"]
     assert trained.epochs[-1]["accuracy"] > 85
     assert [row["epoch"] for row in trained.epochs] == list(range(10))
-    assert not any(tensor.requires_grad for tensor in net.tensors().values())
+    assert not any(tensor.requires_grad for tensor in net.parameters())
 
 
 def test_activity_is_the_rate_in_training():
@@ -180,8 +181,8 @@ def test_activity_is_the_rate_in_training():
     net, twin = network(), network()
     trained = training.train_spiking(net, features, labels, budget(epochs=1, learning_rate=1e-30, final_learning_rate=1e-30),
                                      encode=lambda some, _: (some > 0.5).astype(np.uint8), seed=0)
-    _, fired = twin.scores(training.time_major((features > 0.5).astype(np.uint8)), normalise=training.Normalisation(twin))
-    assert trained.activity == pytest.approx([float(layer.mean()) for layer in fired], rel=1e-5)
+    _, fired = twin(training.time_major((features > 0.5).astype(np.uint8)), normalise=training.Normalisation(twin))
+    assert trained.activity == pytest.approx([float(layer.detach().mean()) for layer in fired], rel=1e-5)
     assert min(trained.activity) > 0
 
 
@@ -189,7 +190,7 @@ def test_a_seed_decides_on_every_byte():
     def bytes_of(seed):
         net = network()
         train(net, budget(epochs=4, quantised=0.5, dropout=0.1, time_shift=2), seed=seed, hardware=hardware())
-        return [tensor.numpy().tobytes() for tensor in net.tensors().values()]
+        return [tensor.numpy().tobytes() for tensor in net.parameters()]
 
     assert bytes_of(0) == bytes_of(0)
     assert bytes_of(0) != bytes_of(1)
@@ -254,8 +255,9 @@ def test_gradients_are_clipped(optimisers):
 def test_the_last_epochs_train_the_network_as_it_is_used(optimisers):
     trained = train(network(), budget(epochs=5, quantised=0.4))
     first, last = optimisers
-    assert {name.partition(".")[0] for name in first.names} == {"hidden", "readout", "gain", "offset"}
-    assert {name.partition(".")[0] for name in last.names} == {"hidden", "readout", "bias"}
+    matrices = ["readout.weight", "hidden.0.weight", "hidden.1.weight"]
+    assert first.names == [*matrices, "gain.0", "gain.1", "offset.0", "offset.1"]
+    assert set(last.names) == {*matrices, "hidden.0.bias", "hidden.1.bias"}
     assert (first.steps, last.steps) == (9, 6)
     assert [row["quantised"] for row in trained.epochs] == [False, False, False, True, True]
 
@@ -271,7 +273,7 @@ def test_the_last_epochs_run_on_8_bits(monkeypatch):
 def test_weights_left_behind_are_the_full_precision_ones():
     net = network()
     train(net, budget(epochs=2, quantised=1.0))
-    assert len((net.hidden[1] / net.hidden[1].abs().max() * 127).frac().unique()) > 100
+    assert len((net.weights[1] / net.weights[1].abs().max() * 127).frac().unique()) > 100
 
 
 def test_what_was_cut_stays_zero():
@@ -314,7 +316,7 @@ def test_evaluation_in_pieces_is_evaluation_at_once(monkeypatch):
     for adaptive in (None, rule):
         whole, rates = training.evaluate(net, spikes, adaptive=adaptive)
         follow = training.followers(rule, 2) if adaptive else None
-        scores, fired = net.scores(training.time_major(spikes), follow=follow)
+        scores, fired = net(training.time_major(spikes), follow=follow)
         assert whole.tolist() == scores.argmax(1).tolist()
         assert rates == pytest.approx([float(layer.mean()) for layer in fired])
         with monkeypatch.context() as patch:
@@ -323,7 +325,7 @@ def test_evaluation_in_pieces_is_evaluation_at_once(monkeypatch):
         assert pieces.tolist() == whole.tolist()
         assert rates_of_pieces == pytest.approx(rates)
     other = network(seed=5)
-    assert training.evaluate(net, spikes, weights=other.weights)[0].tolist() == net.scores(
+    assert training.evaluate(net, spikes, weights=other.weights)[0].tolist() == net(
         training.time_major(spikes), weights=other.weights)[0].argmax(1).tolist()
 
 
@@ -340,8 +342,8 @@ def test_the_conventional_net_learns_too():
         trained = training.train_conventional(net, features, labels, budget(), seed=0)
     unseen, right = clips(60, seed=1)
     with torch.no_grad():
-        assert (nets[0].scores(torch.from_numpy(unseen)).argmax(1).numpy() == right).mean() > 0.9
-    assert all(torch.equal(*pair) for pair in zip(*(net.parameters().values() for net in nets), strict=True))
+        assert (nets[0](torch.from_numpy(unseen)).argmax(1).numpy() == right).mean() > 0.9
+    assert all(torch.equal(*pair) for pair in zip(*(net.parameters() for net in nets), strict=True))
     assert [set(row) for row in trained.epochs] == [{"epoch", "loss", "accuracy"}] * 10
     assert (trained.activity, trained.masks) == ([], None)
-    assert not any(tensor.requires_grad for tensor in nets[0].parameters().values())
+    assert not any(tensor.requires_grad for tensor in nets[0].parameters())

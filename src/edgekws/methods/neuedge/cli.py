@@ -163,7 +163,7 @@ def utilisation(
     """
     from edgekws.core import settings as s
     from edgekws.core.provenance import provenance
-    from edgekws.methods.neuedge import chip, mapping
+    from edgekws.methods.neuedge import chip, placement
     from edgekws.methods.neuedge import metrics as kinds
     from edgekws.methods.neuedge.settings import Hardware
     from edgekws.protocol import metrics
@@ -172,7 +172,7 @@ def utilisation(
     metrics.write(out, {
         "schema": 1, "paper": "neuedge", "experiment": "utilisation", "provenance": provenance(),
         "settings": {"hardware": hardware.model_dump(), "inputs": inputs, "words": words},
-        "chips": {name: mapping.sweep([[inputs, width, width, words] for width in hardware.widths], chip.chip(name),
+        "chips": {name: placement.sweep([[inputs, width, width, words] for width in hardware.widths], chip.chip(name),
                                    group=hardware.group) for name in hardware.sweep_chips}}, kinds.Utilisation)
 
 
@@ -233,7 +233,7 @@ def measure(
     from edgekws.core import settings as s
     from edgekws.core.provenance import provenance
     from edgekws.methods.neuedge import metrics as kinds
-    from edgekws.methods.neuedge.loihi import experiments
+    from edgekws.methods.neuedge import on_chip
     from edgekws.methods.neuedge.settings import NeuEdge
     from edgekws.protocol import metrics
 
@@ -241,7 +241,7 @@ def measure(
     corpus, facts = _open_neuedge(features, index)
     metrics.write(out, {"schema": 1, "paper": "neuedge", "seed": seed,
                         "provenance": provenance(corpus=facts, threads=threads),
-                        **experiments.measure_seed(corpus, noise, models, chosen, seed=seed)}, kinds.Measured)
+                        **on_chip.measure_seed(corpus, noise, models, chosen, seed=seed)}, kinds.Measured)
 
 
 @app.command("referee")
@@ -261,7 +261,7 @@ def referee(
     from edgekws.core import settings as s
     from edgekws.core.provenance import provenance
     from edgekws.methods.neuedge import metrics as kinds
-    from edgekws.methods.neuedge.loihi import experiments
+    from edgekws.methods.neuedge import on_chip
     from edgekws.methods.neuedge.settings import Referee
     from edgekws.protocol import metrics
 
@@ -269,7 +269,7 @@ def referee(
     corpus, facts = _open_neuedge(features, index)
     metrics.write(out, {"schema": 1, "paper": "neuedge", "experiment": "referee", "settings": chosen.model_dump(),
                         "provenance": provenance(corpus=facts, threads=threads),
-                        **experiments.referee_file(corpus, environment, models, chosen, seed=seed,
+                        **on_chip.referee_file(corpus, environment, models, chosen, seed=seed,
                                                    progress=progress)}, kinds.Refereed)
 
 
@@ -291,7 +291,7 @@ def second_opinion(
     from edgekws.core import settings as s
     from edgekws.core.provenance import provenance
     from edgekws.methods.neuedge import metrics as kinds
-    from edgekws.methods.neuedge.loihi import experiments
+    from edgekws.methods.neuedge import on_chip
     from edgekws.methods.neuedge.settings import NeuEdge
     from edgekws.protocol import metrics
 
@@ -301,5 +301,5 @@ def second_opinion(
     metrics.write(out, {"schema": 1, "paper": "neuedge", "experiment": "second_opinion",
                         "settings": chosen.model_dump(mode="json", include=used),
                         "provenance": provenance(corpus=facts, threads=threads),
-                        **experiments.second_opinion_file(corpus, neurobench, sanafe, model, chosen, seed=seed)},
+                        **on_chip.second_opinion_file(corpus, neurobench, sanafe, model, chosen, seed=seed)},
                   kinds.SecondOpinion)

@@ -235,7 +235,8 @@ def encoding_file(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def _conventional(net: TemporalConv) -> Callable[[Features], npt.NDArray[np.int64]]:
     @torch.no_grad()
     def words(features: Features) -> npt.NDArray[np.int64]:
-        return net.scores(torch.from_numpy(features)).argmax(1).numpy()
+        scores: torch.Tensor = net(torch.from_numpy(features))
+        return scores.argmax(1).numpy()
 
     return words
 

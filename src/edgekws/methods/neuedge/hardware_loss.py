@@ -36,6 +36,7 @@ from torch.nn.functional import pad
 
 from edgekws.core.errors import UserError
 from edgekws.methods.neuedge import mapping as mapping_module
+from edgekws.methods.neuedge import placement
 from edgekws.methods.neuedge.chip import Chip
 from edgekws.methods.neuedge.mapping import Mapping
 from edgekws.methods.neuedge.settings import Hardware
@@ -143,7 +144,7 @@ class HardwareLoss:
         masks, spikes = _masks(self._whole(self._keep(weights))), _arrays(rates)
         hardware, chip, before = self.settings, self.chip, self.mapping
         lambdas = (hardware.utilisation, hardware.traffic, hardware.memory)
-        self._adopt(mapping_module.optimise(before, masks, spikes, chip, steps=hardware.placement_steps, seed=seed,
+        self._adopt(placement.optimise(before, masks, spikes, chip, steps=hardware.placement_steps, seed=seed,
                                             group=hardware.group, weights=lambdas))
         self.seconds.append(time.perf_counter() - started)
         if len(self.seconds) == self.warm_up:
@@ -232,7 +233,7 @@ class HardwareLoss:
     def _begin(self, weights: Sequence[Tensor], rates: Sequence[Tensor]) -> None:
         hardware = self.settings
         self._set_reference(rates)
-        self._adopt(mapping_module.optimise(
+        self._adopt(placement.optimise(
             None, _masks(self._whole(self._keep(weights))), _arrays(rates), self.chip, seed=0,
             steps=hardware.placement_steps, group=hardware.group,
             weights=(hardware.utilisation, hardware.traffic, hardware.memory)))

@@ -3,42 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils import fuse_linear_bn_weights
 
 from edgekws.core.checkpoint import NOWHERE, Checkpoint
-from edgekws.core.errors import UserError
 from edgekws.core.optimiser import Adam
-from edgekws.core.progress import tqdm
 from edgekws.methods.neuedge.adaptive import AdaptiveRule
 from edgekws.methods.neuedge.hardware_loss import HardwareLoss
 from edgekws.methods.neuedge.settings import SpikingTraining
 from edgekws.models.feedforward_lif import FeedForwardLIF, quantised
 from edgekws.models.temporal_conv import TemporalConv
-from edgekws.models.tensors import fill
+from edgekws.protocol.training import Features, batches
 
-Features = npt.NDArray[np.float32]
-Encode = Callable[[Features, np.random.Generator], npt.NDArray[np.uint8]]
+Encode = Callable[[npt.NDArray[np.float32], np.random.Generator], npt.NDArray[np.uint8]]
 """Features [clips, steps, bands] to spikes of the same shape; a stochastic code draws from the generator."""
 
 _CHUNK = 256  # clips that are evaluated together
 _MEMORY = 0.95  # of the running mean of activity over batches
-
-
-class Clips(Protocol):
-    """Features of N clips: an array, a memory map, or anything that is indexed like one."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, places: Any, /) -> Any:
-        """Features [clips, steps, bands] at ``places``, an array of clip numbers."""
 
 
 @dataclass
@@ -61,7 +51,8 @@ def time_major(spikes: npt.NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(spikes.transpose(1, 0, 2))).float()
 
 
-def augmented(features: Features, budget: SpikingTraining, generator: np.random.Generator) -> Features:
+def augmented(features: npt.NDArray[np.float32], budget: SpikingTraining,
+              generator: np.random.Generator) -> npt.NDArray[np.float32]:
     """Each clip moved in time, over the bands and in level, by chance and up to what the budget says.
 
     What a move in time or over the bands lays bare is 0; levels stay from 0 to 1, and silence (0) stays silence.
@@ -98,7 +89,7 @@ def followers(rule: AdaptiveRule, layers: int) -> list[Callable[[Tensor], Tensor
     return [follower(layer) for layer in range(layers)]
 
 
-def train_spiking(net: FeedForwardLIF, features: Clips, labels: npt.NDArray[np.int64], budget: SpikingTraining, *,
+def train_spiking(net: FeedForwardLIF, features: Features, labels: npt.NDArray[np.int64], budget: SpikingTraining, *,
                   encode: Encode, seed: int, hardware: HardwareLoss | None = None,
                   adaptive: Callable[[Sequence[float]], AdaptiveRule] | None = None,
                   progress: str | None = None, checkpoint: Checkpoint = NOWHERE) -> Trained:
@@ -121,204 +112,218 @@ def train_spiking(net: FeedForwardLIF, features: Clips, labels: npt.NDArray[np.i
         checkpoint: Where an earlier start may have left off, and where this one's state goes after each epoch.
 
     Raises:
-        UserError: There is no clip.
+        UserError: There is no clip, or features or labels do not fit the network.
     """
     generator = np.random.default_rng(seed)
-    layers, last_phase = len(net.hidden), budget.epochs - math.floor(budget.quantised * budget.epochs)
+    last_phase = budget.epochs - math.floor(budget.quantised * budget.epochs)
     cut = None if hardware is None else min(math.ceil(hardware.settings.cut * budget.epochs), last_phase - 1)
-    run, means = _Spiking(net, budget, hardware, generator), _Means()
+    run = _Spiking(net, budget, hardware, generator)
     trained = run.trained
-    if (found := checkpoint.found()) is not None:
-        run.restore(found)
-
-    for batch in _batches(len(labels), budget, generator, progress, first=len(trained.epochs)):
-        if hardware is not None and batch.epoch == cut and trained.masks is None:
+    for spikes, wanted in batches(
+            features, labels, budget, run, net.state_dict(), outputs=net.outputs, check=net.check, seed=generator,
+            progress=progress, on_epoch=run.end, checkpoint=checkpoint, rate=partial(_rate, budget),
+            prepare=lambda some: time_major(encode(augmented(np.asarray(some), budget, generator), generator))):
+        epoch = len(trained.epochs)
+        if hardware is not None and epoch == cut and trained.masks is None:
             trained.masks = hardware.prune([matrix.detach() for matrix in net.weights])
-        if run.norm is not None and batch.epoch >= last_phase:
+        if run.norm is not None and epoch >= last_phase:
             run.fold()
-        clips = augmented(np.asarray(features[batch.clips]), budget, generator)
-        spikes = time_major(encode(clips, generator)).to(net.readout.device)
-        kept = [matrix if trained.masks is None else matrix * trained.masks[i] for i, matrix in enumerate(net.weights)]
-        scores, fired = net.scores(
+        kept = run.kept = [matrix if trained.masks is None else matrix * trained.masks[index]
+                           for index, matrix in enumerate(net.weights)]
+        scores, fired = net(
             spikes, weights=kept if run.norm else [quantised(matrix) for matrix in kept], normalise=run.norm,
-            follow=followers(adaptive(trained.activity), layers) if adaptive and trained.activity else None,
-            dropout=_dropout(net, len(batch.clips), budget.dropout, generator))
-        wanted = torch.from_numpy(labels[batch.clips]).to(scores.device)
-        loss = functional.cross_entropy(scores, wanted)
-        means.add(loss=loss.item(), accuracy=_percent_right(scores, wanted))
+            follow=followers(adaptive(trained.activity), len(net.hidden)) if adaptive and trained.activity else None,
+            dropout=_dropout(net, len(wanted), budget.dropout, generator))
+        loss = run.measured(scores, wanted)
         per_clip = [spikes.sum(0).mean(0), *(layer.sum(0).mean(0) for layer in fired)]
         if hardware is not None:
             terms = hardware.loss(kept, per_clip)
-            means.add(**{name: float(term.detach()) for name, term in terms.items()})
+            run.means.add(**{name: float(term.detach()) for name, term in terms.items()})
             loss = loss + hardware.weight * torch.stack(list(terms.values())).sum()
-        _update(run.optimiser, run.weights, loss, budget, batch.share)
-
+        run.descend(loss)
         run.counts = _running(run.counts, [count.detach() for count in per_clip])
         trained.activity = [float(count.mean()) / len(spikes) for count in run.counts[1:]]
-        if batch.last:
-            row: dict[str, Any] = {"epoch": batch.epoch, "quantised": run.norm is None, **means.take()}
-            if hardware is not None:
-                row["mapping"] = hardware.remap([matrix.detach() for matrix in kept], run.counts,
-                                                seed=int(generator.integers(2**31)))
-            trained.epochs.append(row)
-            if checkpoint.due():
-                checkpoint.save(f"epoch {batch.epoch + 1} of {budget.epochs}", run.state())
 
-    with torch.no_grad():
-        if run.norm is not None:
-            run.norm.fold(net)
-        for tensor in net.tensors().values():
-            tensor.requires_grad_(False)
-        for index, matrix in enumerate(net.weights):
-            if trained.masks is not None:
-                matrix.mul_(trained.masks[index])
+    net.requires_grad_(False)
+    if run.norm is not None:
+        run.norm.fold(net)
+    if trained.masks is not None:
+        for matrix, mask in zip(net.weights, trained.masks, strict=True):
+            matrix.mul_(mask)
     return trained
 
 
-class Normalisation:
+class Normalisation(nn.Module):
     """Batch normalisation of the input currents of the hidden layers over clips and steps (Ioffe & Szegedy 2015).
+
+    A new layer's current has a deviation of 4 thresholds, since a neuron takes a tenth of it in a step. The first ten
+    batches are averaged, later ones followed.
 
     Args:
         net: Whose layers are normalised.
 
     Attributes:
-        gains: [neurons] of each layer; a new layer's current has a deviation of 4 thresholds, since a neuron takes a
-            tenth of it in a step.
-        offsets: [neurons] of each layer, from 0.
+        layers: One normalisation for each hidden layer.
     """
 
-    _EPSILON, _MOMENTUM, _GAIN = 1e-5, 0.1, 4.0
+    _MOMENTUM, _GAIN = 0.1, 4.0
+
+    layers: Sequence[nn.BatchNorm1d]
 
     def __init__(self, net: FeedForwardLIF) -> None:
-        self.gains = [torch.full_like(bias, self._GAIN * net.settings.threshold) for bias in net.biases]
-        self.offsets = [torch.zeros_like(bias) for bias in net.biases]
-        self._means = [torch.zeros_like(bias) for bias in net.biases]
-        self._variances = [torch.zeros_like(bias) for bias in net.biases]
-        self._batches = 0
+        super().__init__()
+        self.layers = nn.ModuleList(  # type: ignore[assignment]
+            nn.BatchNorm1d(layer.out_features) for layer in net.hidden)
+        for norm in self.layers:
+            nn.init.constant_(norm.weight, self._GAIN * net.settings.threshold)
+        self.to(net.readout.weight.device)
 
-    def tensors(self) -> dict[str, Tensor]:
-        """What is trained, by name."""
-        return {**{f"gain.{index}": gain for index, gain in enumerate(self.gains)},
-                **{f"offset.{index}": offset for index, offset in enumerate(self.offsets)}}
-
-    def __call__(self, layer: int, current: Tensor) -> Tensor:
+    def forward(self, layer: int, current: Tensor) -> Tensor:
         """The normalised current of a layer, [steps, clips, neurons], by the batch's own statistics."""
-        self._batches += layer == 0
-        momentum = max(self._MOMENTUM, 1 / self._batches)  # the first batches are averaged
-        return functional.batch_norm(current.flatten(0, 1), self._means[layer], self._variances[layer], self.gains[layer],
-                                     self.offsets[layer], training=True, momentum=momentum,
-                                     eps=self._EPSILON).view_as(current)
-
-    def state(self) -> dict[str, Any]:
-        """What is trained and the running statistics, for a checkpoint."""
-        return {"gains": self.gains, "offsets": self.offsets, "means": self._means, "variances": self._variances,
-                "batches": self._batches}
-
-    @torch.no_grad()
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from a :meth:`state` of the same layers."""
-        own = self.state()
-        self._batches = state["batches"]
-        for name in ("gains", "offsets", "means", "variances"):
-            for tensor, kept in zip(own[name], state[name], strict=True):
-                tensor.copy_(kept)
+        norm = self.layers[layer]
+        assert norm.num_batches_tracked is not None
+        norm.momentum = max(self._MOMENTUM, 1 / (int(norm.num_batches_tracked) + 1))
+        normalised: Tensor = norm(current.flatten(0, 1))
+        return normalised.view_as(current)
 
     @torch.no_grad()
     def fold(self, net: FeedForwardLIF) -> None:
         """Put scales and offsets, by the running statistics, into the network's weights and biases."""
-        for index, (weights, bias) in enumerate(zip(net.hidden, net.biases, strict=True)):
-            scale = self.gains[index] * torch.rsqrt(self._variances[index] + self._EPSILON)
-            weights.mul_(scale[:, None])
-            bias.copy_(self.offsets[index] - self._means[index] * scale)
+        for layer, norm in zip(net.hidden, self.layers, strict=True):
+            assert norm.running_mean is not None and norm.running_var is not None
+            weights, bias = fuse_linear_bn_weights(layer.weight, layer.bias, norm.running_mean, norm.running_var, norm.eps,
+                                                   norm.weight, norm.bias)
+            layer.weight.copy_(weights)
+            layer.bias.copy_(bias)
 
 
-class _Spiking:
-    """What the training of a spiking network changes as it goes, and so what a checkpoint of it holds.
+class _Descent:
+    """Adam on clipped gradients, and what epochs measure; an optimiser whose state is all that a checkpoint needs.
+
+    Attributes:
+        rate: Learning rate of the next update.
+        weights: What is trained, by name.
+    """
+
+    def __init__(self, weights: dict[str, Tensor], budget: SpikingTraining) -> None:
+        self.rate, self.budget = budget.learning_rate, budget
+        self.trained, self.means = Trained(activity=[]), _Means()
+        self.use(weights)
+
+    def use(self, weights: dict[str, Tensor]) -> None:
+        """Train these from here on, with a fresh Adam."""
+        self.weights = weights
+        for tensor in weights.values():
+            tensor.requires_grad_()
+        self._adam = Adam(weights, self.budget.learning_rate, decay=self.budget.weight_decay)
+
+    def measured(self, scores: Tensor, wanted: Tensor) -> Tensor:
+        """Cross-entropy of a batch, which goes with its accuracy into the epoch's means."""
+        loss = functional.cross_entropy(scores, wanted)
+        self.means.add(loss=loss.item(), accuracy=100 * (int((scores.argmax(1) == wanted).sum()) / len(wanted)))
+        return loss
+
+    def descend(self, loss: Tensor) -> None:
+        """One update against the gradient of ``loss``."""
+        self.step(dict(zip(self.weights, torch.autograd.grad(loss, list(self.weights.values())), strict=True)))
+
+    def step(self, gradients: Mapping[str, Tensor]) -> None:
+        """One update with the gradients of the same names, clipped together.
+
+        Not by ``clip_grad_norm_``: it adds 1e-6 to the norm, and an update that is off by that much soon moves a spike.
+        """
+        norm = math.sqrt(sum(float(gradient.square().sum()) for gradient in gradients.values()))
+        if norm > self.budget.clip:
+            gradients = {name: gradient * (self.budget.clip / norm) for name, gradient in gradients.items()}
+        self._adam.rate = self.rate
+        self._adam.step(gradients)
+
+    def end(self, epoch: int) -> None:
+        """Note what an epoch has measured."""
+        self.trained.epochs.append({"epoch": epoch, **self.means.take()})
+
+    def state(self) -> dict[str, Any]:
+        """The state after an epoch, beside the network's tensors."""
+        return {"adam": self._adam.state(), "epochs": self.trained.epochs}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a :meth:`state` of the same training."""
+        self._adam.restore(state["adam"])
+        self.trained.epochs[:] = state["epochs"]
+
+
+class _Spiking(_Descent):
+    """What the training of a spiking network changes as it goes.
 
     Attributes:
         norm: The normalisation of the currents, None once it is folded into the network.
-        weights: What the optimiser works on, by name.
+        kept: The matrices of the last batch, without what was cut.
         counts: [neurons] running means of the spikes in a clip: encoder, hidden layers.
     """
 
     def __init__(self, net: FeedForwardLIF, budget: SpikingTraining, hardware: HardwareLoss | None,
                  generator: np.random.Generator) -> None:
-        self._net, self._budget, self._hardware, self._generator = net, budget, hardware, generator
-        self.trained = Trained(activity=[])
+        self._net, self._hardware, self._generator = net, hardware, generator
+        self.norm: Normalisation | None = Normalisation(net)
+        self.kept: list[Tensor] = []
         self.counts: list[Tensor] = []
-        self._use(Normalisation(net))
+        gains: dict[str, Tensor] = {f"gain.{index}": norm.weight for index, norm in enumerate(self.norm.layers)}
+        offsets: dict[str, Tensor] = {f"offset.{index}": norm.bias for index, norm in enumerate(self.norm.layers)}
+        matrices: dict[str, Tensor] = {name: tensor for name, tensor in net.named_parameters() if not name.endswith(".bias")}
+        super().__init__(matrices | gains | offsets, budget)
 
     def fold(self) -> None:
-        """From here on train the network as it will be used, with a fresh optimiser."""
+        """From here on train the network as it will be used."""
         assert self.norm is not None
         self.norm.fold(self._net)
-        self._use(None)
+        self.norm = None
+        self.use(dict(self._net.named_parameters()))
 
-    def _use(self, norm: Normalisation | None) -> None:
-        self.norm, self.weights = norm, self._net.tensors()
-        if norm is not None:
-            matrices = {name: tensor for name, tensor in self.weights.items() if not name.startswith("bias.")}
-            self.weights = {**matrices, **norm.tensors()}
-        self.optimiser = _begin(self.weights, self._budget)
+    def end(self, epoch: int) -> None:
+        """Note what an epoch has measured, and map the network anew."""
+        row: dict[str, Any] = {"epoch": epoch, "quantised": self.norm is None, **self.means.take()}
+        if self._hardware is not None:
+            row["mapping"] = self._hardware.remap([matrix.detach() for matrix in self.kept], self.counts,
+                                                  seed=int(self._generator.integers(2**31)))
+        self.trained.epochs.append(row)
 
     def state(self) -> dict[str, Any]:
-        """The state after an epoch."""
-        return {"net": self._net.tensors(), "norm": None if self.norm is None else self.norm.state(),
-                "optimiser": self.optimiser.state(), "counts": self.counts, "activity": self.trained.activity,
-                "masks": self.trained.masks, "epochs": self.trained.epochs,
-                "hardware": None if self._hardware is None else self._hardware.state(),
-                "draws": self._generator.bit_generator.state}
+        """The state after an epoch, beside the network's tensors."""
+        return {**super().state(), "norm": None if self.norm is None else self.norm.state_dict(), "counts": self.counts,
+                "activity": self.trained.activity, "masks": self.trained.masks,
+                "hardware": None if self._hardware is None else self._hardware.state()}
 
-    @torch.no_grad()
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a :meth:`state` of the same training."""
         if state["norm"] is None:
-            self._use(None)
+            self.norm = None
+            self.use(dict(self._net.named_parameters()))
         elif self.norm is not None:
-            self.norm.restore(state["norm"])
+            self.norm.load_state_dict(state["norm"])
+        super().restore(state)
         if self._hardware is not None:
             self._hardware.restore(state["hardware"])
-        fill(self._net.tensors(), state["net"])
-        self.optimiser.restore(state["optimiser"])
-        there = self._net.readout.device
+        there = self._net.readout.weight.device
         self.counts = [count.to(there) for count in state["counts"]]
         self.trained.masks = None if state["masks"] is None else [mask.to(there) for mask in state["masks"]]
-        self._generator.bit_generator.state, self.trained.activity = state["draws"], state["activity"]
-        self.trained.epochs[:] = state["epochs"]
+        self.trained.activity = state["activity"]
 
 
-def train_conventional(net: TemporalConv, features: Clips, labels: npt.NDArray[np.int64], budget: SpikingTraining, *,
+def train_conventional(net: TemporalConv, features: Features, labels: npt.NDArray[np.int64], budget: SpikingTraining, *,
                        seed: int, progress: str | None = None, checkpoint: Checkpoint = NOWHERE) -> Trained:
     """Train the conventional net in place with the same budget, in floating point to the end.
 
     Raises:
-        UserError: There is no clip.
+        UserError: There is no clip, or features or labels do not fit the network.
     """
-    generator = np.random.default_rng(seed)
-    weights = net.parameters()
-    optimiser = _begin(weights, budget)
-    trained, means = Trained(activity=[]), _Means()
-    if (found := checkpoint.found()) is not None:
-        with torch.no_grad():
-            fill(weights, found["weights"])
-        optimiser.restore(found["optimiser"])
-        generator.bit_generator.state, trained.epochs = found["draws"], found["epochs"]
-    for batch in _batches(len(labels), budget, generator, progress, first=len(trained.epochs)):
-        clips = torch.from_numpy(augmented(np.asarray(features[batch.clips]), budget, generator))
-        scores = net.scores(clips.to(net.readout.device))
-        wanted = torch.from_numpy(labels[batch.clips]).to(scores.device)
-        loss = functional.cross_entropy(scores, wanted)
-        means.add(loss=loss.item(), accuracy=_percent_right(scores, wanted))
-        _update(optimiser, weights, loss, budget, batch.share)
-        if batch.last:
-            trained.epochs.append({"epoch": batch.epoch, **means.take()})
-            if checkpoint.due():
-                checkpoint.save(f"epoch {batch.epoch + 1} of {budget.epochs}", {
-                    "weights": weights, "optimiser": optimiser.state(), "draws": generator.bit_generator.state,
-                    "epochs": trained.epochs})
-    for tensor in weights.values():
-        tensor.requires_grad_(False)
-    return trained
+    generator, run = np.random.default_rng(seed), _Descent(dict(net.named_parameters()), budget)
+    for clips, wanted in batches(
+            features, labels, budget, run, net.state_dict(), outputs=net.readout.out_features, check=net.check,
+            seed=generator, progress=progress, on_epoch=run.end, checkpoint=checkpoint, rate=partial(_rate, budget),
+            prepare=lambda some: torch.from_numpy(augmented(np.asarray(some), budget, generator))):
+        run.descend(run.measured(net(clips), wanted))
+    net.requires_grad_(False)
+    return run.trained
 
 
 @torch.no_grad()
@@ -333,62 +338,25 @@ def evaluate(net: FeedForwardLIF, spikes: npt.NDArray[np.uint8], *, weights: Seq
     for start in range(0, len(spikes), _CHUNK):
         some = spikes[start:start + _CHUNK]
         follow = followers(adaptive, len(net.hidden)) if adaptive else None
-        scores, layers = net.scores(time_major(some), weights=weights, follow=follow)
+        scores, layers = net(time_major(some), weights=weights, follow=follow)
         said.append(scores.argmax(1).numpy())
         fired = [total + float(layer.mean()) * len(some) / len(spikes) for total, layer in zip(fired, layers,
                                                                                               strict=True)]
     return np.concatenate(said), fired
 
 
-class _Batch(NamedTuple):
-    epoch: int
-    share: float  # of all updates, already made
-    clips: npt.NDArray[np.int64]
-    last: bool  # of its epoch
-
-
-def _batches(clips: int, budget: SpikingTraining, generator: np.random.Generator,
-             progress: str | None, first: int = 0) -> Iterator[_Batch]:
-    if clips == 0:
-        raise UserError("there are no clips to train on", where="training set", remedy="check the corpus and the split")
-    batches = math.ceil(clips / budget.batch_size)
-    total = budget.epochs * batches
-    with tqdm(total=total, initial=first * batches, desc=progress, unit="batch", disable=progress is None) as bar:
-        for epoch in range(first, budget.epochs):
-            order = generator.permutation(clips)
-            for number in range(batches):
-                chosen = order[number * budget.batch_size:(number + 1) * budget.batch_size]
-                yield _Batch(epoch, (epoch * batches + number) / total, np.sort(chosen), number == batches - 1)
-                bar.update()
-
-
-def _begin(weights: dict[str, Tensor], budget: SpikingTraining) -> Adam:
-    for tensor in weights.values():
-        tensor.requires_grad_()
-    return Adam(weights, budget.learning_rate, decay=budget.weight_decay)
-
-
-def _update(optimiser: Adam, weights: dict[str, Tensor], loss: Tensor, budget: SpikingTraining, share: float) -> None:
-    """One step of Adam on the clipped gradient, at the rate of a cosine ``share`` of the way down."""
-    gradients = torch.autograd.grad(loss, list(weights.values()))
-    norm = math.sqrt(sum(float(gradient.square().sum()) for gradient in gradients))
-    if norm > budget.clip:
-        gradients = tuple(gradient * (budget.clip / norm) for gradient in gradients)
+def _rate(budget: SpikingTraining, share: float) -> float:
+    """Learning rate of a cosine, ``share`` of the way down."""
     low, high = budget.final_learning_rate, budget.learning_rate
-    optimiser.rate = low + (high - low) * (1 + math.cos(math.pi * share)) / 2
-    optimiser.step(dict(zip(weights, gradients, strict=True)))
+    return low + (high - low) * (1 + math.cos(math.pi * share)) / 2
 
 
 def _dropout(net: FeedForwardLIF, clips: int, share: float, generator: np.random.Generator) -> list[Tensor] | None:
     """Factors that leave out ``share`` of each layer's neurons for a whole clip, and make up for it in the others."""
     if share == 0:
         return None
-    return [torch.from_numpy((generator.random((clips, len(weights))) >= share).astype(np.float32) / (1 - share))
-            .to(weights.device) for weights in net.hidden]
-
-
-def _percent_right(scores: Tensor, wanted: Tensor) -> float:
-    return 100 * (int((scores.argmax(1) == wanted).sum()) / len(wanted))
+    return [torch.from_numpy((generator.random((clips, len(bias))) >= share).astype(np.float32) / (1 - share))
+            .to(bias.device) for bias in net.biases]
 
 
 def _running(means: list[Tensor], new: list[Tensor]) -> list[Tensor]:

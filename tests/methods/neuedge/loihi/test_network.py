@@ -45,20 +45,20 @@ def test_integers_do_what_the_float_network_with_these_weights_does(float_net, r
     net = float_net(hidden=[64, 48])
     spikes = random_spikes(100, 40, 12)
     fixed = [quantised(weights) for weights in net.weights]
-    scores, layers = net.scores(torch.from_numpy(spikes.transpose(1, 0, 2)).float(), weights=fixed)
+    scores, layers = net(torch.from_numpy(spikes.transpose(1, 0, 2)).float(), weights=fixed)
     found = simulate(quantise(net, WORDS), spikes)
     for counts, layer in zip(found.spike_counts, layers, strict=True):
         floats = layer.sum(0).numpy()
         assert floats.mean() > 2
         assert np.abs(counts - floats).mean() < 0.05 * floats.mean()
     assert (found.predictions == scores.argmax(1).numpy()).mean() >= 0.9
-    unit = net.readout.abs().max().item() * (1 - net.settings.output_leak) / 127 / 64
+    unit = net.readout.weight.abs().max().item() * (1 - net.settings.output_leak) / 127 / 64
     assert np.abs(found.scores * unit - scores.numpy()).mean() < 0.1 * scores.std().item()
 
 
 def test_readout_cannot_reach_its_threshold(float_net):
     net = float_net(hidden=[400, 600], output_leak=0.99)
-    net.readout.fill_(0.5)
+    net.readout.weight.fill_(0.5)
     readout = quantise(net, WORDS).layers[-1]
     assert readout.weight_exp < -1
     bound = int(readout.synapses.sum(1).max() * 2.0**readout.weight_exp) * 64 * 4096 / readout.dv
@@ -74,7 +74,7 @@ def test_large_thresholds_lower_the_exponent(float_net):
     net.biases[0].zero_()
     hidden = quantise(net, WORDS).layers[0]
     assert hidden.weight_exp < -1
-    scale = net.hidden[0].abs().max().item() * (1 - net.settings.leak) / 127
+    scale = net.hidden[0].weight.abs().max().item() * (1 - net.settings.leak) / 127
     assert hidden.vth == round(net.settings.threshold / scale * 2.0**(hidden.weight_exp + 1)) <= LARGEST_VTH < 2 * hidden.vth
 
 
@@ -89,7 +89,7 @@ def test_large_thresholds_lower_the_exponent(float_net):
 def test_refuses_what_cannot_be_mapped(float_net, values, change, what):
     net: FeedForwardLIF = float_net(**values)
     if change is not None:
-        net.hidden[0].mul_(change or 1)
+        net.hidden[0].weight.mul_(change or 1)
         net.biases[0].add_(1e5 if change == 0 else 0)
     with pytest.raises(UserError, match=what):
         quantise(net, WORDS)
@@ -97,7 +97,7 @@ def test_refuses_what_cannot_be_mapped(float_net, values, change, what):
 
 def test_silent_layer(float_net):
     net = float_net()
-    net.hidden[1].zero_()
+    net.hidden[1].weight.zero_()
     net.biases[1].zero_()
     found = simulate(quantise(net, WORDS), np.ones((1, 20, 12), np.uint8))
     assert found.spike_counts[0].sum() > 0

@@ -23,7 +23,7 @@ def test_nodes_are_eulers_equations(float_net):
         assert set(node.r) == {1}
         assert set(node.v_leak) == {0}
     assert set(lif.v_reset) == {0}
-    np.testing.assert_array_equal(graph.nodes["affine_1"].weight, net.hidden[1].numpy())
+    np.testing.assert_array_equal(graph.nodes["affine_1"].weight, net.hidden[1].weight.numpy())
     np.testing.assert_array_equal(graph.nodes["affine_1"].bias, net.biases[1].numpy())
 
 

@@ -186,8 +186,8 @@ def quantise(net: FeedForwardLIF, words: Iterable[str]) -> LoihiNetwork:
         raise UserError("a soft reset cannot be put on Loihi: its neurons go to 0 after a spike", where="network.reset",
                         remedy="train with reset=hard")
     hidden = [_layer(_float64(weights), _float64(bias), settings.leak, settings.threshold)
-              for weights, bias in zip(net.hidden, net.biases, strict=True)]
-    readout = _layer(_float64(net.readout), np.zeros(net.outputs), settings.output_leak, None)
+              for weights, bias in zip(net.weights, net.biases, strict=False)]
+    readout = _layer(_float64(net.readout.weight), np.zeros(net.outputs), settings.output_leak, None)
     return LoihiNetwork((*hidden, readout), tuple(words))
 
 

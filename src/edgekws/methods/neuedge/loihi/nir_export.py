@@ -166,7 +166,7 @@ def check(path: str | Path, net: FeedForwardLIF, spikes: npt.NDArray[np.uint8]) 
 
     drive = torch.from_numpy(np.ascontiguousarray(spikes.transpose(1, 0, 2))).double()
     with torch.no_grad():
-        scores, layers = net.scores(drive, weights=[weights.double() for weights in net.weights])
+        scores, layers = net(drive, weights=[weights.double() for weights in net.weights])
     theirs, their_layers = run_in_norse(read(path), drive)
     pairs = list(zip(layers, their_layers, strict=True))
     return {

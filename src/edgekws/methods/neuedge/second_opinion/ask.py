@@ -131,7 +131,7 @@ def _neurobench_totals(figures: Mapping[str, Any], net: FeedForwardLIF, spikes: 
         "footprint_bytes": figures["Footprint"], "parameters": figures["ParameterCount"],
         "connection_sparsity": figures["ConnectionSparsity"], "activation_sparsity": figures["ActivationSparsity"],
         **{f"hidden_{index}_spikes": round((1 - figures["ActivationSparsityByLayer"][f"hidden_{index}"])
-                                           * clips * steps * len(weights)) for index, weights in enumerate(net.hidden)},
+                                           * clips * steps * layer.out_features) for index, layer in enumerate(net.hidden)},
         "effective_acs": operations["Effective_ACs"], "effective_macs": operations["Effective_MACs"],
         "dense_operations": operations["Dense"], "membrane_updates": figures["MembraneUpdates"],
         "accuracy": round(figures["ClassificationAccuracy"] * clips) / clips}  # a mean in float32
@@ -148,7 +148,7 @@ def neurobench_by_hand(net: FeedForwardLIF, spikes: Array, labels: Array) -> dic
     weights, biases = ([tensor.detach().double() for tensor in tensors] for tensors in (net.weights, net.biases))
     drive = torch.from_numpy(spikes).double().transpose(0, 1).contiguous()
     with torch.no_grad():
-        scores, fired = net.scores(drive, weights=weights)  # whose biases become double where they are added
+        scores, fired = net(drive, weights=weights)  # whose biases become double where they are added
     sources = [drive, *fired]
     size, parameters = (sum(tensor.numel() for tensor in tensors) for tensors in (weights, [*weights, *biases]))
     operations = sum(int(layer.sum((0, 1)) @ (matrix != 0).double().sum(0))

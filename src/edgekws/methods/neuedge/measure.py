@@ -20,6 +20,7 @@ from edgekws.methods.neuedge.adaptive import AdaptiveRule
 from edgekws.methods.neuedge.choices import NeuEdgeArm
 from edgekws.methods.neuedge.loihi.network import LoihiNetwork, quantise
 from edgekws.methods.neuedge.loihi.simulator import Simulation, simulate
+from edgekws.methods.neuedge.placement import naive, optimise
 from edgekws.methods.neuedge.settings import AdaptiveThreshold, Hardware, NeuEdge
 from edgekws.methods.neuedge.training import evaluate
 from edgekws.models.feedforward_lif import FeedForwardLIF, quantised
@@ -80,10 +81,10 @@ def placed(arm: Arm, placement: Placement, hardware: Hardware, *, seed: int,
     """The arm's neurons on the settings' chip."""
     chip = chips.chip(hardware.chip)
     if placement == "naive":
-        return mapping.naive(arm.masks, chip)
-    return mapping.optimise(mapping.Mapping.from_json(dict(start)) if start else None, arm.masks, arm.rates, chip,
-                            steps=hardware.placement_steps, seed=derive_seed(seed, "placement"), group=hardware.group,
-                            weights=(hardware.utilisation, hardware.traffic, hardware.memory))
+        return naive(arm.masks, chip)
+    return optimise(mapping.Mapping.from_json(dict(start)) if start else None, arm.masks, arm.rates, chip,
+                    steps=hardware.placement_steps, seed=derive_seed(seed, "placement"), group=hardware.group,
+                    weights=(hardware.utilisation, hardware.traffic, hardware.memory))
 
 
 def rule_of(variant_sign: Literal[0, 1, -1], arm: Arm, adaptive: AdaptiveThreshold,
@@ -194,7 +195,7 @@ def conventional(net: TemporalConv, features: experiments.Features, labels: npt.
                  parts: Mapping[str, npt.NDArray[np.int64]]) -> dict[str, Any]:
     """The conventional net beside them: accuracy, multiply-adds, and joules of the arithmetic alone."""
     with torch.no_grad():
-        said = torch.cat([net.scores(chunk).argmax(1) for chunk in torch.split(torch.from_numpy(features), 256)]).numpy()
+        said = torch.cat([net(chunk).argmax(1) for chunk in torch.split(torch.from_numpy(features), 256)]).numpy()
     macs = net.multiply_accumulates(features.shape[1])
     return {"variant": "ann", "arm": "ann", "macs": macs,
             "joules": {name: float(energy.ann_energy(macs, price)) for name, price in chips.load().macs.items()},

@@ -5,8 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from edgekws.methods.neuedge import experiments
-from edgekws.methods.neuedge.loihi import measure
+from edgekws.methods.neuedge import experiments, measure
 from edgekws.methods.neuedge.loihi.network import quantise
 from edgekws.methods.neuedge.loihi.simulator import simulate
 from edgekws.methods.neuedge.mapping import Mapping
@@ -25,9 +24,9 @@ def tiny():
     """Each neuron has one input, neuron 1 a bias too; both words listen to neuron 0 alone, the second twice as much."""
     net = FeedForwardLIF(LifNetwork(hidden=[2], leak=0.5, threshold=1.0), inputs=2, outputs=2,
                          generator=torch.Generator())
-    net.hidden[0].copy_(torch.tensor([[4.0, 0], [0, 1]]))
+    net.hidden[0].weight.copy_(torch.tensor([[4.0, 0], [0, 1]]))
     net.biases[0].copy_(torch.tensor([0, 0.5]))
-    net.readout.copy_(torch.tensor([[1.0, 0], [2, 0]]))
+    net.readout.weight.copy_(torch.tensor([[1.0, 0], [2, 0]]))
     integers = quantise(net, WORDS)
     return measure.Arm("hybrid", net, integers, [layer.synapses != 0 for layer in integers.layers], (0.25,),
                        [np.array([1.0, 1]), np.array([1.0, 0.5])])
@@ -96,14 +95,14 @@ def test_chip_and_accuracies_by_hand():
 def test_accuracies_are_of_three_networks():
     """A weight that 8 bits round to 0 decides in floating point alone."""
     arm = tiny()
-    arm.net.readout.copy_(torch.tensor([[0.0, 0], [-0.001, 1]]))  # neuron 1 says "yes", neuron 0 softly "no"
+    arm.net.readout.weight.copy_(torch.tensor([[0.0, 0], [-0.001, 1]]))  # neuron 1 says "yes", neuron 0 softly "no"
     integers = quantise(arm.net, WORDS)
     arm = arm._replace(integers=integers, masks=[layer.synapses != 0 for layer in integers.layers])
     only_first = np.array([[[1, 0], [0, 0], [0, 0]]], np.uint8)
     where = measure.placed(arm, "naive", CHOSEN.hardware, seed=0)
     found = measure.measure(measure.VARIANTS[2], arm, where, only_first, np.array([0]), {"all": np.array([0])}, CHOSEN)
     assert found["subsets"]["all"]["correct"] == {"float": 1, "quantised": 1, "integer": 1}
-    arm.net.readout[1, 0] = 0.001  # now softly "yes": after rounding it is a draw, which goes to the first word
+    arm.net.readout.weight[1, 0] = 0.001  # now softly "yes": after rounding it is a draw, which goes to the first word
     integers = quantise(arm.net, WORDS)
     arm = arm._replace(integers=integers)
     found = measure.measure(measure.VARIANTS[2], arm, where, only_first, np.array([1]), {"all": np.array([0])}, CHOSEN)
@@ -243,7 +242,7 @@ def test_the_conventional_net_by_hand():
                        generator=torch.Generator().manual_seed(0))
     features = np.random.default_rng(0).uniform(0, 1, (300, 20, 4)).astype(np.float32)
     with torch.no_grad():
-        labels = net.scores(torch.from_numpy(features)).argmax(1).numpy()
+        labels = net(torch.from_numpy(features)).argmax(1).numpy()
     labels[:3] = 1 - labels[:3]
     found = measure.conventional(net, features, labels, {"all": np.arange(300), "quiet": np.array([1, 2, 3])})
     assert found["macs"] == 10 * 4 * 4 * 3 + 2 * 4

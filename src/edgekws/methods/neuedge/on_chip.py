@@ -15,10 +15,10 @@ from edgekws.core.errors import UserError
 from edgekws.core.provenance import derive_seed
 from edgekws.features import pack
 from edgekws.methods.neuedge import chip as chips
-from edgekws.methods.neuedge import experiments, mapping
+from edgekws.methods.neuedge import experiments, mapping, measure
 from edgekws.methods.neuedge.choices import NeuEdgeArm
 from edgekws.methods.neuedge.experiments import Corpus
-from edgekws.methods.neuedge.loihi import measure, nir_export, referee
+from edgekws.methods.neuedge.loihi import nir_export, referee
 from edgekws.methods.neuedge.loihi.network import quantise
 from edgekws.methods.neuedge.second_opinion import ask
 from edgekws.methods.neuedge.settings import Encoder, NeuEdge, Referee

@@ -18,7 +18,7 @@ HOW = "no Lava: build it with `envs/tool lava .envs/lava`, or name an environmen
 @pytest.fixture(scope="session")
 def lava():
     """Lava's environment; tests that ask for it are skipped where there is none."""
-    folder = Path(os.environ.get("EDGEKWS_LAVA") or Path(__file__).parents[4] / ".envs" / "lava")
+    folder = Path(os.environ.get("EDGEKWS_LAVA") or Path(__file__).parents[3] / ".envs" / "lava")
     if not (folder / "bin" / "python").exists():
         pytest.skip(HOW)
     return folder
@@ -37,7 +37,7 @@ def float_net():
         generator = torch.Generator().manual_seed(seed)
         net = FeedForwardLIF(LifNetwork(**{"hidden": [20, 16], **values}), inputs=inputs, outputs=outputs,
                              generator=generator)
-        for weights, bias in zip(net.hidden, net.biases, strict=True):
+        for weights, bias in zip(net.weights, net.biases, strict=False):
             weights.mul_(gain)
             bias.copy_(0.4 * torch.randn(len(bias), generator=generator))
         return net
