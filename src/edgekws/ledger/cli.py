@@ -31,6 +31,20 @@ def ledger(
     typer.echo(", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
 
 
+@app.command("list")
+def list_(
+    papers: Annotated[Path, typer.Option(help="Folder of the papers' claims (*.yaml).")] = Path("claims"),
+) -> None:
+    """List every claim: its id, the paper's number, the name of its target, and what it says."""
+    from edgekws.ledger import claims
+
+    for paper in claims.read_papers(papers):
+        typer.echo(paper.title)
+        for claim in paper.claims:
+            number = "–" if claim.value is None else claims.spoken_paper(claim.value, claim.uncertainty.std, claim.unit)
+            typer.echo(f"  {claim.id}  {number}  claim_{claim.id.replace('-', '_')}  {claim.statement}")
+
+
 @app.command("explain")
 def explain(
     claim: Annotated[str, typer.Argument(help="Id of a claim, for example tp-02.")],

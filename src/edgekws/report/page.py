@@ -18,8 +18,7 @@ from markupsafe import Markup
 from edgekws.core import files, style
 from edgekws.core.errors import UserError
 from edgekws.ledger import claims
-from edgekws.run.measured import output_path, read_benchmark
-from edgekws.run.work import rule_of_benchmark
+from edgekws.run.measured import read_benchmark, result_of
 
 METHODS = Path(__file__).parents[1] / "methods"
 _EXPERIMENTS = {
@@ -309,11 +308,8 @@ def read_cost(results: Path, device: str = "") -> dict[str, Any] | None:
 
 def _device(results: Path, job: str) -> str | None:
     """The device that the result of a job names, as far as there is one."""
-    found = rule_of_benchmark(job)
-    if found is None:
-        return None
-    path = output_path(results, *found)
-    if not path.is_file():
+    path = result_of(results, job)
+    if path is None:
         return None
     about: dict[str, Any] = {}
     if path.suffix == ".json":
