@@ -29,8 +29,8 @@ def test_a_job_is_built_stale_or_missing(monkeypatch, tmp_path):
     jobs = workflow.read_jobs(whole, whole[1:])
     assert [job.status for job in jobs] == ["built", "stale", "missing", "missing"]
     assert page.status_table(jobs) == [
-        ["", "built", "stale", "missing"], ["shared", "1", "1", "2"], ["  train", "1", "1", "–"],
-        ["  features", "–", "–", "1"], ["  mine", "–", "–", "1"], ["all", "1", "1", "2"]]
+        ["", "built", "stale", "missing"], ["shared", "1", "1", "2"], ["  features", "–", "–", "1"],
+        ["  mine", "–", "–", "1"], ["  train", "1", "1", "–"], ["all", "1", "1", "2"]]
 
 
 def test_a_job_knows_its_benchmark_units_group_and_variant():

@@ -171,14 +171,14 @@ class Estimate:
 
 
 def estimate(jobs: Iterable[Job], measured: Measured) -> Estimate:
-    """What some jobs of a run cost, rule by rule, the rules of a method together."""
+    """What some jobs of a run cost, rule by rule, the rules of a method together, by name: Snakemake's own order differs."""
     by_rule: dict[str, list[tuple[Job, Cost]]] = {}
     for job in jobs:
         by_rule.setdefault(job.rule, []).append((job, cost(job, measured)))
-    lines = [Line(rule, some[0][0].group, *map(tuple, zip(*some, strict=True)))  # type: ignore[arg-type]
+    lines = [Line(rule, some[0][0].group, *map(tuple, zip(*some, strict=True)))
              for rule, some in by_rule.items()]
     costed = [pair for some in by_rule.values() for pair in some]
-    return Estimate(sorted(lines, key=lambda line: (line.group != "shared", line.group)),
+    return Estimate(sorted(lines, key=lambda line: (line.group != "shared", line.group, line.rule)),
                     chain([job for job, _ in costed], [each.seconds for _, each in costed]))
 
 

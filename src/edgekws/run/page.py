@@ -85,7 +85,7 @@ def status_table(jobs: Sequence[Job]) -> Table:
     for group in sorted({job.group for job in jobs}, key=lambda name: (name != "shared", name)):
         mine = [job for job in jobs if job.group == group]
         rows.append(row(group, mine))
-        rows += [row(f"  {rule}", [job for job in mine if job.rule == rule]) for rule in dict.fromkeys(job.rule for job in mine)]
+        rows += [row(f"  {rule}", [job for job in mine if job.rule == rule]) for rule in sorted({job.rule for job in mine})]
     return [*rows, row("all", jobs)]
 
 
