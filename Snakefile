@@ -22,7 +22,6 @@ include: "workflow/rules/onda.smk"
 include: "workflow/rules/alternatives.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/targets.smk"
-include: "workflow/rules/caching.smk"
 
 
 rule all:

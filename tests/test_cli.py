@@ -36,7 +36,7 @@ COMMANDS = [*(("corpus", verb) for verb in ("synthesise", "register", "index", "
                                                   "limits", "retain", "summarise-retention", "federate",
                                                   "summarise-federated")),
             *(("delta", verb) for verb in ("diff", "apply", "merge", "size")),
-            ("claims", "ledger"), ("claims", "explain"), ("claims", "readme"),
+            ("claims", "ledger"), ("claims", "list"), ("claims", "explain"), ("claims", "readme"),
             ("report", "notebook"), ("report", "rulegraph"), ("report", "build"),
             ("release", "push"), ("release", "pull"),
             ("run", "status"), ("run", "cost"), ("run", "measured"),

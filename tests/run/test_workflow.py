@@ -12,48 +12,65 @@ from edgekws.core.errors import UserError
 from edgekws.run import page, workflow
 
 ROOT = Path(__file__).parents[2]
-HEAD = "output_file\tdate\trule\tlog-file(s)\tstatus\tplan\n"
 COMMAND = ["run", "cost", "--configfile", "config/paper.yaml", "--measured", "docs/benchmarks.json", "--markdown"]
 
 
-def summary(*rows):
-    return HEAD + "".join("\t".join([path, "-", rule, "-", status, plan]) + "\n" for path, rule, status, plan in rows)
+def printed(rule, *output, benchmark=None, wildcards=None, **resources):
+    """A job as the logger plugin prints it."""
+    return {"rule": rule, "wildcards": wildcards or {}, "input": [], "output": [*output], "benchmark": benchmark,
+            "resources": resources}
 
 
-def test_a_job_is_built_stale_or_missing():
-    jobs = workflow.parse_summary(summary(
-        ("results/demo/models/neuedge/lif_seed0.safetensors", "neuedge_train", "ok", "no update"),
-        ("results/demo/models/neuedge/lif_seed1.safetensors", "neuedge_train", "ok", "update pending"),
-        ("results/demo/models/neuedge/lif_seed2.safetensors", "neuedge_train", "params changed", "update pending"),
-        ("results/demo/models/neuedge/lif_seed3.safetensors", "neuedge_train", "missing", "update pending"),
-        (".envs/lava", "tool_environment", "ok", "no update")), "demo")
-    assert [job.status for job in jobs] == ["built", "stale", "stale", "missing", "built"]
-    assert jobs[1].at == {"arm": "lif", "seed": "1"} and jobs[4].at == {"tool": "lava"}
-    counts = workflow.by_status(jobs)
-    assert counts["neuedge_train"] == {"built": 1, "stale": 2, "missing": 1}
-    assert page.status_table(counts)[-1] == ["all", "2", "2", "1"]
+def test_a_job_is_built_stale_or_missing(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for name in "abc":
+        Path(name).touch()
+    whole = [printed("train", "a"), printed("train", "b"), printed("features", "c", "d"), printed("mine", "e")]
+    jobs = workflow.read_jobs(whole, whole[1:])
+    assert [job.status for job in jobs] == ["built", "stale", "missing", "missing"]
+    assert page.status_table(jobs) == [
+        ["", "built", "stale", "missing"], ["shared", "1", "1", "2"], ["  features", "–", "–", "1"],
+        ["  mine", "–", "–", "1"], ["  train", "1", "1", "–"], ["all", "1", "1", "2"]]
 
 
-def test_a_job_of_many_outputs_is_one_job():
-    jobs = workflow.parse_summary(summary(
-        ("results/demo/features/onda.npy", "onda_features", "ok", "no update"),
-        ("results/demo/features/onda_crops.npy", "onda_features", "ok", "no update"),
-        ("results/demo/features/onda.parquet", "onda_features", "ok", "no update")), "demo")
-    assert len(jobs) == 1
+def test_a_job_knows_its_benchmark_units_group_and_variant():
+    first, second = workflow.read_jobs([
+        printed("train", "m", benchmark="results/demo/benchmarks/neuedge/lif_seed0.tsv", gpu=0, units=12,
+                wildcards={"seed": "0", "arm": "lif"}), printed("mine", "e", benchmark="results/demo/benchmarks/own/e.tsv")], [])
+    assert (first.benchmark, first.units, first.gpu, first.group, first.variant) == (
+        "neuedge/lif_seed0", 12, 0, "neuedge", "arm=lif")
+    assert (second.benchmark, second.units, second.gpu, second.group, second.variant) == ("own/e", None, None, "shared", "")
 
 
-def test_a_rule_that_the_table_does_not_know_is_counted_by_its_logs():
-    jobs = workflow.parse_summary(HEAD + "".join(
-        f"results/demo/{path}\t-\tnew_rule\tresults/demo/logs/{log}\tmissing\tupdate pending\n"
-        for path, log in (("x.json", "x.log"), ("x.csv", "x.log"), ("y.json", "y.log"))), "demo")
-    assert [(job.rule.name, job.rule.paper) for job in jobs] == [("new_rule", "other")] * 2
-    assert page.status_table(workflow.by_status(jobs))[1:] == [
-        ["other", "–", "–", "2"], ["  new_rule", "–", "–", "2"], ["all", "–", "–", "2"]]
+WORKFLOW = """
+rule all:
+    input: "results/x/whole.txt"
+rule mine:  # as somebody might add it
+    output: "results/x/part_{method}_{seed}.txt"
+    benchmark: "results/x/benchmarks/mine/{method}_{seed}.tsv"
+    message: "A message hides all else of a job from the usual log"
+    shell: "touch {output}"
+rule whole:
+    input: expand("results/x/part_{method}_{seed}.txt", method=["a", "b"], seed=[0, 1])
+    output: "results/x/whole.txt"
+    resources: units=lambda wildcards, input: 3 * len(input)
+    shell: "touch {output}"
+"""
 
 
-def test_a_table_of_another_version_is_refused():
-    with pytest.raises(UserError, match="has the columns file, state"):
-        workflow.parse_summary("file\tstate\nx\tok\n", "demo")
+def test_a_plan_is_what_snakemake_says(monkeypatch, tmp_path):
+    (tmp_path / "Snakefile").write_text(WORKFLOW)
+    (tmp_path / "none.yaml").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    made = Path("results/x/part_a_0.txt")
+    made.parent.mkdir(parents=True)
+    made.touch()
+    jobs = {job.output[0]: job for job in workflow.plan([Path("none.yaml")])}
+    assert {job.rule for job in jobs.values()} == {"mine", "whole"} and len(jobs) == 5
+    assert jobs["results/x/whole.txt"].units == 12 and set(jobs["results/x/whole.txt"].input) == jobs.keys() - {
+        "results/x/whole.txt"}
+    part = jobs["results/x/part_b_1.txt"]
+    assert (part.units, part.benchmark, part.variant, part.status) == (None, "mine/b_1", "method=b", "missing")
 
 
 def test_without_snakemake_the_remedy_is_told(monkeypatch, tmp_path):
@@ -61,15 +78,15 @@ def test_without_snakemake_the_remedy_is_told(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "bin" / "python"))
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UserError, match="not to be found") as error:
-        workflow.ask("--summary", configfiles=[])
+    with pytest.raises(UserError, match="found neither") as error:
+        workflow.ask("--dry-run", configfiles=[])
     assert "make .venv/.main" in error.value.remedy
 
 
 def test_outside_the_project_it_says_so(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="no Snakefile here"):
-        workflow.ask("--summary", configfiles=[])
+        workflow.ask("--dry-run", configfiles=[])
     with pytest.raises(UserError, match="no such configuration"):
         workflow.read_config([Path("config/demo.yaml")])
 
@@ -78,7 +95,7 @@ def test_what_snakemake_refuses_is_passed_on(monkeypatch, tmp_path):
     (tmp_path / "Snakefile").write_text("from snakemake.exceptions import WorkflowError\nraise WorkflowError(\"no archive\")\n")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"cannot plan this run: .*no archive"):
-        workflow.ask("--summary", configfiles=[ROOT / "config" / "demo.yaml"])
+        workflow.ask("--dry-run", configfiles=[ROOT / "config" / "demo.yaml"])
 
 
 @pytest.mark.parametrize("run", ["demo", "gsc_subset", "paper"])

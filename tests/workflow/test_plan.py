@@ -100,17 +100,13 @@ def test_an_archive_given_by_path_is_registered_first(project):
     assert planned["register_archive"] == 1 and "fetch_archive" not in planned
 
 
-def test_the_menu_has_one_line_of_help_for_everything_that_can_be_asked_for(project):
-    lines = project.run("--list-target-rules").stdout.splitlines()
-    menu = {found[1]: found[2] for line in lines if (found := re.fullmatch(r"(\w+) \((.+)\)", line))}
-    assert len(menu) == len([line for line in lines if line]), "a line without help, or of two lines"
+def test_everything_that_can_be_asked_for_is_in_the_menu_by_name(project):
+    menu = {line.partition(" ")[0] for line in project.run("--list-target-rules").stdout.splitlines()}
     papers = read_papers(ROOT / "claims")
-    assert {f"claim_{claim.id.replace('-', '_')}" for paper in papers for claim in paper.claims} <= set(menu)
-    assert {f"table_{paper.paper}" for paper in papers} | {paper.paper for paper in papers} <= set(menu)
-    assert {f"figure_{path.stem}" for path in (ROOT / "workflow" / "report").glob("*.rst")} - set(menu) == {
+    assert {f"claim_{claim.id.replace('-', '_')}" for paper in papers for claim in paper.claims} <= menu
+    assert {f"table_{paper.paper}" for paper in papers} | {paper.paper for paper in papers} <= menu
+    assert {f"figure_{path.stem}" for path in (ROOT / "workflow" / "report").glob("*.rst")} - menu == {
         "figure_workflow", "figure_claims", "figure_report"}
-    assert not any("{" in text for text in menu.values()), "what a job fills in is not known to a menu"
-    assert menu["claim_tp_02"].endswith("Paper: 91.62 ± 2.08 %.") and "needs N-MNIST" in menu["claim_tp_08"]
 
 
 def test_a_claim_that_nothing_measures_says_so_and_makes_nothing(project):
@@ -143,7 +139,6 @@ LEFT = {
     "Param figures is a prefix of input or output file but hardcoded": "a file system that all nodes share is needed",
     "Param results is a prefix of input or output file but hardcoded": "a file system that all nodes share is needed",
     "Environment variable PATH used but not asserted with envvars directive": "a shell without it runs nothing",
-    "Environment variable SNAKEMAKE_OUTPUT_CACHE used but not asserted with envvars directive": "optional; caching.smk tells",
 }
 """What Snakemake's lint may go on saying, and why."""
 

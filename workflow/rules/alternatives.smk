@@ -49,6 +49,58 @@ def alt_base(net, seed):
     return f"{ALT_MODELS}/base_{net}_seed{seed}.safetensors"
 
 
+def alt_learning(name, clips, epochs=ALT.training.epochs):
+    """Units of work of learning from so many clips; under a readout the rest of the net runs once."""
+    method = ALT.methods[name]
+    epochs = 1 if method.kind == "readout" else epochs
+    return (
+        epochs * clips * 3 * 2_549_760
+        if method.net == "ds_cnn"
+        else tp_learning(clips, epochs, ALT.training.batch_size)
+    )
+
+
+ALT_PLAN = SETTINGS.protocol.many_users
+ALT_POOL = SPEECH.user_clips * (1 - 1 / ALT_PLAN.folds)
+
+
+def alt_tune_units(wildcards):
+    """Every learning rate for every validation user and fold."""
+    tasks = min(ALT.tuning.users, SPEECH.validators) * min(ALT.tuning.folds, ALT_PLAN.folds)
+    clips = SPEECH.support(ALT.tuning.shots, ALT_POOL)
+    return int(tasks * len(ALT.tuning.learning_rate) * alt_learning(wildcards.method, clips))
+
+
+def alt_adapt_units(wildcards):
+    """Every test user, fold and shot: learning, and answers to the user's own and to others' clips."""
+    folds = min(ALT.folds or ALT_PLAN.folds, ALT_PLAN.folds)
+    asked = 2 * (SPEECH.user_clips - ALT_POOL) + min(ALT.others, SPEECH.test) / folds
+    asked *= 2_549_760 if alt_net(wildcards) == "ds_cnn" else TP_CLIP / 3
+    shots = ALT.shots or ALT_PLAN.shots
+    learnt = sum(alt_learning(wildcards.method, SPEECH.support(shot, ALT_POOL)) for shot in shots)
+    return int(SPEECH.testers * folds * (learnt + len(shots) * asked))
+
+
+def alt_retain_units(wildcards):
+    """Every remedy for every user, each as dear as adapting once, and users one after another, who learn twice."""
+    users = min(ALT.retention.users or SPEECH.testers, SPEECH.testers)
+    elastic = ALT.methods[wildcards.method].kind not in ("threshold", "lora", "adapter")
+    remedies = 3 + len(ALT.retention.elastic) * elastic
+    learnt = remedies * alt_learning(wildcards.method, ALT_POOL)
+    return int(
+        users * (learnt + sum(alt_learning(wildcards.method, ALT_POOL + kept) for kept in ALT.retention.rehearsal))
+    )
+
+
+def alt_federate_units(wildcards):
+    """Steps of all users: every learning rate is tried on some, then each fold runs in the loop and in Flower."""
+    chosen = ALT.federated
+    validators, testers = (min(chosen.users or some, some) for some in (SPEECH.validators, SPEECH.testers))
+    tasks = len(chosen.learning_rates) * validators + 2 * min(chosen.folds, ALT_PLAN.folds) * testers
+    # A step under differential privacy costs as much as fifteen without.
+    return tasks * chosen.rounds * chosen.steps * (1 + 15 * len(chosen.noise))
+
+
 rule alternatives:
     """Everything of the bench but the report: what else could adapt the models."""
     input:
@@ -71,6 +123,7 @@ rule alternatives_features:
     resources:
         mem_mb=more_memory(2000),
         runtime=more_time(60),
+        units=SPEECH.clips,
     params:
         threads=THREADS,
     message:
@@ -94,6 +147,7 @@ rule alternatives_base:
     resources:
         mem_mb=more_memory(4000, mapped=True),
         runtime=more_time(240),
+        units=(3 * ALT.ds_cnn.epochs * SPEECH.train + SPEECH.test) * 2_549_760,
     params:
         threads=THREADS,
         settings=as_json(ALT.ds_cnn),
@@ -122,6 +176,7 @@ rule alternatives_tune:
     resources:
         mem_mb=more_memory(3000, mapped=True),
         runtime=more_time(480),
+        units=alt_tune_units,
     params:
         threads=THREADS,
         settings=lambda wildcards: as_json(
@@ -156,6 +211,7 @@ rule alternatives_adapt:
     resources:
         mem_mb=more_memory(3000, mapped=True),
         runtime=more_time(480),
+        units=alt_adapt_units,
     params:
         threads=THREADS,
         some=" ".join(
@@ -183,6 +239,7 @@ rule alternatives_summarise:
     resources:
         mem_mb=more_memory(1000),
         runtime=more_time(20),
+        units=len(ALT_METHODS) * len(SETTINGS.seeds) * SPEECH.testers * SETTINGS.statistics.resamples,
     params:
         settings=as_json(SETTINGS.statistics),
     message:
@@ -204,6 +261,7 @@ rule alternatives_complexity:
     resources:
         mem_mb=more_memory(1000),
         runtime=more_time(20),
+        units=0,
     message:
         "Counting traces, auxiliary weights and operations of every local rule"
     shell:
@@ -228,6 +286,13 @@ rule alternatives_cost:
     resources:
         mem_mb=more_memory(2000, mapped=True),
         runtime=more_time(120),
+        units=lambda wildcards: int(
+            sum(
+                alt_learning(name, ALT_POOL, 6) + (ALT.limits.repetitions + 1) * alt_learning(name, ALT_POOL)
+                for name, method in ALT_METHODS.items()
+                if method.net == wildcards.net
+            )
+        ),
     params:
         threads=THREADS,
         settings=as_json(methods=ALT_METHODS, training=ALT.training, limits=ALT.limits),
@@ -251,6 +316,7 @@ rule alternatives_limits:
     resources:
         mem_mb=more_memory(1500),
         runtime=more_time(60),
+        units=sum(math.ceil(ALT.limits.clips / size) for size in ALT.limits.batch_sizes),
     params:
         threads=THREADS,
         settings=as_json(limits=ALT.limits),
@@ -279,6 +345,7 @@ rule alternatives_retain:
     resources:
         mem_mb=more_memory(3000, mapped=True),
         runtime=more_time(480),
+        units=alt_retain_units,
     params:
         threads=THREADS,
         settings=lambda wildcards: as_json(
@@ -311,6 +378,10 @@ rule alternatives_summarise_retention:
     resources:
         mem_mb=more_memory(1000),
         runtime=more_time(20),
+        units=len(ALT.retention.methods)
+        * (1 + len(ALT.retention.rehearsal) + len(ALT.retention.elastic) + ALT.retention.sequence)
+        * min(ALT.retention.users or SPEECH.testers, SPEECH.testers)
+        * SETTINGS.statistics.resamples,
     params:
         settings=as_json(SETTINGS.statistics),
     message:
@@ -338,6 +409,7 @@ rule alternatives_federate:
     resources:
         mem_mb=more_memory(4000, mapped=True),
         runtime=more_time(240),
+        units=alt_federate_units,
     params:
         threads=THREADS,
         settings=as_json(ALT.federated),
@@ -361,6 +433,9 @@ rule alternatives_summarise_federated:
     resources:
         mem_mb=more_memory(1000),
         runtime=more_time(20),
+        units=(4 + 2 * len(ALT.federated.noise))
+        * min(ALT.federated.users or SPEECH.testers, SPEECH.testers)
+        * SETTINGS.statistics.resamples,
     params:
         settings=as_json(SETTINGS.statistics),
     message:

@@ -4,6 +4,7 @@ The only Python of the workflow. No mathematics: what a number means is the libr
 """
 
 import json
+import math
 import os
 import shlex
 import sys
@@ -13,6 +14,7 @@ from typing import NamedTuple, get_args
 from edgekws.config import Config
 from edgekws.core import settings as edgekws_settings
 from edgekws.core.errors import UserError
+from edgekws.run import speech as edgekws_speech
 from snakemake.exceptions import WorkflowError
 
 # A rule's commands run in this very environment, also where it was never activated.
@@ -34,6 +36,12 @@ THREADS = f"--threads {SETTINGS.threads}"
 # Of a job that trains a net: no option where the settings want no GPU, so that on the CPU nothing changes.
 GPUS = int(SETTINGS.device != "cpu")
 TRAINS_ON = f"{THREADS} --device {SETTINGS.device}" if GPUS else THREADS
+
+
+# A rule whose work grows with the settings declares `units` among its resources: any whole number that its time beyond the
+# start of its process is proportional to, 0 where it does nothing but start. `edgekws run cost` multiplies them by the
+# measured time of a unit; a rule without them is estimated by the measured time of a like job.
+SPEECH = edgekws_speech.speech_of(SETTINGS, Path(RUN) / "corpus" / "index.parquet")
 
 
 class Paper(NamedTuple):

@@ -29,6 +29,7 @@ rule synthesise_corpus:
     resources:
         mem_mb=more_memory(1000),
         runtime=more_time(30),
+        units=SPEECH.clips,
     params:
         settings=as_json(SETTINGS.corpus.synthetic),
         seed=SETTINGS.seed,
@@ -101,6 +102,7 @@ rule index_corpus:
     resources:
         mem_mb=more_memory(2000),
         runtime=more_time(60),
+        units=SPEECH.clips,
     message:
         "Listing the clips of {input}"
     shell:

@@ -32,6 +32,13 @@ PAPERS["neuedge"] = Paper(
 )
 
 
+# What a clip costs: multiply-accumulates of the spiking net at every step.
+NEUEDGE_SIZES = [NEUEDGE.features.mels * (3 if NEUEDGE.encoder.lag else 1), *NEUEDGE.network.hidden, SPEECH.words]
+NEUEDGE_CLIP = (16_000 // NEUEDGE.features.hop // NEUEDGE.features.pool) * sum(
+    before * after for before, after in zip(NEUEDGE_SIZES, NEUEDGE_SIZES[1:])
+)
+
+
 wildcard_constraints:
     arm="|".join(NEUEDGE_ARMS),
 
@@ -59,6 +66,7 @@ rule neuedge_features:
     resources:
         mem_mb=more_memory(2000),
         runtime=more_time(60),
+        units=SPEECH.clips,
     params:
         threads=THREADS,
         settings=as_json(NEUEDGE.features),
@@ -85,6 +93,7 @@ rule neuedge_noise:
     resources:
         mem_mb=more_memory(2000),
         runtime=more_time(60),
+        units=SPEECH.clips,
     params:
         threads=THREADS,
         seed=SETTINGS.seed,
@@ -105,12 +114,15 @@ rule neuedge_encode:
     log:
         f"{LOGS}/neuedge/encode.log",
     benchmark:
-        f"{BENCHMARKS}/neuedge/encode.tsv"
+        f"{BENCHMARKS}/neuedge/encoding.tsv"
     threads: SETTINGS.threads
     resources:
         mem_mb=more_memory(4000, mapped=True),
         runtime=more_time(480),
         gpu=GPUS,
+        units=(1 + len(NEUEDGE.grid.base_threshold) * len(NEUEDGE.grid.alpha))
+        * (3 * NEUEDGE.grid.epochs * SPEECH.train + SPEECH.validation)
+        * NEUEDGE_CLIP,
     params:
         threads=TRAINS_ON,
         seed=SETTINGS.seeds[0],
@@ -142,6 +154,7 @@ rule neuedge_train:
         mem_mb=more_memory(4000, mapped=True),
         runtime=more_time(480),
         gpu=GPUS,
+        units=NEUEDGE.training.epochs * SPEECH.train * NEUEDGE_CLIP,
     params:
         threads=TRAINS_ON,
         settings=lambda wildcards: as_json(NEUEDGE.of_arm(wildcards.arm)),
@@ -163,6 +176,7 @@ rule neuedge_utilisation:
     resources:
         mem_mb=more_memory(1000),
         runtime=more_time(30),
+        units=len(NEUEDGE.hardware.sweep_chips) * sum(NEUEDGE.hardware.widths),
     params:
         settings=as_json(NEUEDGE.hardware),
     message:
@@ -184,6 +198,7 @@ rule neuedge_summarise:
     resources:
         mem_mb=more_memory(1000),
         runtime=more_time(20),
+        units=len(SETTINGS.seeds) * SETTINGS.statistics.resamples,
     params:
         settings=as_json(SETTINGS.statistics),
     message:
@@ -246,6 +261,7 @@ rule neuedge_export:
     resources:
         mem_mb=more_memory(1000),
         runtime=more_time(20),
+        units=0,
     message:
         "Exporting {wildcards.arm} of seed {wildcards.seed} to Loihi's integers and to NIR"
     shell:
@@ -269,6 +285,11 @@ rule neuedge_measure:
     resources:
         mem_mb=more_memory(3000, mapped=True),
         runtime=more_time(240),
+        units=(
+            (7 + 2 * len(NEUEDGE.adaptive.gamma)) * SPEECH.test
+            + 3 * (len(NEUEDGE.noise.snr_db) + 1) * min(NEUEDGE.noise.clips, SPEECH.test)
+        )
+        * NEUEDGE_CLIP,
     params:
         threads=THREADS,
         settings=as_json(
@@ -302,6 +323,7 @@ rule neuedge_referee:
     resources:
         mem_mb=more_memory(2000),
         runtime=more_time(60),
+        units=min(NEUEDGE.referee.clips, SPEECH.test),
     params:
         threads=THREADS,
         seed=SETTINGS.seed,
@@ -331,6 +353,7 @@ rule neuedge_second_opinion:
     resources:
         mem_mb=more_memory(3000),
         runtime=more_time(60),
+        units=min(NEUEDGE.referee.clips, SPEECH.test),
     params:
         threads=THREADS,
         seed=SETTINGS.seed,

@@ -75,6 +75,67 @@ def pretraining_of(wildcards):
     return settings.model_copy(update={"episodes": episodes, "episodes_of": {}})
 
 
+# What a window costs: multiply-accumulates of the encoders, unpruned (edgekws.models.encoder.multiply_accumulates).
+ONDA_WINDOW = {
+    "ds_cnn_s": 2_549_760,
+    "ds_cnn_m": 9_122_880,
+    "ds_cnn_l": 26_247_600,
+    "resnet15": 225_509_760,
+    "resnet15_narrow": 19_931_760,
+}
+ONDA_BATCH = ONDA.finetuning.positives + ONDA.calibration.recordings + ONDA.finetuning.negatives
+WAKE_WORDS = edgekws_speech.wake_words_of(ONDA)
+ONDA_SPOKEN = edgekws_speech.synthetic_clips(ONDA.spoken_words) if ONDA.spoken_words else (0, 0, 0)
+if ONDA.pretraining.words is not None:
+    ONDA_WORDS, ONDA_CLIPS = ONDA.pretraining.vocabulary, 1000 * ONDA.pretraining.vocabulary
+elif ONDA.spoken_words:
+    ONDA_WORDS, ONDA_CLIPS = len(ONDA.spoken_words.words), sum(ONDA_SPOKEN[:2])
+else:
+    ONDA_WORDS, ONDA_CLIPS = SPEECH.words, SPEECH.train + SPEECH.validation
+
+
+def pretraining_units(backbone, episodes, left=1.0):
+    """Updates of an encoder of which pruning has left that share of the channels; a clip is made noisy, too."""
+    clips = min(ONDA.pretraining.classes, ONDA_WORDS) * ONDA.pretraining.clips
+    return int(episodes * clips * (3 * left**2 * ONDA_WINDOW[backbone] + 30_000_000))
+
+
+def hessian_units(backbone, probes):
+    """A Hessian trace: every mini-batch forward and back, and the probes."""
+    return (3 * ONDA.pruning.batches + 4 * probes) * ONDA_BATCH * ONDA_WINDOW[backbone]
+
+
+def adaptation_units(experiment, users):
+    """Every schedule and ratio for some users, and the windows as the encoder hears them before it adapts."""
+    scanned, settings = ONDA.evaluation, ONDA.finetuning
+    share = 1 if scanned.screen_every == 1 else min(1, 1 / scanned.screen_every + scanned.screen_share)
+    positives = min(WAKE_WORDS.positives, settings.most_positives or math.inf)
+    turn = share * WAKE_WORDS.test_windows + settings.epochs * (positives // settings.positives) * ONDA_BATCH * 3
+    unpruned = len({"none", "oracle"} & set(experiment.schedules))
+    pruned = (len(experiment.schedules) - unpruned) * sum((1 - ratio) ** 2 for ratio in experiment.ratios)
+    ranked = sum(
+        schedule in ("onda_1", "oracle_onda_1", "hap_wrong_domain", "hap_after") for schedule in experiment.schedules
+    )
+    each = turn * (unpruned + pruned) * ONDA_WINDOW[experiment.backbone]
+    once = (WAKE_WORDS.test_windows + WAKE_WORDS.stream_windows) * ONDA_WINDOW[experiment.backbone]
+    return once + users * (each + ranked * hessian_units(experiment.backbone, ONDA.pruning.probes))
+
+
+def personalise_units(wildcards):
+    """The users that are dealt to a job; channels pruned before deployment are left out."""
+    experiment = ONDA.experiments[wildcards.experiment]
+    users = min(WAKE_WORDS.users, experiment.users or WAKE_WORDS.users)
+    mine = len(range(int(wildcards.part), users, experiment.parts))
+    return int((1 - float(wildcards.share) / 100) ** 2 * adaptation_units(experiment, mine)) if mine else 0
+
+
+def onda_rows(wildcards):
+    """Values that an experiment is summed up from."""
+    experiment = ONDA.experiments[wildcards.experiment]
+    users, seeds = min(WAKE_WORDS.users, experiment.users or WAKE_WORDS.users), experiment.seeds or SETTINGS.seeds
+    return users * len(experiment.offline) * len(seeds) * len(experiment.schedules) * len(experiment.ratios)
+
+
 rule onda:
     """Everything of the paper but the report: metrics and figures of every experiment."""
     input:
@@ -95,6 +156,7 @@ rule synthesise_wake_words:
     resources:
         mem_mb=more_memory(1000),
         runtime=more_time(60),
+        units=WAKE_WORDS.seconds,
     params:
         settings=as_json(ONDA.corpus.synthetic),
         seed=SETTINGS.seed,
@@ -119,6 +181,7 @@ rule index_wake_words:
     resources:
         mem_mb=more_memory(2000),
         runtime=more_time(60),
+        units=WAKE_WORDS.seconds,
     params:
         positives=lambda wildcards, input: option_if("positives", input.get("positives")),
     message:
@@ -143,6 +206,7 @@ rule onda_features:
     resources:
         mem_mb=more_memory(2000),
         runtime=more_time(120),
+        units=WAKE_WORDS.test_windows + WAKE_WORDS.stream_windows,
     params:
         threads=THREADS,
         seed=SETTINGS.seed,
@@ -167,6 +231,7 @@ rule speak_onda_words:
     resources:
         mem_mb=more_memory(1000),
         runtime=more_time(60),
+        units=sum(ONDA_SPOKEN),
     params:
         settings=as_json(ONDA.spoken_words) if ONDA.spoken_words else "",
         seed=SETTINGS.seed,
@@ -192,6 +257,7 @@ rule onda_words:
     resources:
         mem_mb=more_memory(2000),
         runtime=more_time(240),
+        units=ONDA_CLIPS,
     params:
         settings=ONDA.pretraining.model_dump_json(include={"words", "vocabulary", "without"}),
     message:
@@ -214,6 +280,7 @@ rule onda_pretrain:
         mem_mb=more_memory(4000, mapped=True),
         runtime=more_time(4320),
         gpu=GPUS,
+        units=lambda wildcards: pretraining_units(wildcards.backbone, pretraining_of(wildcards).episodes),
     params:
         threads=TRAINS_ON,
         seed=SETTINGS.seed,
@@ -240,6 +307,9 @@ rule onda_prune_offline:
         mem_mb=more_memory(4000, mapped=True),
         runtime=more_time(1440),
         gpu=GPUS,
+        units=lambda wildcards: pretraining_units(
+            wildcards.backbone, ONDA.pruning.retrain_episodes, 1 - float(wildcards.share) / 100
+        ),
     params:
         threads=TRAINS_ON,
         seed=SETTINGS.seed,
@@ -269,6 +339,7 @@ rule onda_personalise:
     resources:
         mem_mb=more_memory(3000, mapped=True),
         runtime=more_time(1440),
+        units=personalise_units,
     params:
         threads=THREADS,
         share=lambda wildcards: float(wildcards.share) / 100,
@@ -302,6 +373,7 @@ rule onda_summarise:
     resources:
         mem_mb=more_memory(1000),
         runtime=more_time(20),
+        units=lambda wildcards: onda_rows(wildcards) * SETTINGS.statistics.resamples,
     params:
         settings=as_json(evaluation=ONDA.evaluation, statistics=SETTINGS.statistics),
     message:
@@ -326,6 +398,14 @@ rule onda_adapt:
     resources:
         mem_mb=more_memory(3000, mapped=True),
         runtime=more_time(240),
+        units=int(
+            adaptation_units(
+                ONDA.experiments[ONDA.adapted_as].model_copy(
+                    update={"schedules": ["onda_1"], "ratios": ONDA.experiments[ONDA.adapted_as].ratios[:1]}
+                ),
+                1,
+            )
+        ),
     params:
         threads=THREADS,
         seed=SETTINGS.seeds[0],
@@ -352,6 +432,8 @@ rule onda_hessian:
     resources:
         mem_mb=more_memory(3000, mapped=True),
         runtime=more_time(240),
+        units=ONDA.hessian.repetitions
+        * sum(hessian_units(ONDA.hessian.backbone, probes) for probes in ONDA.hessian.probes),
     params:
         threads=THREADS,
         seed=SETTINGS.seed,
@@ -381,6 +463,10 @@ rule onda_cost:
     resources:
         mem_mb=more_memory(3000),
         runtime=more_time(240),
+        units=hessian_units(ONDA.cost.backbone, ONDA.pruning.probes)
+        + (1 + len(ONDA.cost.ratios))
+        * (ONDA.cost.warm_up + ONDA.cost.inferences + 3 * ONDA.cost.steps * ONDA_BATCH)
+        * ONDA_WINDOW[ONDA.cost.backbone],
     params:
         threads=f"--threads {ONDA.cost.threads}",
         seed=SETTINGS.seed,

@@ -18,6 +18,7 @@ rule protocol_plan:
     resources:
         mem_mb=more_memory(1000),
         runtime=more_time(20),
+        units=SPEECH.clips,
     params:
         settings=lambda wildcards: as_json(getattr(SETTINGS.protocol, wildcards.protocol)),
     message:

@@ -1,6 +1,6 @@
 """What can be asked for by name: every figure, every claim, every paper's table of claims.
 
-`snakemake --list-target-rules` is the menu: a rule is listed with its docstring or, where it has none, its message.
+`snakemake --list-target-rules` has the names; `edgekws claims list` tells what each claim says.
 """
 
 from edgekws.ledger.schema import read_papers
@@ -43,6 +43,7 @@ for paper in PAPERS.values():
     for figure, about in paper.figures.items():
 
         rule:
+            """One figure, and the configuration it was made with."""
             name:
                 f"figure_{figure}"
             input:
@@ -55,6 +56,7 @@ for paper in PAPERS.values():
 for paper in CLAIMS:
 
     rule:
+        """Claims and verdicts of this paper alone."""
         name:
             f"table_{paper.paper}"
         input:
@@ -66,6 +68,7 @@ for paper in CLAIMS:
     for claim in paper.claims:
 
         rule:
+            """What this claim rests on; what it says: `edgekws claims list`."""
             name:
                 f"claim_{claim.id.replace('-', '_')}"
             input:
@@ -73,7 +76,3 @@ for paper in CLAIMS:
             localrule: True
             message:
                 about_claim(claim)
-
-
-for each in workflow.rules:
-    each.docstring = each.docstring or (f"Step. {each.message}." if each.output else each.message)

@@ -19,6 +19,49 @@ PAPERS["traces_propagation"] = Paper(
 )
 
 
+# What a clip costs: every weight is touched at every frame.
+TP_CLIP = (16_000 // TP.features.hop + 1) * sum(
+    before * after + after * after * TP.network.recurrent
+    for before, after in zip([3 * TP.features.mels, *TP.network.hidden], TP.network.hidden)
+)
+
+
+def tp_learning(clips, epochs, batch_size):
+    """Units of work of learning from so many clips; an update costs about as much as fifty of them."""
+    return epochs * (clips + 50 * math.ceil(clips / batch_size)) * TP_CLIP
+
+
+def tp_tune_units(wildcards):
+    """Every point of the grid for every validation user and fold."""
+    grid, folds = TP.tuning, SETTINGS.protocol.many_users.folds
+    clips = SPEECH.support(grid.shots, SPEECH.user_clips * (1 - 1 / folds))
+    points = sum(tp_learning(clips, epochs, size) for epochs in grid.epochs for size in grid.batch_size)
+    return int(min(grid.users, SPEECH.validators) * min(grid.folds, folds) * len(grid.learning_rate) * points)
+
+
+def tp_adapt_units(wildcards):
+    """Every user, fold and shot: learning and, a third as dear, answers to their own and to others' clips."""
+    experiment = tp_experiment(wildcards)
+    plan = getattr(SETTINGS.protocol, experiment.plan)
+    if experiment.plan == "one_user":
+        tasks, clips, share = 1, SPEECH.one_user_clips, plan.support_fraction
+    else:
+        users = SPEECH.testers if experiment.tuned else SPEECH.testers + SPEECH.validators
+        tasks, clips, share = users * plan.folds, SPEECH.user_clips, 1 - 1 / plan.folds
+    budget = getattr(TP.methods, wildcards.method)
+    epochs, size = budget.epochs, budget.batch_size
+    if experiment.tuned:
+        epochs, size = max(TP.tuning.epochs), min(TP.tuning.batch_size)
+    asked = 2 * clips * (1 - share) + min(TP.others, SPEECH.test) * (1 - share)
+    return int(
+        tasks
+        * sum(
+            tp_learning(SPEECH.support(shot, clips * share), epochs, size) + asked * TP_CLIP / 3
+            for shot in experiment.shots or plan.shots
+        )
+    )
+
+
 def tp_experiment(wildcards):
     """Settings of the experiment a job belongs to."""
     return TP.experiments[wildcards.experiment]
@@ -70,6 +113,7 @@ rule traces_propagation_features:
     resources:
         mem_mb=more_memory(2000),
         runtime=more_time(60),
+        units=SPEECH.clips,
     params:
         threads=THREADS,
         settings=as_json(TP.features),
@@ -96,6 +140,7 @@ rule traces_propagation_base:
         mem_mb=more_memory(4000, mapped=True),
         runtime=more_time(240),
         gpu=GPUS,
+        units=tp_learning(SPEECH.train, TP.base.epochs, TP.base.batch_size),
     params:
         threads=TRAINS_ON,
         settings=as_json(network=TP.network, base=TP.base, features=TP.features),
@@ -123,6 +168,7 @@ rule traces_propagation_tune:
     resources:
         mem_mb=more_memory(3000, mapped=True),
         runtime=more_time(480),
+        units=tp_tune_units,
     params:
         threads=THREADS,
         settings=as_json(tuning=TP.tuning),
@@ -152,6 +198,7 @@ rule traces_propagation_adapt:
     resources:
         mem_mb=more_memory(3000, mapped=True),
         runtime=more_time(480),
+        units=tp_adapt_units,
     params:
         threads=THREADS,
         budget=lambda wildcards, input: f"--budget {input.budget}" if input.budget else "",
@@ -188,6 +235,10 @@ rule traces_propagation_summarise:
     resources:
         mem_mb=more_memory(1000),
         runtime=more_time(20),
+        units=lambda wildcards: len(tp_experiment(wildcards).methods)
+        * len(SETTINGS.seeds)
+        * (SPEECH.testers + SPEECH.validators)
+        * SETTINGS.statistics.resamples,
     params:
         settings=as_json(SETTINGS.statistics),
     message:
@@ -209,6 +260,7 @@ rule traces_propagation_complexity:
     resources:
         mem_mb=more_memory(1000),
         runtime=more_time(20),
+        units=0,
     message:
         "Counting traces, auxiliary weights and operations of the rule"
     shell:

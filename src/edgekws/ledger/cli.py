@@ -33,6 +33,21 @@ def ledger(
         typer.echo(f"{name}: {learnt['words']}")
 
 
+@app.command("list")
+def list_(
+    papers: Annotated[Path, typer.Option(help="Folder of the papers' claims (*.yaml).")] = Path("claims"),
+) -> None:
+    """List every claim: its id, the paper's number, the name of its target, and what it says."""
+    from edgekws.ledger.schema import read_papers
+    from edgekws.ledger.wording import spoken_paper
+
+    for paper in read_papers(papers):
+        typer.echo(paper.title)
+        for claim in paper.claims:
+            number = "–" if claim.value is None else spoken_paper(claim.value, claim.uncertainty.std, claim.unit)
+            typer.echo(f"  {claim.id}  {number}  claim_{claim.id.replace('-', '_')}  {claim.statement}")
+
+
 @app.command("explain")
 def explain(
     claim: Annotated[str, typer.Argument(help="Id of a claim, for example tp-02.")],

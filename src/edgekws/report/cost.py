@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekws.core import files
-from edgekws.run.measured import output_path, read_benchmark
-from edgekws.run.work import rule_of_benchmark
+from edgekws.run.measured import read_benchmark, result_of
 
 
 def read_cost(results: Path, device: str = "") -> dict[str, Any] | None:
@@ -29,8 +28,8 @@ def read_cost(results: Path, device: str = "") -> dict[str, Any] | None:
         job = path.relative_to(results / "benchmarks").with_suffix("").as_posix()
         name = re.sub(r"/seed-?\d+$", "/each seed", re.sub(r"_(seed-?|part)\d+", "", job))
         step = steps.setdefault(name, {"name": name, "jobs": 0, "wall": 0.0, "memory": 0.0, "devices": set()})
-        rule = rule_of_benchmark(job)
-        step["devices"].add((_device(output_path(results, *rule)) if rule else "") or device)
+        result = result_of(results, job)
+        step["devices"].add((_device(result) if result else "") or device)
         wall, _, memory = read_benchmark(path)
         step["jobs"] += 1
         step["wall"] += wall
@@ -45,8 +44,6 @@ def read_cost(results: Path, device: str = "") -> dict[str, Any] | None:
 def _device(result: Path) -> str:
     """The device that a job's result names; empty where it names none."""
     about: dict[str, Any] = {}
-    if not result.is_file():
-        return ""
     if result.suffix == ".json":
         about = files.read_json(result).get("provenance", {})
     elif result.suffix == ".safetensors":

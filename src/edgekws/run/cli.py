@@ -20,9 +20,9 @@ _COMMITTED = Path("docs/benchmarks.json")
 ConfigFiles = Annotated[list[Path] | None, typer.Option(
     "--configfile", metavar="YAML", help="Configuration of the run, as for Snakemake; may be repeated. Default: the demo.")]
 MeasuredPaths = Annotated[list[Path] | None, typer.Option(
-    "--measured", metavar="RUN|JSON", help="Where the rates are from: a folder results/<run>, or a summary that `edgekws run "
+    "--measured", metavar="RUN|JSON", help="What was measured: a folder results/<run>, or a summary that `edgekws run "
     "measured` wrote; may be repeated. Default: the summary in docs/, and all runs in results/.")]
-Cores = Annotated[list[int] | None, typer.Option(min=1, help="Cores to reckon the time for; may be repeated.")]
+Cores = Annotated[list[int] | None, typer.Option(min=1, help="Cores to estimate the time on; may be repeated.")]
 
 
 def _measured(sources: list[Path] | None) -> Measured:
@@ -47,21 +47,21 @@ def _measured(sources: list[Path] | None) -> Measured:
 @app.command("status")
 def status(configfile: ConfigFiles = None, measured: MeasuredPaths = None, cores: Cores = None) -> None:
     """What of a run is built, out of date or missing, and what building the rest would cost."""
-    from edgekws.run import estimate, page, sizes, workflow
+    from edgekws.run import estimate, page, workflow
 
     configfiles = configfile or [Path("config/demo.yaml")]
-    config = workflow.read_config(configfiles)
-    named = _measured(measured) if measured else None  # what is wrong with them is told before anything else
-    jobs = workflow.plan(configfiles, config.run)
-    typer.echo(aligned(page.status_table(workflow.by_status(jobs))))
+    workflow.read_config(configfiles)  # what is wrong with the settings is reported before anything else
+    named = _measured(measured) if measured else None
+    jobs = workflow.plan(configfiles)
+    typer.echo(aligned(page.status_table(jobs)))
     rest = [job for job in jobs if job.status != "built"]
     if not rest:
         typer.echo("\nEverything is built.")
         return
-    rates, counted = named or _measured(None), sizes.counted(config, Path("results") / config.run)
-    found = estimate.estimate(rest, workflow.graph(configfiles, whole=False), rates, config, counted)
+    rates = named or _measured(None)
+    found = estimate.estimate(rest, rates)
     typer.echo("\nThe rest: " + page.needs(found, cores or _here()))
-    for line in [page.footing(found, rates, counted), *page.caveats(found)]:
+    for line in [page.footing(found, rates), *page.caveats(found)]:
         typer.echo(line)
 
 
@@ -69,20 +69,19 @@ def status(configfile: ConfigFiles = None, measured: MeasuredPaths = None, cores
 def cost(
     configfile: ConfigFiles = None, measured: MeasuredPaths = None, cores: Cores = None,
     markdown: Annotated[Path | None, typer.Option(help="Write the table to this page, too (.md).")] = None,
-    readme: Annotated[Path | None, typer.Option(help="Write a table by paper into this page with its two markers (.md).")] = None,
+    readme: Annotated[Path | None, typer.Option(help="Write a table by method between the markers of this page (.md).")] = None,
 ) -> None:
-    """What a whole run needs: jobs, core hours, memory and disk by rule, extrapolated from measured jobs."""
+    """What a whole run needs: jobs, core hours and memory by rule, estimated from benchmarks."""
     from edgekws.core import files
-    from edgekws.run import estimate, page, sizes, workflow
+    from edgekws.run import estimate, page, workflow
 
     configfiles = configfile or [Path("config/demo.yaml")]
     config = workflow.read_config(configfiles)
-    rates, counted = _measured(measured), sizes.counted(config, Path("results") / config.run)
-    found = estimate.estimate(workflow.plan(configfiles, config.run), workflow.graph(configfiles, whole=True), rates, config,
-                              counted)
+    rates = _measured(measured)
+    found = estimate.estimate(workflow.plan(configfiles, status=False), rates)
     chosen = cores or [2, 16, 128]
     typer.echo(aligned(page.cost_table(found)))
-    for line in ["", page.needs(found, chosen), page.footing(found, rates, counted), *page.caveats(found)]:
+    for line in ["", page.needs(found, chosen), page.footing(found, rates), *page.caveats(found)]:
         typer.echo(line)
     if readme is not None:
         files.write_between(readme, page.BEGIN, page.END, page.markdown_table(page.paper_table(found)))
@@ -90,7 +89,7 @@ def cost(
         options = [*(f"--configfile {path}" for path in configfiles), *(f"--measured {path}" for path in measured or ()),
                    *(f"--cores {some}" for some in cores or ()), f"--markdown {markdown}",
                    *([f"--readme {readme}"] if readme else [])]
-        files.write_text(markdown, page.markdown(found, rates, counted, title=f"What the run `{config.run}` needs",
+        files.write_text(markdown, page.markdown(found, rates, title=f"What the run `{config.run}` needs",
                                                  command=f"edgekws run cost {' '.join(options)}", cores=chosen))
 
 

@@ -1,41 +1,72 @@
-"""What Snakemake would do, from Snakemake itself: its table of files (``--summary``) and its graph (``--d3dag``).
+"""What Snakemake would do, from Snakemake itself: a dry run, job by job, through its interface for logger plugins.
 
-Both are for machines, a table of tab-separated values and JSON, and neither needs data or takes a lock.
+It needs no data and takes no lock.
 """
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from edgekws.config import Config
+from edgekws import methods
+from edgekws.config import Config, Shared
 from edgekws.core import settings
 from edgekws.core.errors import UserError
-from edgekws.run import work
 
 Status = Literal["built", "stale", "missing"]
 DEFAULTS = Path("config/default.yaml")
+_PLUGINS = Path(__file__).parent / "plugin"
+_REPETITIONS = ("seed", "part")
+"""Wildcards that number jobs of the same cost."""
 
 
 @dataclass(frozen=True)
-class Planned:
-    """A job of the plan: its rule, wildcards, and whether its output is built, out of date, or missing."""
+class Job:
+    """A job of the plan.
 
-    rule: work.Rule
-    at: dict[str, str]
+    Attributes:
+        rule: Name of its rule.
+        wildcards: Their values by name.
+        input, output: Its files.
+        benchmark: Its benchmark below ``results/<run>/benchmarks``, without ``.tsv``; None where the rule has none.
+        units: Units of work that the rule declares among its resources; None where it declares none.
+        gpu: GPUs it asks for; None where it cannot use any.
+        status: Whether its output is built, out of date, or missing.
+    """
+
+    rule: str
+    wildcards: dict[str, str]
+    input: tuple[str, ...]
+    output: tuple[str, ...]
+    benchmark: str | None
+    units: int | None
+    gpu: int | None
     status: Status
 
+    @property
+    def variant(self) -> str:
+        """The wildcards that tell cheap jobs of a rule from dear ones: all but those that number repetitions.
 
-def read_config(configfiles: Sequence[Path]) -> Config:
+        >>> Job("r", {"seed": "0", "method": "bptt", "experiment": "a"}, (), (), None, None, None, "built").variant
+        'experiment=a, method=bptt'
+        """
+        return ", ".join(f"{name}={value}" for name, value in sorted(self.wildcards.items()) if name not in _REPETITIONS)
+
+    @property
+    def group(self) -> str:
+        """The method whose job it is, by the first folder of its benchmark, or ``shared``."""
+        folder = (self.benchmark or "").partition("/")[0]
+        return folder if folder in methods.names("settings") else "shared"
+
+
+def read_config(configfiles: Sequence[Path]) -> Shared:
     """The settings that Snakemake would have: the defaults and the overlays over them, in turn.
 
     Raises:
@@ -51,7 +82,7 @@ def read_config(configfiles: Sequence[Path]) -> Config:
 
 
 def ask(*arguments: str, configfiles: Sequence[Path]) -> str:
-    """What Snakemake prints to standard output.
+    """What Snakemake prints to standard output; logger plugins of this package are on its path.
 
     Raises:
         UserError: There is no Snakemake, no Snakefile here, or Snakemake refuses; its own last words are in the error.
@@ -61,10 +92,12 @@ def ask(*arguments: str, configfiles: Sequence[Path]) -> str:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     program = shutil.which("snakemake", path=path)
     if program is None:
-        raise UserError("is not to be found beside this Python nor on PATH", where="snakemake",
+        raise UserError("is found neither beside this Python nor on PATH", where="snakemake",
                         remedy="set the project's environment up (make .venv/.main) and use its .venv/bin/edgekws")
     command = [program, *arguments, "--configfile", *map(str, configfiles)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "PATH": path})
+    modules = os.pathsep.join(filter(None, [str(_PLUGINS), os.environ.get("PYTHONPATH")]))
+    done = subprocess.run(command, capture_output=True, text=True, check=False,
+                          env={**os.environ, "PATH": path, "PYTHONPATH": modules})
     if done.returncode != 0:
         said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
         raise UserError("Snakemake cannot plan this run: " + " / ".join(said[-4:]), where=", ".join(map(str, configfiles)),
@@ -72,69 +105,33 @@ def ask(*arguments: str, configfiles: Sequence[Path]) -> str:
     return done.stdout
 
 
-def parse_summary(text: str, run: str) -> list[Planned]:
-    """Jobs of Snakemake's summary of a run; one for each first output of a rule, the others are passed over.
+def _dry_run(*arguments: str, configfiles: Sequence[Path]) -> list[dict[str, Any]]:
+    lines = ask("--dry-run", "--logger", "jobs", *arguments, configfiles=configfiles).splitlines()
+    jobs = [json.loads(line) for line in lines if line.startswith("{")]
+    return [job for job in jobs if job["output"]]  # what is only a name for others makes nothing
+
+
+def read_jobs(whole: Iterable[dict[str, Any]], pending: Iterable[dict[str, Any]]) -> list[Job]:
+    """Jobs from what the plugin printed: of the whole plan, and of what is left to do. Missing is what lacks an output."""
+    left = {job["output"][0] for job in pending}
+    found = []
+    for job in whole:
+        status: Status = "built"
+        if job["output"][0] in left:
+            status = "stale" if all(Path(path).exists() for path in job["output"]) else "missing"
+        benchmark, resources = job["benchmark"], job["resources"]
+        if benchmark is not None:
+            benchmark = benchmark.partition("/benchmarks/")[2].removesuffix(".tsv") or benchmark
+        found.append(Job(job["rule"], job["wildcards"], tuple(job["input"]), tuple(job["output"]), benchmark,
+                         resources.get("units"), resources.get("gpu"), status))
+    return found
+
+
+def plan(configfiles: Sequence[Path], *, status: bool = True) -> list[Job]:
+    """Every job that a configuration asks for, done or not; without ``status`` all count as missing, and it takes half the time.
 
     Raises:
-        UserError: The table has other columns than those of this version.
+        UserError: Snakemake cannot plan the run.
     """
-    rows = list(csv.DictReader(text.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE))
-    if rows and not {"output_file", "rule", "log-file(s)", "status", "plan"} <= rows[0].keys():
-        raise UserError(f"has the columns {', '.join(map(str, rows[0]))}", where="snakemake --summary",
-                        remedy="install the version of Snakemake that envs/main.txt names")
-    jobs, logs = [], set[tuple[str, str]]()
-    for row in rows:
-        rule = work.named(row["rule"])
-        path, prefix = row["output_file"], f"results/{run}/"
-        within = path.removeprefix(prefix) if path.startswith(prefix) else f"/{path}"
-        if rule.output:
-            at = work.wildcards(rule.output, within)
-        else:  # of a rule that the table does not know, the outputs of a job share its log
-            at = None if (log := (rule.name, row["log-file(s)"])) in logs else {}
-            logs.add(log)
-        if at is not None:
-            jobs.append(Planned(rule, at, _status(row)))
-    return jobs
-
-
-def _status(row: dict[str, str]) -> Status:
-    if row["status"] == "missing":
-        return "missing"
-    return "built" if row["plan"] == "no update" else "stale"
-
-
-def plan(configfiles: Sequence[Path], run: str) -> list[Planned]:
-    """Every job that a configuration asks for, done or not."""
-    return parse_summary(ask("--summary", configfiles=configfiles), run)
-
-
-def parse_graph(text: str) -> dict[str, set[str]]:
-    """Which rules a rule waits for, from Snakemake's graph of jobs (``--d3dag``); it draws none of over 10,000 jobs.
-
-    >>> parse_graph('{"nodes": [{"id": 0, "value": {"rule": "b"}}, {"id": 1, "value": {"rule": "a"}}],'
-    ...             ' "edges": [{"u": 1, "v": 0}]}')
-    {'b': {'a'}, 'a': set()}
-    """
-    if "{" not in text:
-        return {}
-    graph = json.loads(text[text.index("{"):])
-    names = {node["id"]: node["value"]["rule"] for node in graph["nodes"]}
-    waits: dict[str, set[str]] = {name: set() for name in names.values()}
-    for edge in graph["edges"]:
-        before, after = names[edge["u"]], names[edge["v"]]
-        if before != after:
-            waits[after].add(before)
-    return waits
-
-
-def graph(configfiles: Sequence[Path], *, whole: bool) -> dict[str, set[str]]:
-    """Which rules a rule waits for: of the whole plan, or of what is left to do."""
-    return parse_graph(ask("--d3dag", *(["--forceall"] if whole else []), configfiles=configfiles))
-
-
-def by_status(jobs: Sequence[Planned]) -> dict[str, Counter[Status]]:
-    """For each rule how many jobs are built, stale or missing, in the order of :data:`edgekws.run.work.RULES`."""
-    counts: dict[str, Counter[Status]] = {name: Counter() for name in work.RULES}
-    for job in jobs:
-        counts.setdefault(job.rule.name, Counter())[job.status] += 1
-    return {name: count for name, count in counts.items() if count}
+    whole = _dry_run("--forceall", configfiles=configfiles)
+    return read_jobs(whole, _dry_run(configfiles=configfiles) if status else whole)

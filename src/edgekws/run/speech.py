@@ -1,0 +1,126 @@
+"""How much speech a run works on, which the rules of the workflow declare their units of work by.
+
+Counted where the corpus has been indexed, exact by the settings for synthetic speech, as published for Google Speech Commands
+and HeySnips.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from edgekws.config import Shared
+from edgekws.corpus.audio import SAMPLE_RATE
+from edgekws.corpus.settings import Synthetic
+
+_HEYSNIPS_HOURS, _HEYSNIPS_POSITIVES, _HEYSNIPS_USERS = (46.0, 13.6), 9_700, 20  # v2: utterances of 3.7 s on average
+
+
+@dataclass(frozen=True)
+class Speech:
+    """Clips and users of a corpus.
+
+    Attributes:
+        words: Words of the corpus.
+        train, validation, test: Clips of its splits.
+        validators, testers: Speakers of the validation and test splits who take part in the many-users protocol, at most.
+        user_clips: Clips of such a user, on average.
+        one_user_clips: Clips of the speaker of the one-user protocol.
+    """
+
+    words: int
+    train: int
+    validation: int
+    test: int
+    validators: int
+    testers: int
+    user_clips: float
+    one_user_clips: int
+
+    @property
+    def clips(self) -> int:
+        """Clips of all splits."""
+        return self.train + self.validation + self.test
+
+    def support(self, shot: int | Literal["all"], pool: float) -> float:
+        """Support clips of a shot from a pool: all of it, or so many of each word.
+
+        >>> GSC.support("all", 32), GSC.support(1, 40), GSC.support(5, 40)
+        (32, 35, 40)
+        """
+        return pool if shot == "all" else min(shot * self.words, pool)
+
+
+GSC = Speech(words=35, train=84_843, validation=9_981, test=11_005, validators=261, testers=262,
+             user_clips=20_986 / 523, one_user_clips=370)
+"""Google Speech Commands v0.02: data/gsc/README.md; of its 2,618 speakers a fifth are users, the most there can be."""
+
+
+def synthetic_clips(spoken: Synthetic) -> tuple[int, int, int]:
+    """Clips of the training, validation and test splits of a synthetic corpus.
+
+    >>> from edgekws.corpus.settings import SyntheticSpeakers
+    >>> synthetic_clips(Synthetic(words=["a", "b"], takes=3, user_takes=5,
+    ...                           speakers=SyntheticSpeakers(train=10, validation=1, test=2)))
+    (60, 10, 20)
+    """
+    speakers, words = spoken.speakers, len(spoken.words)
+    return (speakers.train * words * spoken.takes, speakers.validation * words * spoken.user_takes,
+            speakers.test * words * spoken.user_takes)
+
+
+def speech_of(config: Shared, index: Path) -> Speech:
+    """The speech of a run; ``index`` is where the index of its corpus is or will be (.parquet)."""
+    minimum = config.protocol.many_users.minimum_takes
+    if config.corpus.name == "synthetic":
+        spoken = config.corpus.synthetic
+        words, takes = len(spoken.words), spoken.user_takes
+        users = (spoken.speakers.validation, spoken.speakers.test) if words * takes >= minimum else (0, 0)
+        return Speech(words, *synthetic_clips(spoken), *users, words * takes, words * spoken.takes)
+    return _counted(index, minimum) if index.is_file() else GSC
+
+
+def _counted(index: Path, minimum: int) -> Speech:
+    import pandas as pd
+
+    table = pd.read_parquet(index, columns=["word", "speaker", "split", "repeat_of"])
+    clips = {split: int((table["split"] == split).sum()) for split in ("train", "validation", "test")}
+    takes = table[table["repeat_of"] == ""].groupby(["split", "speaker"]).size()
+    users = takes[takes >= minimum]
+    found = {split: users[users.index.get_level_values("split") == split] for split in ("validation", "test")}
+    both = pd.concat(list(found.values()))
+    return Speech(table["word"].nunique(), clips["train"], clips["validation"], clips["test"], len(found["validation"]),
+                  len(found["test"]), float(both.mean()) if len(both) else 0.0,
+                  int(takes[takes.index.get_level_values("split") == "train"].max()))
+
+
+@dataclass(frozen=True)
+class WakeWords:
+    """Wake-word speech.
+
+    Attributes:
+        users: Users of the corpus.
+        positives: Wake phrases in the unlabelled stream.
+        stream_windows, test_windows: Windows of that stream and of the test set's ordinary utterances, one user's share of
+            wake phrases left out.
+        seconds: Seconds of ordinary speech in all.
+    """
+
+    users: int
+    positives: int
+    stream_windows: int
+    test_windows: int
+    seconds: int
+
+
+def wake_words_of(section: Any) -> WakeWords:
+    """The wake-word speech of a run by the section of its settings that has ``corpus`` and ``windows``."""
+    made, windows = section.corpus.synthetic, section.windows
+    hours, positives, users = _HEYSNIPS_HOURS, _HEYSNIPS_POSITIVES, _HEYSNIPS_USERS
+    if section.corpus.name == "synthetic":
+        hours, positives = (made.stream_hours, made.test_hours), made.speakers.train * made.positives
+        users = made.speakers.dev + made.speakers.test
+    stream, test = (round(3600 * some * SAMPLE_RATE / windows.stride) for some in hours)
+    return WakeWords(users, round(windows.stream_share * positives), round(windows.stream_share * stream), test,
+                     round(3600 * sum(hours)))
