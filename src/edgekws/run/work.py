@@ -123,7 +123,7 @@ def _tp_adapt(config: Config, sizes: Sizes, at: At) -> float:
     experiment = tp.experiments[at["experiment"]]
     shots: list[Shot]
     if experiment.plan == "one_user":
-        users, folds, shots = 1.0, 1, config.protocol.one_user.shots
+        users, folds, shots = 1.0, len(config.protocol.one_user.split_seeds), config.protocol.one_user.shots
         pool = config.protocol.one_user.support_fraction * sizes.one_user_clips
         query = sizes.one_user_clips - pool
     else:
