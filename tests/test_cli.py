@@ -12,7 +12,7 @@ import torch
 from tests.corpus import wake_word_trees
 from typer.testing import CliRunner
 
-from edgekws import cli
+from edgekws import cli, methods
 from edgekws.config import Config
 from edgekws.core import files
 from edgekws.corpus import archive, audio, index, synthetic
@@ -25,7 +25,8 @@ from edgekws.models.settings import Network
 from edgekws.protocol.settings import Training
 
 COMMANDS = [*(("corpus", verb) for verb in ("synthesise", "register", "index", "synthesise-wake-words", "index-wake-words")),
-            *(("traces-propagation", verb) for verb in ("features", "plan", "base", "tune", "adapt", "summarise",
+            ("protocol", "plan"),
+            *(("traces-propagation", verb) for verb in ("features", "base", "tune", "adapt", "summarise",
                                                         "complexity", "personalise")),
             *(("neuedge", verb) for verb in ("features", "noise", "encode", "train", "utilisation", "summarise")),
             *(("neuedge", verb) for verb in ("export", "measure", "referee", "second-opinion")),
@@ -66,7 +67,7 @@ def test_every_command_is_listed_here():
     """A command that is added to a group above must be listed, too; a method that is added has its own tests."""
     groups = {group for group, _ in COMMANDS}
     assert {(group, verb) for group, verb in FOUND if group in groups} == set(COMMANDS)
-    assert {group for group, _ in FOUND} - groups <= set(cli.PACKAGES)
+    assert {group for group, _ in FOUND} - groups <= {name.replace("_", "-") for name in methods.names("cli")}
 
 
 @pytest.mark.parametrize("command", FOUND, ids=" ".join)
@@ -130,9 +131,9 @@ def test_misspelt_and_impossible_options_are_refused(edgekws, tmp_path):
     assert code == 2 and "did you mean 'takes'?" in err
     code, _, err = edgekws("corpus", "synthesise", tmp_path / "s.tar", "--set", "takes=0")
     assert code == 2 and "'takes' is 0" in err
-    code, _, err = edgekws("traces-propagation", "plan", "i", "o", "--protocol", "one_usr")
+    code, _, err = edgekws("protocol", "plan", "i", "o", "--protocol", "one_usr")
     assert code == 2 and "one_usr" in err
-    code, _, err = edgekws("traces-propagation", "plan", tmp_path / "none.parquet", "o")
+    code, _, err = edgekws("protocol", "plan", tmp_path / "none.parquet", "o")
     assert code == 2 and "no such table" in err
     code, _, err = edgekws("report", "notebook", "n.ipynb", "o.ipynb", "--paramter", "figures=f")
     assert code == 2 and "No such option" in err and "paramter" in err
@@ -185,7 +186,7 @@ def base_model(tmp_path_factory):
 
     run("corpus", "index", folder / "s.tar", folder / "i.parquet")
     run("traces-propagation", "features", folder / "s.tar", folder / "i.parquet", folder / "f.npy")
-    run("traces-propagation", "plan", folder / "i.parquet", folder / "p.parquet", "--protocol", "one_user",
+    run("protocol", "plan", folder / "i.parquet", folder / "p.parquet", "--protocol", "one_user",
         "--set", "speaker=null", "--set", "support_fraction=0.5")
     run("traces-propagation", "base", folder / "f.npy", folder / "i.parquet", folder / "p.parquet",
         folder / "base.safetensors", "--set", "network.hidden=[40]", "--set", "base.epochs=4",

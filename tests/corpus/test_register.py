@@ -14,7 +14,7 @@ from tests.corpus.wake_word_trees import V1, heysnips, tarred
 from edgekws.core import files
 from edgekws.core.errors import UserError
 from edgekws.corpus import register as registering
-from edgekws.corpus import wake_words
+from edgekws.corpus import salt
 from edgekws.corpus.register import register, register_heysnips
 
 
@@ -105,7 +105,7 @@ def test_a_download_is_checked_pinned_and_its_address_kept_nowhere(repository, s
     pinned = yaml.safe_load(out.with_name(out.name + ".dvc").read_text())["outs"][0]
     assert pinned == {"md5": hashlib.md5(handler.content).hexdigest(), "size": len(handler.content), "hash": "md5",
                       "path": out.name}
-    assert len(wake_words.read_salt(out.with_name(out.name + ".salt"))) == 64
+    assert len(salt.read_salt(out.with_name(out.name + ".salt"))) == 64
     assert "HeySnips v2: 35 utterances, 21 of them wake words, by 7 speakers" in card and "1811.07684" in card
     for told in (everything_in(repository), card.encode(), "".join(capfd.readouterr()).encode()):
         assert SECRET.encode() not in told and b"127.0.0.1" not in told

@@ -8,7 +8,7 @@ import pytest
 
 from edgekws.core import files
 from edgekws.core.errors import UserError
-from edgekws.corpus import index, synthetic
+from edgekws.corpus import espeak, index, synthetic
 from edgekws.corpus.archive import read_members
 from edgekws.corpus.audio import CLIP_SAMPLES
 from edgekws.corpus.settings import Synthetic
@@ -84,15 +84,14 @@ def test_a_speaker_is_the_same_in_any_company():
 
 @pytest.mark.parametrize("variant", [*synthetic.TRAINING.variants, *synthetic.USERS.variants])
 def test_espeak_knows_the_voice(variant):
-    with synthetic.espeak_data() as (library, data):
+    with espeak.espeak_data() as (library, data):
         def say():
-            espeak = synthetic.Espeak(library, data)
-            return espeak.say("yes", f"en-us+{variant}", rate=160, pitch=50, intonation=50, seed=1)
+            return espeak.Espeak(library, data).say("yes", f"en-us+{variant}", rate=160, pitch=50, intonation=50, seed=1)
 
         def plain():
-            return synthetic.Espeak(library, data).say("yes", "en-us", rate=160, pitch=50, intonation=50, seed=1)
+            return espeak.Espeak(library, data).say("yes", "en-us", rate=160, pitch=50, intonation=50, seed=1)
 
-        heard, default = synthetic.in_children(iter([say, plain]), 2)
+        heard, default = espeak.in_children(iter([say, plain]), 2)
     assert heard.shape != default.shape or not np.array_equal(heard, default)
 
 
@@ -139,7 +138,7 @@ def test_a_child_that_fails_leaves_one_error_and_no_archive(tmp_path, monkeypatc
     def broken(*_, **__):
         raise RuntimeError("no voice today")
 
-    monkeypatch.setattr(synthetic.Espeak, "say", broken)
+    monkeypatch.setattr(espeak.Espeak, "say", broken)
     with pytest.raises(UserError, match="stopped with status 1"):
         synthetic.synthesise(SMALL, 0, tmp_path / "a.tar", jobs=2)
     assert "no voice today" in capfd.readouterr().err

@@ -9,7 +9,7 @@ from tests.corpus.wake_word_trees import V1, V2, burst, heysnapdragon, heysnips,
 
 from edgekws.core import files
 from edgekws.core.errors import UserError
-from edgekws.corpus import wake_words
+from edgekws.corpus import salt, wake_words
 from edgekws.corpus.audio import encode_wav
 from edgekws.corpus.index import write_index
 
@@ -128,7 +128,7 @@ def test_the_salt_is_drawn_once_and_is_its_owners_alone(tree):
 def test_refuses_a_salt_that_is_none(tmp_path):
     (tmp_path / "salt").write_text("pepper\n")
     with pytest.raises(UserError, match="not a salt"):
-        wake_words.read_salt(tmp_path / "salt")
+        salt.read_salt(tmp_path / "salt")
     assert (tmp_path / "salt").read_text() == "pepper\n"
 
 

@@ -61,7 +61,7 @@ def register_heysnips(source: str, out: Path | None = None, *, progress: bool = 
         UserError: The archive cannot be fetched, is not HeySnips, differs from the one registered under this name, or
             DVC fails.
     """
-    from edgekws.corpus import wake_words
+    from edgekws.corpus import salt, wake_words
 
     remote = re.match("https?://", source) is not None
     out = out or Path("data/heysnips/given") / (_remote_name(source) if remote else Path(source).name)
@@ -69,7 +69,7 @@ def register_heysnips(source: str, out: Path | None = None, *, progress: bool = 
     archive = _download(source, out.with_name(f".{out.name}.part"), progress) if remote else existing(source, "archive")
     try:
         _check_unchanged(archive, out)
-        _, facts = wake_words.build_index(archive, salt=wake_words.salt_beside(out), progress=progress)
+        _, facts = wake_words.build_index(archive, salt=salt.salt_beside(out), progress=progress)
         if facts["synthetic"]:
             raise UserError("is the synthetic corpus, not HeySnips", where=archive, remedy="use it as it is, unregistered")
     except UserError:

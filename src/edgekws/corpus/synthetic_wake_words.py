@@ -24,18 +24,18 @@ import numpy.typing as npt
 from edgekws.core.errors import UserError
 from edgekws.core.provenance import derive_seed
 from edgekws.corpus.audio import FULL_SCALE, SAMPLE_RATE, encode_wav
+from edgekws.corpus.espeak import Espeak, espeak_data, in_children
 from edgekws.corpus.index import SYNTHETIC_MARKER
 from edgekws.corpus.settings import SyntheticWakeWords
 from edgekws.corpus.synthetic import (
-    Espeak,
+    TRAINING,
+    USERS,
     Range,
     Samples,
     Speaker,
     add_member,
     draw_speaker,
-    espeak_data,
     impulse_response,
-    in_children,
     shape_spectrum,
     speak_dry,
     writing_tar,
@@ -183,7 +183,7 @@ def synthesise(settings: SyntheticWakeWords, seed: int, out: Path, *, jobs: int 
     parts = _parts(settings)
     manifests: dict[str, list[dict[str, Any]]] = {"train": [], "dev": [], "test": []}
     hours = {"train": _Hours(parts, ("train",)), "users": _Hours(parts, ("dev", "test"))}
-    with espeak_data() as (library, data), writing_tar(out) as tar:
+    with espeak_data([*TRAINING.variants, *USERS.variants]) as (library, data), writing_tar(out) as tar:
         for name, text in _texts(settings, len(parts)).items():
             add_member(tar, f"{ROOT}/{name}", text.encode())
 

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import secrets
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -27,6 +25,7 @@ from edgekws.core.progress import reading
 from edgekws.corpus.archive import MAX_MEMBER_BYTES, Fingerprint, read_members
 from edgekws.corpus.audio import FULL_SCALE, SAMPLE_RATE, decode_wav
 from edgekws.corpus.index import SYNTHETIC_MARKER
+from edgekws.corpus.salt import hashed, read_salt, salt_beside
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -124,11 +123,11 @@ def _table(items: list[Item], salt: str, facts: dict[str, Any]) -> tuple[pd.Data
     import pandas as pd
 
     table = pd.DataFrame({
-        "clip": [_hash(salt, item.identity, 16) for item in items],
+        "clip": [hashed(salt, item.identity, 16) for item in items],
         "split": [item.split for item in items],
         "row": np.array([item.row for item in items], np.int64),
         "positive": np.array([item.positive for item in items], bool),
-        "speaker": [_hash(salt, item.speaker, 12) for item in items],
+        "speaker": [hashed(salt, item.speaker, 12) for item in items],
         "seconds": np.array([item.seconds for item in items], np.float64)})
     negatives = table[~table["positive"]]
     hours = {split: float(negatives.loc[negatives["split"] == split, "seconds"].sum() / 3600) for split in MANIFESTS.values()}
@@ -386,31 +385,3 @@ def _read_zip(archive: Path) -> Iterator[tuple[str, bytes]]:
 
 def _is_recording(speaker: str, name: str) -> bool:
     return name.endswith(".wav") and not name.startswith(".") and not speaker.startswith(".")
-
-
-# ------------------------------------------------------------------------------------------------ hashes
-def salt_beside(archive: Path) -> Path:
-    """Where the salt of an archive's hashes is kept unless told otherwise."""
-    archive = Path(archive)
-    return archive.with_name(archive.name + ".salt")
-
-
-def read_salt(path: Path) -> str:
-    """The secret that makes the hashes of ids irreversible: 64 hexadecimal digits, drawn where there is no such file.
-
-    Raises:
-        UserError: The file is not such a salt, or cannot be written.
-    """
-    path = Path(path)
-    if not path.exists():
-        with files.writing(path) as part, os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
-            file.write(secrets.token_hex(32) + "\n")
-    salt = path.read_text(encoding="utf-8", errors="replace").strip()
-    if not re.fullmatch("[0-9a-f]{64}", salt):
-        raise UserError("is not a salt (64 hexadecimal digits)", where=path,
-                        remedy="bring back the one of the earlier index, or delete the file to have a new one drawn")
-    return salt
-
-
-def _hash(salt: str, identity: str, digits: int) -> str:
-    return hashlib.sha256((salt + identity).encode("utf-8", "surrogateescape")).hexdigest()[:digits]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgekws.core.errors import UserError
+from edgekws.core.text import aligned
 
 if TYPE_CHECKING:
     from edgekws.run.measured import Measured
@@ -52,7 +53,7 @@ def status(configfile: ConfigFiles = None, measured: MeasuredPaths = None, cores
     config = workflow.read_config(configfiles)
     named = _measured(measured) if measured else None  # what is wrong with them is told before anything else
     jobs = workflow.plan(configfiles, config.run)
-    typer.echo(page.aligned(page.status_table(workflow.by_status(jobs))))
+    typer.echo(aligned(page.status_table(workflow.by_status(jobs))))
     rest = [job for job in jobs if job.status != "built"]
     if not rest:
         typer.echo("\nEverything is built.")
@@ -80,7 +81,7 @@ def cost(
     found = estimate.estimate(workflow.plan(configfiles, config.run), workflow.graph(configfiles, whole=True), rates, config,
                               counted)
     chosen = cores or [2, 16, 128]
-    typer.echo(page.aligned(page.cost_table(found)))
+    typer.echo(aligned(page.cost_table(found)))
     for line in ["", page.needs(found, chosen), page.footing(found, rates, counted), *page.caveats(found)]:
         typer.echo(line)
     if readme is not None:

@@ -98,13 +98,6 @@ def _counts(label: str, count: Counter[Status]) -> list[str]:
     return [label, *(str(count[status] or "–") for status in ("built", "stale", "missing"))]
 
 
-def aligned(table: Table) -> str:
-    """A table for a terminal: the first column to the left, the others to the right."""
-    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
-    return "\n".join("  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in
-                                                           zip(row[1:], widths[1:], strict=True))]).rstrip() for row in table)
-
-
 def markdown_table(table: Table) -> str:
     """Rows of texts, the head first, as a table of Markdown; all columns but the first are numbers."""
     head, *rows = table

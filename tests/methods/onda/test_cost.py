@@ -16,7 +16,7 @@ from edgekws.core import files
 from edgekws.core.errors import UserError
 from edgekws.core.memory import LiveTensors
 from edgekws.ledger import claims
-from edgekws.methods.onda import cost, power
+from edgekws.methods.onda import cost, power, timing
 from edgekws.methods.onda.settings import Calibration, FineTuning, OnDA, OndaCost, Pruning
 from edgekws.models import encoder as encoders
 
@@ -44,22 +44,22 @@ PLAN = cost.Plan(updates=100, scorings=10, probes=2, recalibrations=5)
 
 
 def test_median_of_rounds_with_its_interval() -> None:
-    found = cost.median_interval(np.array([1.0, 2.0, 3.0, 4.0, 100.0]))
+    found = timing.median_interval(np.array([1.0, 2.0, 3.0, 4.0, 100.0]))
     assert found["value"] == 3 and found["n"] == 5
     assert 1 <= found["ci_low"] < 3 < found["ci_high"] <= 100
-    assert cost.median_interval(constant(7.0)) == {"value": 7, "ci_low": 7, "ci_high": 7, "n": 4}
+    assert timing.median_interval(constant(7.0)) == {"value": 7, "ci_low": 7, "ci_high": 7, "n": 4}
 
 
 def test_the_interval_narrows_with_the_rounds() -> None:
     values = np.random.default_rng(0).normal(10, 1, 900)
-    wide, narrow = cost.median_interval(values[:9]), cost.median_interval(values)
+    wide, narrow = timing.median_interval(values[:9]), timing.median_interval(values)
     assert (wide["ci_high"] - wide["ci_low"]) > 3 * (narrow["ci_high"] - narrow["ci_low"])
     assert narrow["ci_low"] < 10 < narrow["ci_high"]
 
 
 def test_a_quotient_whose_divisor_may_be_nothing_is_none() -> None:
-    assert cost.quotient_interval(constant(6.0), constant(2.0, 9)) == {"value": 3, "ci_low": 3, "ci_high": 3, "n": 4}
-    assert cost.quotient_interval(constant(6.0), np.array([1.0, 1.0, -1.0, -1.0, 1.0])) is None
+    assert timing.quotient_interval(constant(6.0), constant(2.0, 9)) == {"value": 3, "ci_low": 3, "ci_high": 3, "n": 4}
+    assert timing.quotient_interval(constant(6.0), np.array([1.0, 1.0, -1.0, -1.0, 1.0])) is None
 
 
 def test_an_adaptation_is_the_sum_of_its_parts() -> None:
@@ -109,7 +109,7 @@ def test_nothing_pays_where_pruning_saves_nothing() -> None:
 def test_rounds_go_forwards_and_backwards_after_the_warm_up() -> None:
     calls: list[str] = []
     costs = iter(range(6))
-    found = cost.in_turn({name: lambda name=name: calls.append(name) for name in "ab"}, 3,
+    found = timing.in_turn({name: lambda name=name: calls.append(name) for name in "ab"}, 3,
                          lambda operation: (operation(), float(next(costs)))[1], warm_up=2)
     assert "".join(calls) == "abab" + "ab" + "ba" + "ab"
     assert found["a"].tolist() == [0, 3, 4] and found["b"].tolist() == [1, 2, 5]
@@ -138,7 +138,7 @@ def test_joules_are_per_call_and_above_the_idle_machine(monkeypatch: pytest.Monk
     # Asked at the start, after each of two calls, and at the end of a second.
     meter = Meter(iter([0.0, 0.5, 1.0, 1.0]))
     monkeypatch.setattr(cost.time, "perf_counter", meter.tick)
-    found = cost.joules(meter.work, counter=meter, idle=3.0, block=1.0)
+    found = timing.joules(meter.work, counter=meter, idle=3.0, block=1.0)
     assert meter.calls == 2 and found == pytest.approx(2.0)
 
 
@@ -151,7 +151,7 @@ def test_live_tensors_are_counted_to_the_byte() -> None:
         del first
         _ = second.view(10, 100).t() + 1  # a view takes nothing
 
-    assert cost.memory(work)["tensors"] == 3 * 4000
+    assert timing.memory(work)["tensors"] == 3 * 4000
     with LiveTensors() as live:
         work()
         assert live.now == 4000
@@ -160,14 +160,14 @@ def test_live_tensors_are_counted_to_the_byte() -> None:
 def test_memory_of_an_update_holds_weights_gradients_moments_and_maps() -> None:
     net = encoders.build("ds_cnn_s", [8] * 5)
     batch = torch.randn(4, 47, 10)
-    found = cost.memory(cost.updating(net, lambda each: each(batch).square().sum(), 1e-3))
+    found = timing.memory(cost.updating(net, lambda each: each(batch).square().sum(), 1e-3))
     weights = 4 * encoders.parameters(net)
     stem = 4 * 4 * 8 * 24 * 5  # one map of the first convolution
     assert 4 * weights + 2 * stem < found["tensors"] < 40 * (weights + stem)
 
 
 def test_resident_memory_is_what_the_process_grew_by() -> None:
-    found = cost.memory(lambda: torch.ones(10_000_000).sum())["resident"]
+    found = timing.memory(lambda: torch.ones(10_000_000).sum())["resident"]
     if found is None:
         pytest.skip("this system does not tell")
     assert 36_000_000 < found < 60_000_000  # 40 MB; the kernel counts in strides
@@ -241,6 +241,7 @@ def test_energy_is_accounted_for_as_time_is(encoder: Path, monkeypatch: pytest.M
     # A clock on which everything takes as long, however busy the machine is.
     clock = types.SimpleNamespace(perf_counter=itertools.count(0.0, 0.01).__next__, sleep=lambda _: None)
     monkeypatch.setattr(cost, "time", clock)
+    monkeypatch.setattr(timing, "time", clock)
     monkeypatch.setattr(cost, "_BLOCK_SECONDS", 0.0)
     found = cost.cost_file(encoder, SMALL, seed=0, threads=1)
     if step == 0:

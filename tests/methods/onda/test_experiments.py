@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from edgekws import cli
 from edgekws.core import files
 from edgekws.core.errors import UserError
-from edgekws.corpus import wake_words
+from edgekws.corpus import salt, wake_words
 from edgekws.corpus.audio import encode_wav
 from edgekws.ledger.claims import CorpusFacts
 from edgekws.methods.onda import experiments, schedules, self_learning, windows
@@ -151,7 +151,7 @@ def of_mswc(given: Path, results: Path) -> tuple[Path, Path]:
 
 def made(name: str, results: Path, pretrained: tuple[Path, Path], archive: Path, *options: object) -> Made:
     folder = results / name
-    wake_words.salt_beside(archive).write_text(SALT + "\n")  # else it is drawn, and users are other ones each time
+    salt.salt_beside(archive).write_text(SALT + "\n")  # else it is drawn, and users are other ones each time
     edgekws("corpus", "index-wake-words", archive, folder / "wake_words.parquet", *options)
     edgekws("onda", "features", archive, folder / "wake_words.parquet", folder / "onda.npy", "--settings", json.dumps(CORPUS),
             *options)
@@ -248,7 +248,13 @@ def test_every_corpus_goes_all_the_way_and_says_what_it_is(
     arms = found["summary"]["0"]
     assert {(schedule, ratio) for schedule in arms for ratio in arms[schedule]} == {
         ("pretrained", "0"), ("none", "0"), ("onda_1", "50")}
-    assert arms["onda_1"]["50"]["compression"] > 1.5 and found["calibrations"]["failed"] < len(users)
+    # How many users can be adapted to depends on the processor's last digits; each of those has a smaller net.
+    whole = {row["user"]: row["parameters"] for row in found["rows"] if row["schedule"] == "pretrained"}
+    pruned = [row for row in found["rows"] if row["schedule"] == "onda_1"]
+    assert any(row["adapted"] for row in pruned) and found["calibrations"]["failed"] < len(users)
+    for row in pruned:
+        shrunk = whole[row["user"]] / row["parameters"]
+        assert shrunk > 1.5 if row["adapted"] else shrunk == 1
     facts = CorpusFacts.model_validate(found["provenance"]["corpus"])
     assert (facts.name, facts.synthetic, facts.has) == (name, False, meets)
 

@@ -11,7 +11,7 @@ import torch
 
 from edgekws.core.errors import UserError
 from edgekws.features.mfcc import mfcc
-from edgekws.methods.onda import listening, self_learning
+from edgekws.methods.onda import calibration, listening
 from edgekws.methods.onda.inference import Embedder
 from edgekws.methods.onda.settings import Calibration
 from edgekws.methods.onda.windows import padded
@@ -53,7 +53,7 @@ def offline(net: encoders.Encoder, samples: np.ndarray, stride: int, length: int
     """Filtered distances as personalisation takes them: windows cut out of the padded utterance, all at once."""
     windows = torch.from_numpy(padded(samples)).unfold(0, RATE, stride)
     prototype = Embedder(net).embed(mfcc(torch.from_numpy(chirp(1, 500, 3000)[None])))
-    return self_learning.filtered(self_learning.distances(Embedder(net).embed(mfcc(windows.contiguous())), prototype)[:, 0],
+    return calibration.filtered(calibration.distances(Embedder(net).embed(mfcc(windows.contiguous())), prototype)[:, 0],
                                   length)
 
 
@@ -82,7 +82,7 @@ def test_the_smallest_distance_in_a_file_is_its_score(encoder: encoders.Encoder,
     assert len(found) == 1  # one run from end to end
     expected = offline(encoder, samples, 2000, length)
     assert found[0].distance == pytest.approx(float(expected.min()), abs=1e-5)
-    scores = self_learning.utterance_scores(
+    scores = calibration.utterance_scores(
         offline(encoder, samples, 2000, 1)[:, None], np.array([0]), np.array([len(expected)]), [length])
     assert found[0].distance == pytest.approx(float(scores[0, 0]), abs=1e-5)
 

@@ -5,21 +5,16 @@ import torch
 from torch.nn import functional
 
 from edgekws.core.errors import UserError
-from edgekws.methods.onda import self_learning
+from edgekws.methods.onda import calibration, self_learning
+from edgekws.methods.onda.calibration import Calibrated, calibrate, draw, filtered, thresholds, utterance_scores
 from edgekws.methods.onda.inference import Embedder
 from edgekws.methods.onda.self_learning import (
-    Calibrated,
     PseudoLabels,
-    calibrate,
-    draw,
-    filtered,
     fine_tune,
     hessian_losses,
     oracle_labels,
     pseudo_label,
-    thresholds,
     triplet_loss,
-    utterance_scores,
     word_losses,
 )
 from edgekws.methods.onda.settings import Calibration, FineTuning, Pruning, WakeWindows
@@ -37,7 +32,7 @@ def unit(*angles):
 
 # ------------------------------------------------------------------------------------------------ scores
 def test_squared_distances_of_unit_vectors():
-    found = self_learning.distances(unit(0, 90, 180), unit(0, 60))
+    found = calibration.distances(unit(0, 90, 180), unit(0, 60))
     assert torch.allclose(found, torch.tensor([[0.0, 1.0], [2.0, 2 - 3**0.5], [4.0, 3.0]]), atol=1e-6)
 
 
@@ -199,7 +194,7 @@ def test_calibration_of_a_user_by_a_plain_loop():
     assert torch.allclose(found.prototype, prototype, atol=1e-5)
     positive, negative = max(map(score, drawn.recordings)), min(map(score, drawn.negatives))
     assert (found.positive_distance, found.gap) == pytest.approx((positive, negative - positive), abs=1e-5)
-    told = self_learning.as_settings(found, windows.stride)
+    told = calibration.as_settings(found, windows.stride)
     assert (told["filter"], told["stride"], told["low"]) == (2, 2000, found.low)
     assert torch.equal(torch.tensor(told["prototype"]), found.prototype)
 
@@ -388,7 +383,7 @@ def test_a_loss_that_is_no_number_is_told(labelled):
 # ------------------------------------------------------------------------------------------------ for the Hessian
 def test_losses_for_the_hessian_are_those_of_fine_tuning_in_evaluation_mode(labelled):
     windows, drawn, labels = labelled
-    encoder, crops = tiny(), self_learning.crops_of(windows, drawn)
+    encoder, crops = tiny(), calibration.crops_of(windows, drawn)
     losses = hessian_losses(encoder, windows.mfcc, crops, labels, SMALL, Pruning(batches=5), seed=3)
     assert len(losses) == 5 and losses.hinge and 0.05 < losses.active_fraction <= 1
     batch = next(self_learning.epoch(windows.mfcc, crops, labels, SMALL, np.random.default_rng(3)))
@@ -399,7 +394,7 @@ def test_losses_for_the_hessian_are_those_of_fine_tuning_in_evaluation_mode(labe
 
 def test_without_active_triplets_the_hinge_is_left_out(labelled):
     windows, drawn, labels = labelled
-    encoder, crops, settings = tiny(), self_learning.crops_of(windows, drawn), SMALL.model_copy(update={"margin": 0.01})
+    encoder, crops, settings = tiny(), calibration.crops_of(windows, drawn), SMALL.model_copy(update={"margin": 0.01})
     hinged, plain = (hessian_losses(encoder, windows.mfcc, crops, labels, settings, Pruning(batches=2, least_active=least),
                                     seed=3) for least in (0.01, 0.99))
     assert (hinged.hinge, plain.hinge) == (True, False)

@@ -16,12 +16,13 @@ from edgekws.core.device import describe
 from edgekws.core.errors import UserError, did_you_mean
 from edgekws.core.progress import tqdm
 from edgekws.core.provenance import derive_seed, provenance
-from edgekws.methods.onda import false_alarms, hessian, pretraining, self_learning
+from edgekws.methods.onda import calibration, false_alarms, hessian, pretraining, self_learning
 from edgekws.methods.onda import words as packing
+from edgekws.methods.onda.calibration import Calibrated
 from edgekws.methods.onda.inference import Embedder
 from edgekws.methods.onda.schedules import Device, WordClips, adapted
 from edgekws.methods.onda.scoring import Stretch
-from edgekws.methods.onda.self_learning import Calibrated, PseudoLabels
+from edgekws.methods.onda.self_learning import PseudoLabels
 from edgekws.methods.onda.settings import OnDA, Personalisation, Pretraining, Schedule
 from edgekws.methods.onda.windows import Windows, open_windows
 from edgekws.models import encoder as encoders
@@ -75,12 +76,12 @@ class Bench:
                  words: WordClips | None) -> None:
         self.windows, self.settings, self.seed = windows, settings, seed
         table = windows.table
-        draws = [self_learning.draw(table, user, settings.calibration, seed) for user in users]
+        draws = [calibration.draw(table, user, settings.calibration, seed) for user in users]
         self.devices = [Device(encoder, windows, draw, settings, seed, words) for draw in draws]
         self.negatives = Stretch.of(windows, np.flatnonzero(table.role == "negative"))
         self.stream = Stretch.of(windows, np.flatnonzero(table.role == "stream"))
         embedder = Embedder(encoder)
-        self.calibrated = [self_learning.calibrate(embedder, windows, draw, settings.calibration) for draw in draws]
+        self.calibrated = [calibration.calibrate(embedder, windows, draw, settings.calibration) for draw in draws]
         prototypes = torch.stack([found.prototype for found in self.calibrated])
         if settings.evaluation.screen_every == 1 or settings.experiment.screening_check:
             self.deployed_scores = self.negatives.scores(
@@ -99,7 +100,7 @@ class Bench:
 
     def calibrate(self, index: int, embedder: Embedder) -> Calibrated:
         """A user's prototype, filter and thresholds with the weights of an encoder."""
-        return self_learning.calibrate(embedder, self.windows, self.devices[index].draw, self.settings.calibration)
+        return calibration.calibrate(embedder, self.windows, self.devices[index].draw, self.settings.calibration)
 
     def _points(self, index: int, encoder: Encoder, embedder: Embedder, calibrated: Calibrated,
                 negative: Floats) -> dict[str, Any]:
@@ -249,7 +250,7 @@ def adapt_user(features: Path, encoder: Path, out: Path, settings: Personalisati
     calibrated = bench.calibrate(0, Embedder(found))
     about = provenance(corpus=corpus_facts(windows, metadata), threads=threads)
     encoders.save_encoder(out, found, backbone, provenance=about, about={
-        "wake_word": self_learning.as_settings(calibrated, windows.stride),
+        "wake_word": calibration.as_settings(calibrated, windows.stride),
         "personalised": {"user": user, "schedule": schedule, "ratio": ratio, "seed": seed, **facts,
                          "labels": labels.facts},
         "offline": metadata["settings"].get("offline", 0.0), **settings.model_dump(mode="json", exclude={"experiment"})})

@@ -23,7 +23,7 @@ from edgekws.core.progress import tqdm
 from edgekws.core.provenance import provenance
 from edgekws.corpus.audio import CLIP_SAMPLES, SAMPLE_RATE
 from edgekws.features.mfcc import mfcc, utterance_mfcc
-from edgekws.methods.onda import self_learning
+from edgekws.methods.onda import calibration
 from edgekws.methods.onda.inference import Embedder
 from edgekws.methods.onda.settings import Calibration, WakeWindows
 from edgekws.methods.onda.windows import loudest_second
@@ -79,14 +79,14 @@ def enrol(encoder_path: str | Path, out: str | Path, positives: Sequence[Path], 
     prototype = functional.normalize(embedder.embed(mfcc(crops)).mean(0), dim=0)
     near, far = ([torch.cat(list(distances(embedder, prototype[None], [samples], windows.stride))) for samples in recordings]
                  for recordings in (words, others))
-    found = self_learning.thresholds(prototype, near, far, CLIP_SAMPLES // windows.stride, settings)
+    found = calibration.thresholds(prototype, near, far, CLIP_SAMPLES // windows.stride, settings)
     if found.failed:
         raise UserError(
             f"the wake word cannot be told from other speech: a recording of it lies {found.positive_distance:.3f} from their "
             f"mean, other speech {found.positive_distance + found.gap:.3f}", where=positives[0].parent,
             remedy="record the wake word anew, alike each time and in quiet; or use an encoder that was trained longer")
     encoders.save_encoder(out, net, backbone, about={
-        **metadata["settings"], "wake_word": self_learning.as_settings(found, windows.stride),
+        **metadata["settings"], "wake_word": calibration.as_settings(found, windows.stride),
         "enrolled": {"recordings": len(words), "negatives": len(others)}, "calibration": settings.model_dump(mode="json")},
         provenance=provenance(corpus=metadata["provenance"].get("corpus"), threads=torch.get_num_threads()))
     return (f"{len(words)} recordings within {found.positive_distance:.3f} of their mean, other speech at "
@@ -146,7 +146,7 @@ def distances(embedder: Embedder, prototype: Tensor, blocks: Iterable[Samples], 
     """Squared distances [windows] of a recording's windows from a prototype [1, E], some at a time."""
     for samples in stretches(blocks, stride):
         embeddings = embedder.embed(utterance_mfcc(torch.from_numpy(samples), stride))
-        yield self_learning.distances(embeddings, prototype)[:, 0]
+        yield calibration.distances(embeddings, prototype)[:, 0]
 
 
 def stretches(blocks: Iterable[Samples], stride: int) -> Iterator[Samples]:
@@ -173,7 +173,7 @@ def smoothed(chunks: Iterable[Tensor], length: int) -> Iterator[Tensor]:
     before = torch.empty(0)
     for chunk in chunks:
         joined = torch.cat([before, chunk])
-        yield self_learning.filtered(joined, length)[len(before):]
+        yield calibration.filtered(joined, length)[len(before):]
         # One more than the filter is long: from there on it no longer matters where the utterance began.
         before = joined[-(length + 1):]
 

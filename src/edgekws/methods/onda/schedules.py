@@ -11,8 +11,9 @@ import numpy.typing as npt
 import torch
 
 from edgekws.core.provenance import derive_seed
-from edgekws.methods.onda import hessian, pruning, self_learning
-from edgekws.methods.onda.self_learning import Draw, PseudoLabels
+from edgekws.methods.onda import calibration, hessian, pruning, self_learning
+from edgekws.methods.onda.calibration import Draw
+from edgekws.methods.onda.self_learning import PseudoLabels
 from edgekws.methods.onda.settings import Personalisation, Schedule
 from edgekws.methods.onda.windows import Windows
 from edgekws.models.encoder import Encoder
@@ -78,7 +79,7 @@ class Device:
             return pruning.random_scores(encoder, torch.Generator().manual_seed(self.random("channels")))
         if criterion == "hap":
             losses = self_learning.hessian_losses(
-                encoder, self.windows.mfcc, self_learning.crops_of(self.windows, self.draw), labels,
+                encoder, self.windows.mfcc, calibration.crops_of(self.windows, self.draw), labels,
                 self.settings.finetuning, settings, seed=self.random("hessian"))
         else:
             assert self.words is not None

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from edgekws.methods.onda import self_learning
+from edgekws.methods.onda import calibration
 from edgekws.methods.onda.inference import Embedder
 from edgekws.methods.onda.windows import Windows
 
@@ -40,14 +40,14 @@ class Stretch:
     def coarse(self, embedder: Embedder, mfcc: npt.NDArray[np.float32], prototype: torch.Tensor, every: int) -> Floats:
         """[utterances] smallest distance over every so-many-th window of each."""
         rows = [np.arange(first, first + count, every) for first, count in zip(self.first, self.windows, strict=True)]
-        found = torch.cat([self_learning.distances(embedder.embed(mfcc[np.concatenate(rows[at:at + 64])]), prototype)
+        found = torch.cat([calibration.distances(embedder.embed(mfcc[np.concatenate(rows[at:at + 64])]), prototype)
                            for at in range(0, len(rows), 64)])[:, 0].numpy()
         starts = np.concatenate([[0], np.cumsum([len(row) for row in rows])[:-1]])
         return np.minimum.reduceat(found.astype(np.float64), starts)
 
     def distances(self, embedder: Embedder, mfcc: npt.NDArray[np.float32], prototypes: torch.Tensor) -> torch.Tensor:
         """[windows of all utterances in turn, prototypes] squared distances."""
-        return torch.cat([self_learning.distances(embedder.embed(mfcc[first:first + count]), prototypes)
+        return torch.cat([calibration.distances(embedder.embed(mfcc[first:first + count]), prototypes)
                           for first, count in self._blocks()])
 
     def _blocks(self) -> Iterator[tuple[int, int]]:
@@ -65,4 +65,4 @@ class Stretch:
     def scores(self, distances: torch.Tensor, lengths: list[int]) -> Floats:
         """[utterances, prototypes] smallest filtered distance of each utterance."""
         starts = np.concatenate([[0], np.cumsum(self.windows)[:-1]])
-        return self_learning.utterance_scores(distances, starts, self.windows, lengths).numpy().astype(np.float64)
+        return calibration.utterance_scores(distances, starts, self.windows, lengths).numpy().astype(np.float64)

@@ -113,8 +113,8 @@ def size(
     base: Annotated[Path | None, typer.Option(help="Their base: its bytes are what a delta's share is of.")] = None,
 ) -> None:
     """Numbers and bytes of deltas, by tensor and in all, and their share of the base's bytes."""
+    from edgekws.core.text import aligned
     from edgekws.models.delta import format
-    from edgekws.run.page import aligned
 
     model = None if base is None else format.read_model(base)
     whole = 0 if model is None else sum(tensor.nbytes for tensor in model.tensors.values())
