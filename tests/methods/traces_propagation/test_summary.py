@@ -9,7 +9,7 @@ import pytest
 from edgekws.corpus.index import KNOWN_ARCHIVES
 from edgekws.ledger import claims
 from edgekws.methods.traces_propagation import summary
-from edgekws.protocol.settings import Statistics
+from edgekws.protocol.settings import OneUser, Statistics
 from edgekws.protocol.statistics import Interval, t_half_width
 
 CLAIMS = Path(__file__).parents[3] / "claims"
@@ -102,11 +102,11 @@ def verdicts_of_replications(splits, *, runs=150, worse=0.0):
 
 
 def test_a_perfect_replication_on_other_splits_is_rarely_called_not_replicated():
-    alone, several = verdicts_of_replications(1), verdicts_of_replications(5)
+    alone, several = verdicts_of_replications(1), verdicts_of_replications(len(OneUser().split_seeds))
     assert alone["not_replicated"] > 0.25, "the fault: the choice of 74 clips was taken for certain"
     assert several.get("not_replicated", 0) <= 0.1
     assert several["replicated"] > 0.5, "and not merely because nothing could be told"
 
 
 def test_a_rule_that_is_much_worse_is_still_called_not_replicated():
-    assert verdicts_of_replications(5, runs=40, worse=4.0).get("not_replicated", 0) > 0.8
+    assert verdicts_of_replications(len(OneUser().split_seeds), runs=40, worse=4.0).get("not_replicated", 0) > 0.8
