@@ -4,6 +4,7 @@ import pytest
 from edgekws.core import style
 
 matplotlib.use("Agg")
+LOOKS = style.Looks("x", style.BLUE, "s")
 
 
 def draw(folder, *, synthetic):
@@ -12,9 +13,9 @@ def draw(folder, *, synthetic):
     with matplotlib.rc_context():
         style.use()
         fig, axes = plt.subplots(figsize=(3, 2))
-        style.point(axes, 0, {"value": 2.0, "ci_low": 1.0, "ci_high": 4.0}, style.method("bptt"), label="x")
-        style.point(axes, 1, {"value": 3.0, "ci_low": None, "ci_high": None}, style.method("bptt"))
-        style.lying_point(axes, 2, {"value": 1.0, "ci_low": 0.5, "ci_high": 2.0}, style.method("bptt"))
+        style.point(axes, 0, {"value": 2.0, "ci_low": 1.0, "ci_high": 4.0}, LOOKS, label="x")
+        style.point(axes, 1, {"value": 3.0, "ci_low": None, "ci_high": None}, LOOKS)
+        style.lying_point(axes, 2, {"value": 1.0, "ci_low": 0.5, "ci_high": 2.0}, LOOKS)
         style.save(fig, "picture", folder, synthetic=synthetic)
         texts = [text.get_text() for text in fig.texts] + [fig.get_suptitle()]
         plt.close(fig)
@@ -35,13 +36,7 @@ def test_synthetic_speech_is_stamped(tmp_path, synthetic):
     assert ("synthetic speech" in draw(tmp_path, synthetic=synthetic)) is synthetic
 
 
-@pytest.mark.parametrize("looks", [list(style.METHODS.values()), list(style.VARIANTS.values()), list(style.THRESHOLDS.values())],
-                         ids=["methods", "variants", "thresholds"])
-def test_lines_of_a_figure_differ_in_colour_and_in_marker(looks):
-    assert len({look.colour for look in looks}) == len({look.marker for look in looks}) == len(looks)
-
-
-def test_what_is_not_known_is_drawn_under_its_own_name():
-    assert style.method("something_new").label == "something new"
-    assert style.variant("something_new").label == "something new"
-    assert style.population(3, 6) == ("hidden 3", style.POPULATIONS["hidden 1"])
+def test_a_known_name_keeps_its_looks_and_another_is_grey():
+    known = {"mine": LOOKS}
+    assert style.looks_of(known, "mine") is LOOKS
+    assert style.looks_of(known, "something_new") == ("something new", style.GREY, "x")

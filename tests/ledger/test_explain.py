@@ -2,12 +2,15 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.ledger.test_claims import CLAIMS, GSC, SYNTHETIC
+from tests.ledger.test_claims import CLAIMS, GSC, SUBSET, SYNTHETIC
 from typer.testing import CliRunner
 
 from edgekws import cli
 from edgekws.core.errors import UserError
-from edgekws.ledger import claims, explain
+from edgekws.ledger import explain
+from edgekws.ledger.build import build_ledger, write_ledger
+from edgekws.ledger.schema import read_papers
+from edgekws.ledger.verdict import RULES
 
 
 @pytest.fixture
@@ -26,7 +29,7 @@ def run(tmp_path, monkeypatch):
         folder.mkdir(parents=True)
         (folder / "one_user.json").write_text(json.dumps(content))
         if ledger:
-            claims.write_ledger(results / "claims.json", claims.build_ledger("mine", CLAIMS, "results/mine", {}))
+            write_ledger(results / "claims.json", build_ledger("mine", CLAIMS, "results/mine", {}))
         return results
 
     return make
@@ -36,7 +39,7 @@ def test_the_way_back_has_every_station(run):
     run()
     text = explain.explain("tp-05", CLAIMS, results="results/mine")
     stations = ["tp-05", "10.00 points", "effect seen on synthetic speech", "from results/mine/claims.json",
-                f"synthetic-effect: {claims.RULES['synthetic-effect'].when}",
+                f"synthetic-effect: {RULES['synthetic-effect'].when}",
                 "metrics/traces_propagation/one_user.json#/summary/traces_propagation/1/gain = 9.50 [8.00, 11.00] points",
                 "rule traces_propagation_summarise",
                 ".venv/bin/snakemake --force results/mine/metrics/traces_propagation/one_user.json", "snakemake claim_tp_05",
@@ -44,6 +47,14 @@ def test_the_way_back_has_every_station(run):
                 "torch 2"]
     places = [text.index(station) for station in stations]
     assert places == sorted(places)
+
+
+def test_what_was_found_elsewhere_is_told_beside_the_verdict(run):
+    run(corpus=SUBSET)
+    text = explain.explain("tp-05", CLAIMS, results="results/mine")
+    told = [text.index(part) for part in ("not run: ", "elsewhere: measured on other real recordings", "supports the claim: ")]
+    assert told == sorted(told) and "settings/base/network/threshold: null, the paper's 0.66" in text
+    assert "seeds: 2, the paper's at least 10" in text and "provenance/corpus/words: 2, the paper's 35" in text
 
 
 def test_without_a_ledger_the_metrics_are_judged_now(run):
@@ -106,7 +117,7 @@ def test_bad_input_is_named(run):
 
 
 def test_every_experiment_a_claim_rests_on_has_a_rule_that_makes_it():
-    for paper in claims.read_papers(CLAIMS):
+    for paper in read_papers(CLAIMS):
         for claim in paper.claims:
             for experiment in claim.measured.experiments if claim.measured else ():
                 rule = paper.rule_of(experiment)

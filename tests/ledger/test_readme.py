@@ -4,7 +4,9 @@ import pytest
 from tests.ledger.test_claims import CLAIMS
 
 from edgekws.core.errors import UserError
-from edgekws.ledger import claims, readme
+from edgekws.ledger import readme
+from edgekws.ledger.build import build_ledger
+from edgekws.ledger.schema import GSC_V2_SHA256
 
 PAGE = f"# Title\n\nBefore.\n\n{readme.BEGIN}\n{readme.END}\n\nAfter.\n"
 
@@ -12,9 +14,10 @@ PAGE = f"# Title\n\nBefore.\n\n{readme.BEGIN}\n{readme.END}\n\nAfter.\n"
 @pytest.fixture
 def ledger(tmp_path):
     """A ledger of the real claims, one of them measured."""
-    made = claims.build_ledger("gsc_subset", CLAIMS, tmp_path, {"code": "1.0", "corpus": {"archive": "a.tar.gz"}})
+    made = build_ledger("gsc_subset", CLAIMS, tmp_path, {"code": "1.0", "corpus": {"archive": "a.tar.gz"}})
     next(claim for claim in made["claims"] if claim["id"] == "tp-05").update(
-        value=8.25, ci_low=6.0, ci_high=10.5, n=30, corpus="a.tar.gz (8 words)", verdict="direction_only",
+        value=8.25, ci_low=6.0, ci_high=10.5, n=30, corpus="a.tar.gz (8 words)", verdict="not_run", rule="elsewhere",
+        elsewhere={"finding": "supports", "why": "the intervals overlap"},
         metrics=["results/gsc_subset/metrics/traces_propagation/many_users.json#/summary/traces_propagation/1/gain"])
     return made
 
@@ -25,7 +28,8 @@ def test_the_table_holds_the_ledgers_numbers_and_what_gives_them(ledger):
     assert [row.split(":")[0].strip("| ") for row in rows[2:]] == list(readme.HEADLINES)
     cells = [cell.strip() for cell in rows[2].split("|")[1:-1]]
     assert cells[1:] == [
-        "10.00 points", "8.25 [6.00, 10.50] points, n = 30", "a.tar.gz (8 words)", "direction only", "`claim_tp_05`"]
+        "10.00 points", "8.25 [6.00, 10.50] points, n = 30", "a.tar.gz (8 words)",
+        "not run; elsewhere supports the claim", "`claim_tp_05`"]
     assert rows[3].endswith("| – | – | not run | – |"), "what was not measured has no number and no target"
     checked = next(claim for claim in ledger["claims"] if claim["id"] == "tp-17")
     checked.update(rule="checks-fail", why="does not hold: twice the memory", verdict="not_replicated")
@@ -42,7 +46,7 @@ def test_only_what_is_between_the_markers_changes_and_writing_again_changes_noth
     readme.write(page, ledger)
     assert page.read_text() == first
     assert "`.venv/bin/snakemake <target> --configfile config/gsc_subset.yaml --config archive=path/to/a.tar.gz`" in first
-    ledger["provenance"]["corpus"]["archive_sha256"] = claims.GSC_V2_SHA256
+    ledger["provenance"]["corpus"]["archive_sha256"] = GSC_V2_SHA256
     readme.write(page, ledger)
     assert "`.venv/bin/snakemake <target> --configfile config/gsc_subset.yaml`" in page.read_text(), "v0.02 comes by itself"
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgekws.ledger import claims
+from edgekws.ledger.build import build_ledger, write_ledger
 from edgekws.methods.alternatives import cost, limits, retention
 from edgekws.methods.alternatives import summary as alternatives_summary
 from edgekws.methods.alternatives.memory import CATEGORIES, Sizes
@@ -480,8 +480,8 @@ def fill_run(results: Path, *, synthetic: bool = True, experiments: tuple[str, .
     (benchmark / "base_seed0.tsv").write_text(head + "60.0\t0:01:00\t500.5\t1\t1\t1\t0\t0\t90\t55.0\n")
     (benchmark / "base_seed1.tsv").write_text(head + "30.0\t0:00:30\t700.0\t1\t1\t1\t0\t0\t90\t25.0\n")
     (results / "benchmarks" / "claims.tsv").write_text(head + "0.4\t0:00:00\t-\t-\t-\t-\t-\t-\t-\tNA\n")
-    ledger = claims.build_ledger("made_up", REPOSITORY / "claims", results, content["provenance"])
-    claims.write_ledger(results / "claims.json", ledger)
+    ledger = build_ledger("made_up", REPOSITORY / "claims", results, content["provenance"])
+    write_ledger(results / "claims.json", ledger)
     return results
 
 

@@ -128,7 +128,7 @@ def test_a_failing_cell_is_told_and_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("paper", ["traces_propagation", "neuedge", "onda"])
+@pytest.mark.parametrize("paper", ["traces_propagation", "neuedge", "onda", "alternatives"])
 def test_every_figure_says_what_to_see_here_and_in_snakemakes_report_alike(paper):
     cells = json.loads((REPOSITORY / "notebooks" / f"{paper}.ipynb").read_text())["cells"]
     code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")

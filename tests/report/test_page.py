@@ -4,16 +4,18 @@ from html.parser import HTMLParser
 
 import pytest
 import torch
-from tests.report.conftest import NAMES, made_up_alternatives
+from tests.report.conftest import NAMES, REPOSITORY, made_up_alternatives
 
-from edgekws import report
+from edgekws import methods, report
 from edgekws.core import files
 from edgekws.core.errors import UserError
-from edgekws.ledger import claims
+from edgekws.ledger.build import is_decided
 from edgekws.methods.alternatives import report as alternatives
 from edgekws.methods.neuedge import report as neuedge
 from edgekws.methods.onda import report as onda
-from edgekws.report import page
+from edgekws.methods.traces_propagation import report as traces_propagation
+from edgekws.report import axis
+from edgekws.report.cost import read_cost
 
 VOID = {"meta", "br", "img", "rect", "path"}
 DEVIATIONS = """# Deviations
@@ -106,7 +108,7 @@ def test_the_summary_shows_every_claim_as_a_cell_that_leads_to_it(made_up_run, t
     for claim in ledger["claims"]:
         cell = re.search(rf'<a href="#{claim["id"]}"[^>]*><rect class="{claim["verdict"]}"([^>]*)/>', summary)
         assert cell, claim["id"]
-        assert float(re.search(r' fill-opacity="([\d.]+)"', cell[1])[1]) == (1 if claims.is_decided(claim) else 0.35)
+        assert float(re.search(r' fill-opacity="([\d.]+)"', cell[1])[1]) == (1 if is_decided(claim) else 0.35)
     assert 'aria-label="Traces Propagation, 23 claims: ' in summary
     assert "N-MNIST (3)" in summary, "what is missing, and for how many claims"
 
@@ -144,7 +146,7 @@ def test_a_bare_run_has_a_report(made_up_run):
     (results / "claims.json").write_text(json.dumps(ledger))
     report.build(results, results / "report.html")
     text = (results / "report.html").read_text()
-    assert "Paper against ours" not in text
+    assert "The paper's numbers and ours" not in text
     assert 'id="deviations"' not in text
     assert f"<b>{len(ledger['claims'])}</b> not run" in text
 
@@ -285,8 +287,8 @@ def test_probing_is_a_share_of_the_time_of_onda_1():
 
 # ------------------------------------------------------------------------------------------------ alternatives
 FILES = ("adaptation", "complexity", "cost_spiking", "cost_ds_cnn", "limits", "retention", "federated")
-HEADINGS = {"adaptation": "Every method", "limits": "What fits a device", "complexity": "What local rules keep",
-            "retention": "Not forgetting", "federated": "Learning together"}
+HEADINGS = {"adaptation": "All methods", "limits": "What fits on a device", "complexity": "What local rules store",
+            "retention": "Preventing forgetting", "federated": "Learning together"}
 
 
 def alternatives_of(results, tmp_path):
@@ -337,7 +339,7 @@ def test_alternatives_have_a_section_of_their_own(made_up_run, tmp_path):
     assert told["federated, then each alone"] == ("+16.0", "+10.0", "–")
     assert told["federated, noise 4"] == ("+1.0", "–", "2.38") and told["federated, noise 4, then each alone"][2] == "2.38"
     for words in ("s messages 5.2 KiB up and 5.1 KiB down", "with secure aggregation 8.8 KiB up", "flwr 1.0",
-                  "71.5 % of the own queries are right instead of 72.0 %", "differ from a plain loop by 2e-07"):
+                  "71.5 % of the users' own queries are correct instead of 72.0 %", "differ from a plain loop by at most 2e-07"):
         assert words in section
 
 
@@ -415,7 +417,7 @@ def test_cost_sums_seeds_and_parts_and_bears_what_was_not_measured(made_up_run):
     network = torch.nn.Linear(1, 1).state_dict()
     files.write_model(results / "models" / "traces_propagation" / "base_frozen_seed1.safetensors", network,
                       architecture="none", settings={}, provenance={"device": "another"})
-    cost = page.read_cost(results, "cpu")
+    cost = read_cost(results, "cpu")
     assert cost["rows"] == [
         {"name": "claims", "jobs": 1, "wall": 0.4, "memory": 0.0, "devices": ["cpu"]},
         {"name": "traces_propagation/base_frozen", "jobs": 1, "wall": 60.0, "memory": 500.5, "devices": ["another"]},
@@ -426,14 +428,14 @@ def test_cost_sums_seeds_and_parts_and_bears_what_was_not_measured(made_up_run):
     assert (cost["wall"], cost["jobs"], cost["memory"]) == (570.4, 11, 700.0)
     (bench / "one_user.tsv").write_text("cut off")
     with pytest.raises(UserError, match=r"one_user.tsv: is no benchmark"):
-        page.read_cost(results)
+        read_cost(results)
 
 
 def test_key_figures_share_an_axis_that_holds_every_number(made_up_run):
     ledger = json.loads((made_up_run() / "claims.json").read_text())
-    accuracy, gain = page.key_figures(ledger["claims"])
+    accuracy, gain = axis.key_figures(ledger["claims"], {"%": "Accuracy, %"})
     assert [row["claim"]["id"] for row in accuracy["rows"]] == ["tp-01", "tp-02", "tp-03", "tp-04"]
-    assert (accuracy["title"], gain["title"]) == ("Accuracy, %", "Gain, percentage points")
+    assert (accuracy["title"], gain["title"]) == ("Accuracy, %", "percentage points")
     assert [row["claim"]["id"] for row in gain["rows"]] == ["tp-05", "tp-06", "tp-07"]
     for group in (accuracy, gain):
         for row in group["rows"]:
@@ -446,10 +448,23 @@ def test_key_figures_share_an_axis_that_holds_every_number(made_up_run):
 def test_tuned_is_set_beside_published_where_both_exist():
     def cell(value):
         return {"gain": {"value": value}}
-    experiments = [{"name": "many_users", "summary": {"a": {"all": cell(9)}},
-                    "summary_test_users": {"a": {"1": cell(1), "all": cell(2)}}},
-                   {"name": "many_users_tuned", "summary": {"a": {"all": cell(3)}, "b": {"all": cell(4)}},
-                    "summary_test_users": {}}]
-    assert page.tuned_against_published(experiments) == [
-        {"method": "a", "shot": "all", "published": cell(2), "tuned": cell(3)}]
-    assert page.tuned_against_published(experiments[:1]) == []
+    found = {"many_users": {"summary": {"bptt": {"all": cell(9)}},
+                            "summary_test_users": {"bptt": {"1": cell(1), "all": cell(2)}}},
+             "many_users_tuned": {"summary": {"bptt": {"all": cell(3)}, "b": {"all": cell(4)}}}}
+    assert traces_propagation.tuned_against_published(found) == [
+        {"label": "BPTT", "shot": "all", "published": cell(2), "tuned": cell(3)}]
+    assert traces_propagation.tuned_against_published({"many_users": found["many_users"]}) == []
+
+
+def test_each_method_names_its_axes_by_the_units_of_its_claims(made_up_run):
+    ledger = json.loads((made_up_run() / "claims.json").read_text())
+    for paper in methods.names("report"):
+        units = {claim["unit"] for claim in ledger["claims"] if claim["paper"] == paper}
+        assert set(methods.module(paper, "report").AXES) <= units, paper
+
+
+def test_no_file_of_the_page_names_a_method():
+    room = REPOSITORY / "src" / "edgekws" / "report"
+    for path in [*room.rglob("*.py"), *room.rglob("*.html"), REPOSITORY / "src" / "edgekws" / "core" / "style.py"]:
+        text = path.read_text(encoding="utf-8").lower()
+        assert not [name for method in methods.names("cli") for name in (method, method.replace("_", " ")) if name in text], path

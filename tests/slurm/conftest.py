@@ -15,7 +15,7 @@ import yaml
 from benchmarks.faults import VARIES
 from tests.workflow.conftest import ROOT, TINY, Project
 
-from edgekws.ledger.claims import read_papers
+from edgekws.ledger.schema import read_papers
 
 CLUSTER = Path(__file__).with_name("cluster")
 # A bound on what never happens, not on how fast it goes: machines are slow, busy and shared.

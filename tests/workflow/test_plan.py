@@ -8,7 +8,7 @@ import subprocess
 import pytest
 from tests.workflow.conftest import ROOT
 
-from edgekws.ledger import claims
+from edgekws.ledger.schema import read_papers
 from edgekws.run import release
 
 
@@ -104,7 +104,7 @@ def test_the_menu_has_one_line_of_help_for_everything_that_can_be_asked_for(proj
     lines = project.run("--list-target-rules").stdout.splitlines()
     menu = {found[1]: found[2] for line in lines if (found := re.fullmatch(r"(\w+) \((.+)\)", line))}
     assert len(menu) == len([line for line in lines if line]), "a line without help, or of two lines"
-    papers = claims.read_papers(ROOT / "claims")
+    papers = read_papers(ROOT / "claims")
     assert {f"claim_{claim.id.replace('-', '_')}" for paper in papers for claim in paper.claims} <= set(menu)
     assert {f"table_{paper.paper}" for paper in papers} | {paper.paper for paper in papers} <= set(menu)
     assert {f"figure_{path.stem}" for path in (ROOT / "workflow" / "report").glob("*.rst")} - set(menu) == {

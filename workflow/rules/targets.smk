@@ -3,10 +3,11 @@
 `snakemake --list-target-rules` is the menu: a rule is listed with its docstring or, where it has none, its message.
 """
 
-from edgekws.ledger import claims as edgekws_claims
+from edgekws.ledger.schema import read_papers
+from edgekws.ledger.wording import spoken_paper
 
 try:
-    CLAIMS = edgekws_claims.read_papers("claims")
+    CLAIMS = read_papers("claims")
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
@@ -29,7 +30,7 @@ def about_claim(claim):
         if claim.value is None:
             return claim.statement
         return (
-            f"{claim.statement} Paper: {edgekws_claims.spoken_paper(claim.value, claim.uncertainty.std, claim.unit)}."
+            f"{claim.statement} Paper: {spoken_paper(claim.value, claim.uncertainty.std, claim.unit)}."
         )
     if claim.measured:
         return f"Not in this run, which has no experiment '{claim.measured.experiment}': {claim.statement}"

@@ -22,13 +22,14 @@ def ledger(
     """Hold every claim against what this run measured, and state the verdict and why."""
     from edgekws.core.provenance import provenance
     from edgekws.corpus import index as corpus_index_
-    from edgekws.ledger import claims as ledger
+    from edgekws.ledger.build import build_ledger, findings, verdict_counts, write_ledger
 
     _, facts = corpus_index_.read_index(index)
-    made = ledger.build_ledger(run, claims, results, provenance(corpus=facts), paper=paper)
-    ledger.write_ledger(out, made)
-    counts = ledger.verdict_counts(made)
-    typer.echo(", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
+    made = build_ledger(run, claims, results, provenance(corpus=facts), paper=paper)
+    write_ledger(out, made)
+    typer.echo(", ".join(f"{count} {verdict}" for verdict, count in verdict_counts(made).items()))
+    for name, learnt in findings(made).items():
+        typer.echo(f"{name}: {learnt['words']}")
 
 
 @app.command("explain")
@@ -51,7 +52,7 @@ def readme(
     claim: Annotated[list[str] | None, typer.Option(help="A claim to show; may be repeated. Default: the headlines.")] = None,
 ) -> None:
     """Write the table of headline claims into a README: paper's number, ours, verdict, target."""
-    from edgekws.ledger import claims
     from edgekws.ledger import readme as page
+    from edgekws.ledger.build import read_ledger
 
-    page.write(readme, claims.read_ledger(ledger), claim or page.HEADLINES)
+    page.write(readme, read_ledger(ledger), claim or page.HEADLINES)

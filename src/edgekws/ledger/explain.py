@@ -15,7 +15,10 @@ from typing import Any
 
 from edgekws.core import files
 from edgekws.core.errors import UserError, did_you_mean
-from edgekws.ledger import claims
+from edgekws.ledger.build import entry, read_ledger
+from edgekws.ledger.schema import Claim, CorpusFacts, Fact, Paper, at_pointer, read_papers
+from edgekws.ledger.verdict import FINDING_LABELS, RULES, VERDICT_LABELS
+from edgekws.ledger.wording import spoken, spoken_paper
 from edgekws.protocol.statistics import Interval
 
 _WIDTH, _INDENT = 118, 11
@@ -33,7 +36,7 @@ def explain(name: str, papers: str | Path, *, results: str | Path, ledger: str |
     Raises:
         UserError: No claim has this id, or a file is missing or malformed.
     """
-    known = {claim.id: (paper, claim) for paper in claims.read_papers(papers) for claim in paper.claims}
+    known = {claim.id: (paper, claim) for paper in read_papers(papers) for claim in paper.claims}
     written = re.sub(r"\d+$", lambda number: number[0].zfill(2), name.lower().replace("_", "-"))  # TP_2 is tp-02
     if written not in known:
         raise UserError(f"no claim is called '{name}'", where=papers, remedy=did_you_mean(written, known))
@@ -43,7 +46,7 @@ def explain(name: str, papers: str | Path, *, results: str | Path, ledger: str |
     return "\n".join(text for what, told in _told(paper, claim, line, results, source) for text in _set(what, told)) + "\n"
 
 
-def _line(claim: claims.Claim, results: Path, ledger: str | Path | None) -> tuple[Mapping[str, Any], str]:
+def _line(claim: Claim, results: Path, ledger: str | Path | None) -> tuple[Mapping[str, Any], str]:
     """The claim's line, and where it is from."""
     path = Path(ledger) if ledger is not None else results / "claims.json"
     if ledger is None and not path.is_file():
@@ -53,23 +56,25 @@ def _line(claim: claims.Claim, results: Path, ledger: str | Path | None) -> tupl
                 raise UserError("no such run", where=results, remedy=did_you_mean(results.name, known))
             raise UserError("holds neither claims.json nor metrics", where=results,
                             remedy=f"build one: {_make(claim, results)}")
-        return claims.entry(claim, results / "metrics"), f"judged now: {path.as_posix()} is not there"
-    found = claims.read_ledger(path)
+        return entry(claim, results / "metrics"), f"judged now: {path.as_posix()} is not there"
+    found = read_ledger(path)
     for line in found["claims"]:
         if line["id"] == claim.id:
             return line, path.as_posix()
     raise UserError(f"holds no claim '{claim.id}'", where=path, remedy="build the claims again")
 
 
-def _told(paper: claims.Paper, claim: claims.Claim, line: Mapping[str, Any], results: Path,
+def _told(paper: Paper, claim: Claim, line: Mapping[str, Any], results: Path,
           source: str) -> Iterator[tuple[str, Iterable[str]]]:
     """Headings and what stands under them, from the claim to the corpus."""
     yield claim.id, [claim.statement, f"{paper.title} ({paper.authors}, {paper.year})"]
-    said = claims.spoken_paper(claim.value, claim.uncertainty.std, claim.unit)
+    said = spoken_paper(claim.value, claim.uncertainty.std, claim.unit)
     yield "paper", [f"{said}; {claim.dataset}", claim.evidence, *([f"doubt: {claim.doubt}"] if claim.doubt else [])]
-    rule = claims.RULES[line["rule"]]
-    yield "verdict", [f"{claims.VERDICT_LABELS[rule.verdict]}: {line['why']}", f"from {source}"]
+    rule = RULES[line["rule"]]
+    yield "verdict", [f"{VERDICT_LABELS[rule.verdict]}: {line['why']}", f"from {source}"]
     yield "rule", [f"{line['rule']}: {rule.when} (docs/verdicts.md)"]
+    if line["elsewhere"] is not None:
+        yield "elsewhere", [f"{FINDING_LABELS[line['elsewhere']['finding']]}: {line['elsewhere']['why']}"]
     target = _make(claim, results)
     if claim.measured is None:
         return
@@ -89,7 +94,7 @@ def _told(paper: claims.Paper, claim: claims.Claim, line: Mapping[str, Any], res
     seeds = content.get("seeds", [content["seed"]] if "seed" in content else [])
     yield "seeds", [", ".join(map(str, seeds)) or "none: nothing random"]
     about = content.get("provenance", {})
-    corpus = claims.CorpusFacts.model_validate(about.get("corpus", {}))
+    corpus = CorpusFacts.model_validate(about.get("corpus", {}))
     yield "corpus", [corpus.label, *([f"{corpus.archive}, SHA-256 {corpus.archive_sha256}"] if corpus.archive_sha256 else [])]
     packages = about.get("packages", {})
     yield "code", [str(about.get("code", "unknown")),
@@ -108,25 +113,30 @@ def _metrics(reference: str, results: Path) -> tuple[Path, Mapping[str, Any]]:
 
 def _numbers(line: Mapping[str, Any], content: Mapping[str, Any]) -> Iterator[str]:
     for reference in line["metrics"]:
-        found = claims.at_pointer(content, reference.partition("#")[2])
+        found = at_pointer(content, reference.partition("#")[2])
         if "holds" in found:
             yield f"{reference}: {'holds' if found['holds'] else 'does not hold'}"
         else:
             ours = Interval(found["value"], found.get("ci_low"), found.get("ci_high"), found["n"])
-            yield f"{reference} = {claims.spoken(ours, line['unit'])}"
+            yield f"{reference} = {spoken(ours, line['unit'])}"
 
 
-def _compared(fact: claims.Fact, content: Mapping[str, Any]) -> str:
+def _compared(fact: Fact, content: Mapping[str, Any]) -> str:
     """A setting that makes a test the paper's own, ours beside it."""
     try:
-        found = claims.at_pointer(content, fact.path)
+        found = at_pointer(content, fact.path)
     except KeyError:
         found = None
-    ours, theirs = (len(found or []), fact.count) if fact.count is not None else (_spoken(found), _spoken(fact.equals))
-    return f"{fact.path[1:]}: {ours}" + ("" if ours == theirs else f", the paper's {theirs}")
+    counted = fact.count is not None or fact.at_least is not None
+    ours = len(found) if counted and isinstance(found, list) else _spoken(found)
+    if fact.holds(content):
+        return f"{fact.path[1:]}: {ours}"
+    theirs = (str(fact.count) if fact.count is not None else f"at least {fact.at_least:g}" if fact.at_least is not None
+              else " or ".join(map(_spoken, fact.among)) if fact.among is not None else _spoken(fact.equals))
+    return f"{fact.path[1:]}: {ours}, the paper's {theirs}"
 
 
-def _make(claim: claims.Claim, results: Path) -> str:
+def _make(claim: Claim, results: Path) -> str:
     """The command that makes what a claim rests on."""
     return f".venv/bin/snakemake claim_{claim.id.replace('-', '_')}{_configured(results)}"
 

@@ -8,7 +8,10 @@ from typing import Any
 
 from edgekws.core import files
 from edgekws.core.errors import UserError, did_you_mean
-from edgekws.ledger.claims import GSC_V2_SHA256, VERDICT_LABELS, code_of, spoken, spoken_paper
+from edgekws.ledger.build import code_of
+from edgekws.ledger.schema import GSC_V2_SHA256
+from edgekws.ledger.verdict import FINDING_LABELS, VERDICT_LABELS
+from edgekws.ledger.wording import spoken, spoken_paper
 from edgekws.protocol.statistics import Interval
 
 BEGIN, END = "<!-- claims: written by `edgekws claims readme` -->", "<!-- claims: end -->"
@@ -18,8 +21,8 @@ HEADLINES = ("tp-05", "tp-06", "tp-07", "tp-17", "neuedge-01", "neuedge-02", "ne
 
 
 def table(ledger: Mapping[str, Any], ids: Sequence[str] = HEADLINES) -> str:
-    """The claims as a Markdown table: what is claimed, the paper's number, ours (or what checks found), on what, the verdict
-    and the target that makes what it rests on.
+    """The claims as a Markdown table: what is claimed, the paper's number, ours (or what checks found), on what, the verdict,
+    what was found elsewhere, and the target that makes what it rests on.
 
     Args:
         ledger: Content of ``claims.json``.
@@ -42,9 +45,12 @@ def table(ledger: Mapping[str, Any], ids: Sequence[str] = HEADLINES) -> str:
         if claim["value"] is not None:
             ours = spoken(Interval(claim["value"], claim["ci_low"], claim["ci_high"], claim["n"]), claim["unit"])
         else:  # checks have no number, but say what they found
-            ours = claim["why"] if claim["rule"] in ("checks-hold", "checks-fail") else "–"
+            ours = claim["why"] if claim["rule"] in ("checks-hold", "checks-fail", "elsewhere") else "–"
+        verdict = VERDICT_LABELS[claim["verdict"]]
+        if claim["elsewhere"] is not None:
+            verdict += f"; elsewhere {FINDING_LABELS[claim['elsewhere']['finding']]}"
         cells = (f"{claim['id']}: {claim['statement']}", spoken_paper(claim["paper_value"], claim["paper_std"], claim["unit"]),
-                 ours, claim["corpus"] or "–", VERDICT_LABELS[claim["verdict"]], target)
+                 ours, claim["corpus"] or "–", verdict, target)
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines)
 

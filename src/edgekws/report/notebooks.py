@@ -21,7 +21,7 @@ def execute(notebook: str | Path, out: str | Path, parameters: Mapping[str, str]
         parameters: Values by name; each name must be in the tagged cell.
 
     Raises:
-        UserError: The notebook is missing or is none, it does not know a parameter, or one of its cells failed.
+        UserError: The file is missing or is not a notebook, the notebook has no such parameter, or one of its cells failed.
     """
     import nbformat
     import papermill

@@ -12,6 +12,8 @@ import html
 import re
 from collections.abc import Iterable
 
+# The packages that draw graphs (graphviz, pygraphviz, pydot) all call Graphviz's program `dot`, which pip cannot install; the
+# report must build wherever the Python packages do.
 _NODE = re.compile(r'^\s*(\d+)\s*\[\s*label\s*=\s*"((?:[^"\\]|\\.)*)"', re.MULTILINE)
 _EDGE = re.compile(r"^\s*(\d+)\s*->\s*(\d+)", re.MULTILINE)
 _HEIGHT, _ROW, _GAP, _LETTER, _LINE, _MARGIN = 38, 54, 36, 7.0, 14, 8

@@ -15,7 +15,7 @@ import torch
 from edgekws.core import files
 from edgekws.core.errors import UserError
 from edgekws.core.memory import LiveTensors
-from edgekws.ledger import claims
+from edgekws.ledger.schema import at_pointer, read_papers
 from edgekws.methods.onda import cost, power, timing
 from edgekws.methods.onda.settings import Calibration, FineTuning, OnDA, OndaCost, Pruning
 from edgekws.models import encoder as encoders
@@ -211,10 +211,10 @@ def test_a_file_of_costs_holds_what_the_claims_ask_for(encoder: Path, tmp_path: 
     monkeypatch.setattr(power, "find_counter", lambda **_: None)
     found = cost.cost_file(encoder, SMALL, seed=0, threads=1)
     files.write_json(tmp_path / "cost.json", found)
-    for claim in (claim for paper in claims.read_papers("claims") for claim in paper.claims if claim.paper == "onda"):
+    for claim in (claim for paper in read_papers("claims") for claim in paper.claims if claim.paper == "onda"):
         if claim.measured and claim.measured.experiment == "cost":
             for pointer in claim.measured.checks or [claim.measured.path]:
-                at = claims.at_pointer(found, pointer)
+                at = at_pointer(found, pointer)
                 assert at.keys() >= {"value", "ci_low", "ci_high", "n"} or at["measured"] is False or "holds" in at
     assert found["unpruned"]["parameters"] == encoders.parameters(encoders.build("ds_cnn_s", [8] * 5))
     assert [sum(net["widths"]) for net in found["pruned"].values()] == [40 - 8, 40 - 16]  # of the 32 that may go

@@ -19,7 +19,7 @@ from edgekws.core import files
 from edgekws.core.errors import UserError
 from edgekws.corpus import salt, wake_words
 from edgekws.corpus.audio import encode_wav
-from edgekws.ledger.claims import CorpusFacts
+from edgekws.ledger.schema import CorpusFacts
 from edgekws.methods.onda import experiments, schedules, self_learning, windows
 from edgekws.methods.onda.settings import Personalisation, Schedule
 from edgekws.methods.onda.summary import EFFECTS

@@ -91,6 +91,10 @@ def test_a_network_at_hand_is_left_as_it_is():
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.tensors().items())
 
 
+def first_gradient(rule):
+    return next(iter(rule.gradients.values()))
+
+
 def breaches(monkeypatch, form, breach):
     """Properties that are found not to hold of a rule whose gradients ``breach`` changes, and the reasons."""
     honest = form._hidden_gradients
@@ -105,7 +109,7 @@ def breaches(monkeypatch, form, breach):
 
 @pytest.mark.parametrize("form", [BatchRule, PrototypeRule])
 def test_a_rule_that_reads_the_readout_weights_is_caught(monkeypatch, form):
-    found = breaches(monkeypatch, form, lambda rule: rule.gradients["hidden.0"].add_(rule.net.readout.sum()))
+    found = breaches(monkeypatch, form, lambda rule: first_gradient(rule).add_(rule.net.readout.sum()))
     assert set(found) == {"no_update_locking", "no_weight_transport", "local_in_space"}
     named = "batch form" if form is BatchRule else "prototype form"
     assert all(f"{named}, {kind}, layer 1" in why for why in found.values() for kind in ("feed-forward", "recurrent"))
@@ -113,14 +117,14 @@ def test_a_rule_that_reads_the_readout_weights_is_caught(monkeypatch, form):
 
 def test_a_rule_that_waits_for_the_output_is_locked_but_transports_no_weights(monkeypatch):
     """Random feedback of the output's error (as e-prop has it): the readout must have run, its weights are not read."""
-    found = breaches(monkeypatch, BatchRule, lambda rule: rule.gradients["hidden.0"].add_(rule.readout_potential.sum()))
+    found = breaches(monkeypatch, BatchRule, lambda rule: first_gradient(rule).add_(rule.readout_potential.sum()))
     assert set(found) == {"no_update_locking", "local_in_space"}
 
 
 def test_a_breach_in_a_deeper_layer_of_recurrent_nets_alone_is_caught(monkeypatch):
     def breach(rule):
         if rule.net.settings.recurrent and len(rule.net.hidden) > 2:
-            rule.gradients["hidden.1"].add_(rule.net.hidden[2].sum())
+            list(rule.gradients.values())[1].add_(rule.layers[2].weights.sum())
     found = breaches(monkeypatch, BatchRule, breach)
     assert set(found) == {"no_update_locking", "no_weight_transport", "local_in_space"}
     assert all(why.endswith("not so: batch form, recurrent, layer 2") for why in found.values())
@@ -128,7 +132,7 @@ def test_a_breach_in_a_deeper_layer_of_recurrent_nets_alone_is_caught(monkeypatc
 
 def test_a_synapse_that_depends_on_its_neighbours_is_caught(monkeypatch):
     """Nothing above is read, so the network is neither locked nor are weights transported."""
-    found = breaches(monkeypatch, BatchRule, lambda rule: rule.gradients["hidden.0"].add_(rule.net.hidden[0].sum()))
+    found = breaches(monkeypatch, BatchRule, lambda rule: first_gradient(rule).add_(rule.layers[0].weights.sum()))
     assert set(found) == {"local_in_space"}
 
 

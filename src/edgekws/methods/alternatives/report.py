@@ -10,8 +10,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgekws.core import files, style
-from edgekws.ledger.claims import CorpusFacts
+from edgekws.core import files
+from edgekws.ledger.schema import CorpusFacts
+from edgekws.methods.alternatives import style
+
+AXES = {"%": "Kept of full fine-tuning, %"}
 
 _FILES = ("adaptation", "complexity", "cost_spiking", "cost_ds_cnn", "limits", "retention", "federated")
 _KINDS = {"full": "bptt_full", "full_int8": "bptt_full_int8", "readout": "bptt_readout", "threshold": "bptt_threshold",
@@ -34,6 +37,11 @@ def read(folder: Path) -> dict[str, Any] | None:
     return {**found, "tuning": tuning}
 
 
+def corpora(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The corpora of what was measured on speech."""
+    return [found[name]["provenance"]["corpus"] for name in ("adaptation", "retention", "federated") if found[name]]
+
+
 def section(found: Mapping[str, Any], ledger: Mapping[str, Any]) -> dict[str, Any]:
     """What the template shows.
 
@@ -50,7 +58,7 @@ def section(found: Mapping[str, Any], ledger: Mapping[str, Any]) -> dict[str, An
 
 # ------------------------------------------------------------------------------------------------ methods
 def methods(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Every method, in the order of :data:`edgekws.core.style.ALTERNATIVES`.
+    """Every method, in the order of :data:`edgekws.methods.alternatives.style.ALTERNATIVES`.
 
     Returns:
         ``shots``, ``users``, ``seeds``, and ``rows`` of ``name``, ``label``, ``net``, ``learning_rate``, ``end`` (lowest
@@ -177,7 +185,7 @@ def way_label(way: str) -> str:
 def federated(content: Mapping[str, Any]) -> dict[str, Any]:
     """``rows``, one for each way of learning, with what fine-tuning after it gains over fine-tuning the base (``against``) and
     its ``privacy``; and of the file what the text tells: ``users``, ``engine``, ``bytes``, ``secure``, ..."""
-    nothing = dict.fromkeys(("own_gain", "unknown_gain", "others_gain"))  # the base, held against itself
+    nothing = dict.fromkeys(("own_gain", "unknown_gain", "others_gain"))  # the base, compared with itself
     rows = [{**cells, **(nothing if way == "base" else {}), "label": way_label(way),
              "against": content["against_local"].get(way), "privacy": content["privacy"].get(way.removesuffix("_local"))}
             for way, cells in content["summary"].items()]

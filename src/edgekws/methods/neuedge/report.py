@@ -1,6 +1,6 @@
 """NeuEdge on the report's page: its ablation in tables, and what the paper's own numbers say of one another.
 
-Nothing is measured here: the metrics are read, and the paper's numbers are held against each other by arithmetic.
+Nothing is measured here: the metrics are read, and the paper's numbers are compared with each other by arithmetic.
 """
 
 from __future__ import annotations
@@ -9,7 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgekws.core import files, style
+from edgekws.core import files
+from edgekws.methods.neuedge import style
+
+AXES = {"%": "Utilisation, saving and accuracy, %", "x": "Fewer spikes, times", "ms": "Latency, ms",
+        "GOp/s/W": "Efficiency, GOp/s/W"}
 
 PRICES = {"davies2018": "Loihi 1, before silicon", "sanafe": "Loihi 1, calibrated", "arithmetic45": "additions, 45 nm"}
 """The price sets in the order of the tables."""
@@ -26,6 +30,11 @@ def read(folder: Path) -> dict[str, Any] | None:
         return None
     return {name: files.read_json(folder / f"{name}.json") if (folder / f"{name}.json").is_file() else None
             for name in ("ablation", "utilisation", "referee", "second_opinion")}
+
+
+def corpora(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The corpus of the ablation."""
+    return [found["ablation"]["provenance"]["corpus"]]
 
 
 def section(found: Mapping[str, Any], ledger: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,11 +9,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgekws.core import files, style
-from edgekws.ledger.claims import CorpusFacts
+from edgekws.core import files
+from edgekws.ledger.schema import CorpusFacts
+from edgekws.methods.onda import style
 from edgekws.models import counts
 from edgekws.protocol import statistics
 from edgekws.protocol.settings import Statistics
+
+AXES = {"%": "Accuracy at 0.5 false alarms an hour, %", "x": "Compression and gains, times"}
 
 RULES = ("strict", "slack")
 """Readings of equal accuracy: none lost, or a little (``settings.evaluation.slack``)."""
@@ -35,6 +38,11 @@ def read(folder: Path) -> dict[str, Any] | None:
     ordered = sorted(experiments, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name))
     return {"experiments": {name: experiments[name] for name in ordered}, "hessian": found.get("hessian"),
             "cost": found.get("cost")}
+
+
+def corpora(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The corpora of the experiments: of wake words, another than the run's own."""
+    return [content["provenance"]["corpus"] for content in found["experiments"].values()]
 
 
 def section(found: Mapping[str, Any], ledger: Mapping[str, Any]) -> dict[str, Any]:
@@ -70,7 +78,7 @@ def corpus_label(content: Mapping[str, Any]) -> str:
 
 
 def slack(content: Mapping[str, Any]) -> float:
-    """Points of accuracy that the second reading of equal accuracy lets go."""
+    """Points of accuracy that the second reading of equal accuracy allows to be lost."""
     return float(content["settings"]["evaluation"]["slack"])
 
 
@@ -79,12 +87,12 @@ def resolution(content: Mapping[str, Any]) -> str:
 
     >>> resolution({"operating_point": {"hours": 0.5, "false_alarms_per_hour": 0.5, "allowed": 0, "smallest_rate": 2.0,
     ...                                 "told": False}})
-    '0.5 an hour over 0.50 h of negatives allows no false alarm: such hours tell rates from 2 an hour on'
+    '0.5 an hour over 0.50 h of negatives allows no false alarm: the lowest rate it can resolve is 2 an hour'
     """
     point = content["operating_point"]
     many = "no false alarm" if not point["allowed"] else f"{point['allowed']} false alarm{'s' * (point['allowed'] > 1)}"
-    return (f"{point['false_alarms_per_hour']:g} an hour over {point['hours']:.2f} h of negatives allows {many}: such hours "
-            f"tell rates from {point['smallest_rate']:.2g} an hour on")
+    return (f"{point['false_alarms_per_hour']:g} an hour over {point['hours']:.2f} h of negatives allows {many}: the lowest "
+            f"rate it can resolve is {point['smallest_rate']:.2g} an hour")
 
 
 def arm_label(arm: Mapping[str, Any]) -> str:

@@ -62,14 +62,14 @@ def complexity(network: Network, *, inputs: int, outputs: int, batch: int, frame
         return _run(form, other, inputs, outputs, batch, seed, frames)
 
     rule, operations = run()
-    neurons, first = sum(network.hidden), network.hidden[0]
+    neurons, first, target = sum(network.hidden), network.hidden[0], rule.targets[0]
     trained = sum(weights.numel() for weights in rule.parameters.values())
     values: dict[str, dict[str, int | None]] = {
         "traces": {"formula": 2 * batch * neurons, "counted": _traces(rule)},
         "label_trace": {"formula": batch * outputs, "counted": rule.label_trace.numel()},
-        "auxiliary_label": {"formula": outputs * first, "counted": rule.net.tensors()["target.label"].numel()},
+        "auxiliary_label": {"formula": outputs * first, "counted": target.weights[:, :target.inputs].numel()},
         "auxiliary_recurrent": {"formula": first * first if network.recurrent else 0,
-                                "counted": rule.net.target.numel() - outputs * first},
+                                "counted": target.weights[:, target.inputs:].numel()},
         "trained": {"formula": None, "counted": trained},
         "adam": {"formula": 2 * trained, "counted": None},
         "prototypes": {"formula": None, "counted": None},
@@ -274,7 +274,7 @@ def _gradients(rule: Any, frames: Tensor) -> list[Tensor]:
     found = []
     for frame in frames:
         made = rule.step(frame)
-        found.append([made[f"hidden.{index}"].clone() for index in range(len(rule.layers))])
+        found.append([gradient.clone() for name, gradient in made.items() if name != "readout"])
     return [torch.stack(layer) for layer in zip(*found, strict=True)]
 
 
@@ -286,10 +286,16 @@ def _cut_off(form: Form, network: Network, inputs: int, outputs: int, seed: int)
         ending = network.model_copy(update={"hidden": network.hidden[:index + 1]})
         rule, _ = _begin(form, ending, inputs, outputs, 5, seed + 1, 1)
         with torch.no_grad():
-            for mine, others in zip([rule.net.target, *rule.net.hidden], [whole.net.target, *whole.net.hidden], strict=False):
+            for mine, others in zip(_weights(rule), _weights(whole), strict=False):
                 mine.copy_(others)
         found.append(_gradients(rule, frames)[index])
     return found
+
+
+def _weights(rule: Any) -> list[Tensor]:
+    """Weights of the target path's first layer, then of each hidden layer."""
+    target = rule.targets[0] if isinstance(rule, BatchRule) else rule._target
+    return [target.weights, *(layer.weights for layer in rule.layers)]
 
 
 def _exchanged(form: Form, network: Network, inputs: int, outputs: int, seed: int) -> list[Tensor]:
@@ -299,7 +305,7 @@ def _exchanged(form: Form, network: Network, inputs: int, outputs: int, seed: in
         rule, frames = _begin(form, network, inputs, outputs, 5, seed, _STEPS)
 
         def learn(rule: Any = rule, index: int = index, honest: Callable[[], None] = rule._hidden_gradients) -> None:
-            above = [*list(rule.net.hidden)[index + 1:], rule.net.readout]
+            above = [*(layer.weights for layer in rule.layers[index + 1:]), rule.net.readout]
             before = [weights.clone() for weights in above]
             for weights in above:
                 weights.mul_(-3.0)
