@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from edgekws.corpus.index import KNOWN_ARCHIVES
-from edgekws.ledger import claims
+from edgekws.ledger.schema import CorpusFacts, Uncertainty, read_papers
+from edgekws.ledger.verdict import judge
 from edgekws.methods.traces_propagation import summary
 from edgekws.protocol.settings import OneUser, Statistics
 from edgekws.protocol.statistics import Interval, t_half_width
@@ -78,8 +79,8 @@ def verdicts_of_replications(splits, *, runs=150, worse=0.0):
     A clip is got right by a share of the seeds that is its own, so which 74 of 330 clips are asked matters.
     """
     rng = np.random.default_rng(0)
-    claim = next(found for paper in claims.read_papers(CLAIMS) for found in paper.claims if found.id == "tp-02")
-    corpus = claims.CorpusFacts(archive_sha256=KNOWN_ARCHIVES["speech_commands_v0.02.tar.gz"])
+    claim = next(found for paper in read_papers(CLAIMS) for found in paper.claims if found.id == "tp-02")
+    corpus = CorpusFacts(archive_sha256=KNOWN_ARCHIVES["speech_commands_v0.02.tar.gz"])
 
     def measured(right, clips, harm):
         """Correct answers of 10 seeds on the asked clips: each seed has an ability of its own."""
@@ -90,14 +91,14 @@ def verdicts_of_replications(splits, *, runs=150, worse=0.0):
     for _ in range(runs):
         right = rng.normal(4.5, 3.5, 330)
         theirs = 100 * measured(right, rng.permutation(330)[:74], 0.0) / 74
-        paper = claim.model_copy(update={"value": theirs.mean(), "uncertainty": claims.Uncertainty(
+        paper = claim.model_copy(update={"value": theirs.mean(), "uncertainty": Uncertainty(
             std=theirs.std(), n=10, population=True)})
         rows = pd.DataFrame([
             {"method": "m", "seed": seed, "user": "a", "split": "train", "fold": fold, "shot": "1", "query_clips": 74,
              "correct_before": 0, "correct_after": after, "others_clips": 1, "others_before": 1, "others_after": 1}
             for fold in range(splits) for seed, after in enumerate(measured(right, rng.permutation(330)[:74], worse))])
         cell = summary.summarise(summary.per_user(rows, splits=True), Statistics())["m"]["1"]["after"]
-        found.append(claims.judge(paper, Interval(*(cell[name] for name in Interval._fields)), corpus).verdict)
+        found.append(judge(paper, Interval(*(cell[name] for name in Interval._fields)), corpus).verdict)
     return {verdict: found.count(verdict) / runs for verdict in set(found)}
 
 
