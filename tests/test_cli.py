@@ -223,6 +223,38 @@ def test_personalise_writes_a_model_and_tells_its_accuracy(edgekws, base_model, 
     assert report["accuracy_after"] == pytest.approx(100 * right / 9)
 
 
+def test_personalise_never_tests_on_a_copy_of_what_it_learnt(edgekws, base_model, recordings, tmp_path):
+    """A copy of every recording, under another name and with another header, changes nothing but the list of repeats."""
+    def report(name):
+        code, text, err = edgekws("traces-propagation", "personalise", base_model / "base.safetensors", recordings,
+                                  tmp_path / name, "--hold-back", 0.5)
+        assert code == 0, err
+        return json.loads(text)
+
+    alone = report("alone")
+    originals = sorted(recordings.rglob("*.wav"))
+    for path in originals:
+        samples = audio.decode_wav(path.read_bytes(), str(path))
+        copy = bytearray(audio.encode_wav(samples))
+        copy[36:36] = b"LIST\x04\x00\x00\x00note"
+        copy[4:8] = (len(copy) - 8).to_bytes(4, "little")
+        path.with_name(f"z copy of {path.name}").write_bytes(copy)
+    both = report("both")
+    assert alone["repeats"] == []
+    assert both["repeats"] == [{"file": f"{path.parent.name}/z copy of {path.name}",
+                                "repeat_of": f"{path.parent.name}/{path.name}"} for path in originals]
+    assert {**both, "repeats": []} == alone
+    assert (tmp_path / "both").read_bytes() == (tmp_path / "alone").read_bytes()
+
+
+def test_personalise_does_not_take_copies_for_a_second_take(edgekws, base_model, tmp_path):
+    (tmp_path / "me" / "yes").mkdir(parents=True)
+    for name in ("1", "2"):
+        (tmp_path / "me" / "yes" / f"{name}.wav").write_bytes(wav_file())
+    code, _, err = edgekws("traces-propagation", "personalise", base_model / "base.safetensors", tmp_path / "me", tmp_path / "o")
+    assert code == 2 and "1 recording(s) and 1 repeat(s) of it" in err and not (tmp_path / "o").exists()
+
+
 def test_personalise_is_reproducible(edgekws, base_model, recordings, tmp_path):
     for name in ("a", "b"):
         assert edgekws("traces-propagation", "personalise", base_model / "base.safetensors", recordings, tmp_path / name)[0] == 0

@@ -28,7 +28,7 @@ def make_index(takes, *, split="test", repeats=0):
 def test_one_user_split_of_the_paper():
     """Known sizes: int(0.8 n) of each word's n clips go to the pool."""
     index = make_index({"aa": {"yes": 10, "no": 3, "up": 1}, "bb": {"yes": 4}}, split="train")
-    table, facts = plan.one_user(index, OneUser(speaker="aa"))
+    table, facts = plan.one_user(index, OneUser(speaker="aa", split_seeds=[42]))
     words = index.word
     pool = table[table.role == "support"]
     assert pool["clip"].map(words).value_counts().to_dict() == {"yes": 8, "no": 2}
@@ -38,7 +38,7 @@ def test_one_user_split_of_the_paper():
 
 def test_one_user_drops_words_with_too_small_a_pool():
     index = make_index({"aa": {"yes": 10, "no": 3}}, split="train")
-    table, facts = plan.one_user(index, OneUser(speaker="aa"))
+    table, facts = plan.one_user(index, OneUser(speaker="aa", split_seeds=[42]))
 
     def support(shot):
         clips = plan.support_of(table, shot, index.word, short_words=facts["short_words"])
@@ -51,8 +51,37 @@ def test_one_user_drops_words_with_too_small_a_pool():
 
 def test_one_user_counts_audio_on_both_sides():
     index = make_index({"aa": {"yes": 10}}, split="train", repeats=9)
-    _, facts = plan.one_user(index, OneUser(speaker="aa"))
-    assert facts["repeats_across"] == 2
+    _, facts = plan.one_user(index, OneUser(speaker="aa", split_seeds=[42, 7]))
+    assert facts["repeats_across"] == [2, 2]
+
+
+def test_each_split_seed_is_a_fold_and_the_first_is_what_it_is_alone():
+    index = make_index({"aa": {"yes": 10, "no": 5, "up": 3}}, split="train")
+    table, facts = plan.one_user(index, OneUser(speaker="aa", split_seeds=[42, 43, 44]))
+    assert facts["split_seeds"] == [42, 43, 44]
+    folds = [rows.drop(columns="fold").reset_index(drop=True) for _, rows in table.groupby("fold")]
+    assert len(folds) == 3
+    for fold, seed in zip(folds, facts["split_seeds"], strict=True):
+        alone, _ = plan.one_user(index, OneUser(speaker="aa", split_seeds=[seed]))
+        pd.testing.assert_frame_equal(fold, alone.drop(columns="fold"))
+        assert (fold.role == "query").sum() == facts["query_clips"] == 4
+        assert sorted(fold["clip"]) == list(index["clip"])
+    queries = {frozenset(fold["clip"][fold.role == "query"]) for fold in folds}
+    assert len(queries) > 1
+
+
+def test_the_whole_of_gsc_must_leave_74_clips_in_each_split():
+    from edgekws.corpus.index import KNOWN_ARCHIVES
+
+    whole = {"archive_sha256": KNOWN_ARCHIVES["speech_commands_v0.02.tar.gz"]}
+    index = make_index({"c50f55b8": {f"word{number:02}": 10 for number in range(35)} | {"yes": 18}}, split="train")
+    table, facts = plan.one_user(index, OneUser())
+    assert facts["query_clips"] == 74
+    plan.check_full_gsc(table, facts, whole)
+    last = table[(table.fold == 4) & (table.role == "query")].index[-1]
+    with pytest.raises(UserError, match="leaves 73 query clips, the paper 74"):
+        plan.check_full_gsc(table.drop(index=last), facts, whole)
+    plan.check_full_gsc(table.drop(index=last), facts, {"archive_sha256": "another"})
 
 
 def test_no_speaker_given_takes_the_busiest_of_the_training_split():

@@ -109,7 +109,7 @@ def test_the_summary_shows_every_claim_as_a_cell_that_leads_to_it(made_up_run, t
         cell = re.search(rf'<a href="#{claim["id"]}"[^>]*><rect class="{claim["verdict"]}"([^>]*)/>', summary)
         assert cell, claim["id"]
         assert float(re.search(r' fill-opacity="([\d.]+)"', cell[1])[1]) == (1 if is_decided(claim) else 0.35)
-    assert 'aria-label="Traces Propagation, 22 claims: ' in summary
+    assert 'aria-label="Traces Propagation, 23 claims: ' in summary
     assert "N-MNIST (3)" in summary, "what is missing, and for how many claims"
 
 

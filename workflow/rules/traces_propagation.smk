@@ -44,7 +44,7 @@ def tp_adapt_units(wildcards):
     experiment = tp_experiment(wildcards)
     plan = getattr(SETTINGS.protocol, experiment.plan)
     if experiment.plan == "one_user":
-        tasks, clips, share = 1, SPEECH.one_user_clips, plan.support_fraction
+        tasks, clips, share = len(plan.split_seeds), SPEECH.one_user_clips, plan.support_fraction
     else:
         users = SPEECH.testers if experiment.tuned else SPEECH.testers + SPEECH.validators
         tasks, clips, share = users * plan.folds, SPEECH.user_clips, 1 - 1 / plan.folds

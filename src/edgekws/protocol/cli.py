@@ -38,7 +38,7 @@ def plan(
     table, facts = corpus_index_.read_index(index)
     if protocol == "one_user":
         made, about = plan.one_user(table, s.read(OneUser, settings, set_ or ()))
-        plan.check_full_gsc(about, facts)
+        plan.check_full_gsc(made, about, facts)
     else:
         made, about = plan.many_users(table, s.read(ManyUsers, settings, set_ or ()))
     files.write_table(out, made, about)

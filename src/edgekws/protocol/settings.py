@@ -36,7 +36,8 @@ class OneUser(Settings):
     speaker: str | None = Field("c50f55b8", description="the user; null takes the training speaker with most distinct takes")
     support_fraction: Fraction = Field(0.8, description="share of each word's clips that goes to the support pool")
     shots: list[Shot] = Field([1, 5, "all"], min_length=1, description="support clips of each word")
-    split_seed: int = Field(42, description="seed of the split into support and query")
+    split_seeds: list[int] = Field(list(range(42, 52)), min_length=1,
+                                   description="seeds of the splits into support and query; 42 is the authors'")
 
 
 class ManyUsers(Settings):

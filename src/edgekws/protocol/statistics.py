@@ -115,6 +115,29 @@ def cell(values: Sequence[float] | Floats | pd.Series[Any], settings: Statistics
     return found.as_dict()
 
 
+def one_split_interval(seeds: Interval, splits: Sequence[float] | Floats, *, confidence: float = 0.95) -> Interval:
+    """What the same seeds would give on one further split of a user's clips, as a paper that has one split reports it.
+
+    Two things are uncertain, the seeds and the split, and half the width is the root of the sum of their squares: that of
+    ``seeds``, and Student's t interval of the mean over K splits with the variance of one split added, so the standard
+    deviation over splits times ``t sqrt(1 + 1/K)`` (a prediction interval). The splits' own uncertainty is not divided away
+    by taking more of them, since the paper took one.
+
+    Args:
+        seeds: Mean over seeds, each averaged over the splits, with its interval.
+        splits: Value of each split, averaged over the seeds (K,).
+
+    Returns:
+        ``seeds`` as it is where there is one split alone, or no interval.
+    """
+    sample = np.asarray(splits, np.float64)
+    if sample.size < 2 or seeds.ci_low is None or seeds.ci_high is None:
+        return seeds
+    width = t_half_width(float(sample.std(ddof=1)), sample.size, confidence) * math.sqrt(sample.size + 1)
+    return seeds._replace(ci_low=seeds.value - math.hypot(seeds.value - seeds.ci_low, width),
+                          ci_high=seeds.value + math.hypot(seeds.ci_high - seeds.value, width))
+
+
 def ratio_interval(above: Sequence[float] | Floats, below: Sequence[float] | Floats, *,
                    confidence: float = 0.95) -> Interval | None:
     """The ratio of two means of paired values, with Fieller's interval (Fieller 1954), which takes both for uncertain.

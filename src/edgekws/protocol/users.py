@@ -22,11 +22,13 @@ FULL_GSC_QUERY_CLIPS = 74
 
 
 def one_user(index: pd.DataFrame, settings: OneUser) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """The paper's protocol: one speaker is left out of base training and split once, word by word.
+    """The paper's protocol: one speaker is left out of base training and split word by word, once for each split seed.
 
     As in the authors' code one generator shuffles the words in turn, the first ``int(0.8 n)`` clips go to the support
     pool and the rest to the query; a word whose pool is smaller than k is left out of the k-shot support. All clips
-    count, repeats too; ``repeats_across`` in the facts says how many query clips have their audio in the pool.
+    count, repeats too. Which clips are drawn depends on the order of files, so the authors' own split is not known:
+    each seed's split is a fold, and how far folds differ is how much that choice matters. Query and pool are of the same
+    size in each; ``repeats_across`` in the facts says for each fold how many query clips have their audio in the pool.
 
     Args:
         index: Table of :func:`edgekws.corpus.index.build_index`.
@@ -42,24 +44,27 @@ def one_user(index: pd.DataFrame, settings: OneUser) -> tuple[pd.DataFrame, dict
     if clips.empty:
         raise UserError(f"no such speaker: '{speaker}'", where="protocol.one_user.speaker",
                         remedy=did_you_mean(speaker, index.speaker.unique()) + " (null takes the busiest)")
-    shuffle, rows = random.Random(settings.split_seed), []
-    for _, of_word in clips.groupby("word", sort=True):
-        takes = list(of_word["clip"])
-        shuffle.shuffle(takes)
-        pool = int(settings.support_fraction * len(takes))
-        rows += [(clip, "support", rank) for rank, clip in enumerate(takes[:pool])]
-        rows += [(clip, "query", -1) for clip in takes[pool:]]
-    plan = pd.DataFrame(rows, columns=["clip", "role", "rank"])
-    plan = plan.assign(user=speaker, split=clips.split.iloc[0], fold=0)[COLUMNS]
+    rows = []
+    for fold, seed in enumerate(settings.split_seeds):
+        shuffle = random.Random(seed)
+        for _, of_word in clips.groupby("word", sort=True):
+            takes = list(of_word["clip"])
+            shuffle.shuffle(takes)
+            pool = int(settings.support_fraction * len(takes))
+            rows += [(fold, clip, "support", rank) for rank, clip in enumerate(takes[:pool])]
+            rows += [(fold, clip, "query", -1) for clip in takes[pool:]]
+    plan = pd.DataFrame(rows, columns=["fold", "clip", "role", "rank"])
+    plan = plan.assign(user=speaker, split=clips.split.iloc[0])[COLUMNS]
     audio = index.set_index("clip").sha256
-    in_pool = set(audio[plan["clip"][plan.role == "support"]])
-    query = plan["clip"][plan.role == "query"]
-    if query.empty or not in_pool:
+    query, support = ([of_fold["clip"] for _, of_fold in plan[plan.role == role].groupby("fold")]
+                      for role in ("query", "support"))
+    if not query or not support:
         raise UserError(f"speaker '{speaker}' has too few clips for a support and a query set",
                         where="protocol.one_user.speaker", remedy="choose a speaker with more clips")
     return plan, {"plan": "one_user", "user": speaker, "shots": list(settings.shots), "short_words": "drop",
-                  "query_clips": len(query), "pool_clips": int((plan.role == "support").sum()),
-                  "repeats_across": int(audio[query].isin(in_pool).sum())}
+                  "split_seeds": list(settings.split_seeds), "query_clips": len(query[0]), "pool_clips": len(support[0]),
+                  "repeats_across": [int(audio[asked].isin(set(audio[learnt])).sum())
+                                     for asked, learnt in zip(query, support, strict=True)]}
 
 
 def _busiest_training_speaker(index: pd.DataFrame) -> str:
@@ -130,15 +135,16 @@ def support_of(fold: pd.DataFrame, shot: int | str, words: pd.Series, *, short_w
     return list(chosen["clip"])
 
 
-def check_full_gsc(facts: dict[str, Any], corpus: dict[str, Any]) -> None:
-    """On the whole of GSC v0.02 the published speaker must leave 74 query clips: the paper's own test of its split.
+def check_full_gsc(plan: pd.DataFrame, facts: dict[str, Any], corpus: dict[str, Any]) -> None:
+    """On the whole of GSC v0.02 the published speaker must leave 74 query clips in each split: the paper's own test of it.
 
     Raises:
-        UserError: The count is another one, so the corpus or the split is not the paper's.
+        UserError: The count is another one, so the corpus or a split is not the paper's.
     """
     from edgekws.corpus.index import KNOWN_ARCHIVES
 
     whole = corpus["archive_sha256"] == KNOWN_ARCHIVES["speech_commands_v0.02.tar.gz"]
-    if whole and facts["user"] == "c50f55b8" and facts["query_clips"] != FULL_GSC_QUERY_CLIPS:
-        raise UserError(f"speaker c50f55b8 leaves {facts['query_clips']} query clips, the paper {FULL_GSC_QUERY_CLIPS}",
+    counts = plan[plan.role == "query"].groupby("fold").size()
+    if whole and facts["user"] == "c50f55b8" and (other := counts[counts != FULL_GSC_QUERY_CLIPS]).size:
+        raise UserError(f"speaker c50f55b8 leaves {other.iloc[0]} query clips, the paper {FULL_GSC_QUERY_CLIPS}",
                         where="GSC v0.02", remedy="set protocol.one_user back to its defaults")

@@ -8,7 +8,7 @@ import torch
 from edgekws.methods.alternatives.local_rules import complexity as table
 from edgekws.methods.alternatives.local_rules.complexity import complexity
 from edgekws.methods.alternatives.local_rules.learning import RULES
-from edgekws.methods.traces_propagation.complexity import tensors_held
+from edgekws.methods.traces_propagation.complexity import tensors_held, tess_values
 from edgekws.models.recurrent_lif import RecurrentLIF
 from edgekws.models.settings import Network
 from edgekws.neurons.lif import Layer
@@ -24,6 +24,13 @@ def test_formulas_are_what_is_counted(hidden, recurrent):
     for name, row in found["rules"].items():
         for part in ("trace", "auxiliary", "learning_signal"):
             assert row[part]["counted"] == row[part]["formula"], (name, part)
+
+
+@pytest.mark.parametrize(("hidden", "recurrent"), [([20], True), ([20, 30], True), ([16, 24, 8], False)])
+def test_traces_propagation_compares_itself_with_what_tess_really_keeps(hidden, recurrent):
+    network = Network(hidden=hidden, recurrent=recurrent)
+    tess = complexity(network, inputs=6, outputs=5, batch=4)["rules"]["tess"]
+    assert tess_values(network, inputs=6, outputs=5, batch=4) == tess["trace"]["counted"] + tess["auxiliary"]["counted"]
 
 
 def test_counts_by_hand():

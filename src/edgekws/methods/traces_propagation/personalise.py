@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,20 +22,29 @@ from edgekws.protocol.settings import Training
 
 @dataclass(frozen=True)
 class Recordings:
-    """A person's recordings: features (N, T, F), labels (N,) and the file of each."""
+    """A person's recordings, each once: features (N, T, F), labels (N,) and the file of each.
+
+    ``repeats`` has the files whose audio is that of an earlier one, with that file; none of them is among ``files``.
+    """
 
     features: np.ndarray
     labels: np.ndarray
     files: list[str]
+    repeats: dict[str, str]
 
 
 def read_recordings(folder: Path, vocabulary: list[str], settings: Features) -> Recordings:
     """Read ``<word>/<anything>.wav`` under ``folder`` (16 kHz, mono, 16-bit PCM).
 
+    Recordings of the same samples, under whatever name or word, count as one take (the first): a copy that is held back
+    would be a test on what was learnt.
+
     Raises:
-        UserError: A word the model does not know, a bad recording, or fewer than two recordings.
+        UserError: A word the model does not know, a bad recording, or fewer than two recordings that differ.
     """
     waves, labels, files = [], [], []
+    first: dict[str, str] = {}
+    repeats: dict[str, str] = {}
     for name, data in archive.read_members(folder):
         word, _, rest = name.partition("/")
         if data is None or not rest.endswith(".wav"):
@@ -42,14 +52,19 @@ def read_recordings(folder: Path, vocabulary: list[str], settings: Features) -> 
         if word not in vocabulary:
             raise UserError(f"the model does not know the word '{word}'", where=folder / word,
                             remedy=did_you_mean(word, vocabulary))
-        waves.append(logmel.prepare(audio.decode_wav(data, str(folder / name))))
+        samples = audio.decode_wav(data, str(folder / name))
+        if (same := first.setdefault(hashlib.sha256(samples.tobytes()).hexdigest(), name)) != name:
+            repeats[name] = same
+            continue
+        waves.append(logmel.prepare(samples))
         labels.append(vocabulary.index(word))
         files.append(name)
     if len(waves) < 2:
-        raise UserError(f"holds {len(waves)} recording(s); at least two are needed, one to learn from and one to test",
-                        where=folder, remedy="lay recordings out as <word>/<name>.wav")
+        copies = f" and {len(repeats)} repeat(s) of it" if repeats else ""
+        raise UserError(f"holds {len(waves)} recording(s){copies}; at least two are needed, one to learn from and one to test",
+                        where=folder, remedy="record each word at least twice, as <word>/<name>.wav")
     features = logmel.log_mel_deltas(np.stack(waves), settings)
-    return Recordings(np.asarray(features, np.float32), np.array(labels, np.int64), files)
+    return Recordings(np.asarray(features, np.float32), np.array(labels, np.int64), files, repeats)
 
 
 def hold_back(recordings: Recordings, share: float, seed: int) -> tuple[list[int], list[int]]:
@@ -69,7 +84,8 @@ def personalise(base: experiments.Base, recordings: Recordings, budget: Training
     """Adapt to the recordings by Traces Propagation; accuracy is on the ones held back.
 
     Returns:
-        The adapted network and a report: accuracies in percent, and the word found in each held-back recording.
+        The adapted network and a report: accuracies in percent, the word found in each held-back recording, and the files
+        that were left out because they repeat another one.
     """
     learn, held = hold_back(recordings, share, seed)
     if not held:
@@ -95,4 +111,5 @@ def personalise(base: experiments.Base, recordings: Recordings, budget: Training
         "accuracy_before": 100.0 * float((before == query.labels).mean()),
         "accuracy_after": 100.0 * float((after == query.labels).mean()),
         "recordings": [{"file": recordings.files[where], "before": found(before, place), "after": found(after, place)}
-                       for place, where in enumerate(held)]}
+                       for place, where in enumerate(held)],
+        "repeats": [{"file": file, "repeat_of": same} for file, same in recordings.repeats.items()]}

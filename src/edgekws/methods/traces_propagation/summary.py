@@ -11,11 +11,18 @@ from edgekws.protocol import statistics
 from edgekws.protocol.settings import Statistics
 
 
-def per_user(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of tasks summed over folds: accuracies in percent, gains and forgetting in percentage points."""
+def per_user(rows: pd.DataFrame, *, splits: bool = False) -> pd.DataFrame:
+    """Rows of tasks summed over folds: accuracies in percent, gains and forgetting in percentage points.
+
+    Args:
+        splits: The folds are not parts of one cross-validation but splits of the same clips: each keeps a row of its own,
+            with its ``fold``. What other speakers lose is measured in the first, and stands in the rows of all.
+    """
     keys = ["method", "user", "split", "shot", "seed"]
-    counts = ["query_clips", "correct_before", "correct_after", "others_clips", "others_before", "others_after"]
-    total = rows.groupby(keys, sort=False)[counts].sum().reset_index()
+    own, others = ["query_clips", "correct_before", "correct_after"], ["others_clips", "others_before", "others_after"]
+    total = rows.groupby([*keys, *["fold"] * splits], sort=False)[[*own, *others]].sum().reset_index()
+    total[others] = total.groupby(keys)[others].transform("sum")
+    keys += ["fold"] * splits
     percent = pd.DataFrame({
         **{key: total[key] for key in keys}, "query_clips": total.query_clips,
         "before": 100 * total.correct_before / total.query_clips,
@@ -30,15 +37,22 @@ def per_user(rows: pd.DataFrame) -> pd.DataFrame:
 def summarise(users: pd.DataFrame, settings: Statistics) -> dict[str, dict[str, Any]]:
     """Means and intervals by method and shot.
 
-    With several users the interval resamples users (each one's seeds averaged first); with one user it resamples
-    seeds, and ``std`` is the population standard deviation over seeds, as the paper gives it.
+    With several users the interval resamples users (each one's seeds averaged first). With one user it is over seeds, and
+    with several splits of that user's clips (a column ``fold``) over seeds and splits: it then holds what one further
+    split would give (:func:`edgekws.protocol.statistics.one_split_interval`), since the paper's is another one. ``std`` is
+    the population standard deviation over users or seeds, as the paper gives it; with several splits, the root mean
+    square of each one's.
     """
     summary: dict[str, dict[str, Any]] = {}
     for (method, shot), rows in users.groupby(["method", "shot"], sort=False):
         by = "user" if rows.user.nunique() > 1 else "seed"
-        cell: dict[str, Any] = {"users": int(rows.user.nunique()), "seeds": int(rows.seed.nunique()), "interval_over": by}
+        splits = rows.fold.nunique() if "fold" in rows else 1
+        cell: dict[str, Any] = {"users": int(rows.user.nunique()), "seeds": int(rows.seed.nunique()), "splits": int(splits),
+                                "interval_over": by if splits == 1 else "seed and split"}
         for name in ("before", "after", "gain", "others_before", "others_after", "forgetting"):
             cell[name] = _cell(rows.groupby(by)[name].mean(), settings)
+            if splits > 1:
+                cell[name] = _over_splits(cell[name], rows.groupby(["fold", by])[name].mean().unstack(), settings)
         summary.setdefault(str(method), {})[str(shot)] = cell
     return summary
 
@@ -47,12 +61,19 @@ def _cell(values: pd.Series, settings: Statistics) -> dict[str, Any]:
     return {**statistics.cell(values, settings), "std": float(values.std(ddof=0))}
 
 
+def _over_splits(cell: dict[str, Any], table: pd.DataFrame, settings: Statistics) -> dict[str, Any]:
+    """A cell over seeds, widened by what splits differ in; ``table`` has a row for each split, a column for each seed."""
+    seeds = statistics.Interval(*(cell[name] for name in statistics.Interval._fields))
+    found = statistics.one_split_interval(seeds, table.mean(axis=1).to_numpy(), confidence=settings.confidence)
+    return {**found.as_dict(), "std": float((table.std(axis=1, ddof=0) ** 2).mean() ** 0.5)}
+
+
 def experiment_file(name: str, parts: Sequence[dict[str, Any]], settings: Statistics) -> dict[str, Any]:
     """The metrics file of one experiment from those of its methods and seeds (see ``docs/files.md``)."""
     first = parts[0]
     rows = pd.DataFrame([{"method": part["method"], "seed": part["seed"], **row}
                          for part in parts for row in part["rows"]])
-    users = per_user(rows)
+    users = per_user(rows, splits=first["settings"]["plan"]["plan"] == "one_user")
     bases = {part["seed"]: part["settings"]["base"]["test_accuracy"] for part in parts}
     return {
         "schema": 1, "paper": "traces_propagation", "experiment": name, "seeds": sorted(bases),
