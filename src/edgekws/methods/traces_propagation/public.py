@@ -109,7 +109,7 @@ class Path:
             else:
                 self.spikes, state = functional_call(self.block.cell, self.replaced, (drive, self._state))
         self._state = detached(state)
-        trace = self.trace_leak * self.trace + self.spikes.detach()
+        trace: Tensor = self.trace_leak * self.trace + self.spikes.detach()
         self.trace = trace
         return trace
 
