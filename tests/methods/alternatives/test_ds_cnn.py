@@ -102,7 +102,7 @@ def test_file_round_trip(kind, tmp_path):
 
 def test_a_damaged_file_is_refused(tmp_path, monkeypatch):
     net, path = classifier(), tmp_path / "classifier.safetensors"
-    tensors = net.tensors()
+    tensors = net.state_dict()
     del tensors["encoder.blocks.2.4.weight"]
     monkeypatch.setattr(net, "tensors", lambda: tensors)
     ds_cnn.save_classifier(path, net, vocabulary=[], provenance={})
@@ -131,7 +131,7 @@ CHANGED["full"] = CHANGED["full_int8"] = CHANGED["threshold"] | {
 def test_only_what_the_kind_names_changes(kind):
     net, untouched = classifier(), classifier()
     delta = learn(net, *task(), method(kind), BUDGET, seed=0)
-    before, after = net.tensors(), adapted(net, delta).tensors()
+    before, after = net.state_dict(), adapted(net, delta).tensors()
     assert {name for name in after if name not in before or not torch.equal(before[name], after[name])} == CHANGED[kind]
     assert same(net, untouched)
 

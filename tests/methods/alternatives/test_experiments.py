@@ -35,8 +35,8 @@ def checked(toy, name):
         net, delta = experiments.adapt(base, support, method, BUDGETS[method.net], seed=0)
         for which, asked in (("base", base.net), ("adapted", net)):
             right[which] += int((base.predict(asked, support) == support.labels).sum())
-    assert base.net.tensors().keys() == before.keys(), f"{name} changed the base"
-    assert all(torch.equal(values, before[tensor]) for tensor, values in base.net.tensors().items()), f"{name} changed the base"
+    assert base.net.state_dict().keys() == before.keys(), f"{name} changed the base"
+    assert all(torch.equal(values, before[tensor]) for tensor, values in base.net.state_dict().items()), f"{name} changed the base"
     assert right["adapted"] > right["base"], f"{name} learnt nothing"
     return {form: set(getattr(delta, form)) for form in ("replaced", "low_rank", "added")}
 
@@ -210,8 +210,8 @@ def test_a_conventional_deltas_numbers_in_closed_form(conventional):
     sizes = {name: experiments.delta_of(conventional.work[0], conventional.base, conventional.corpus, METHODS[name],
                                         BUDGETS["ds_cnn"]) for name in ("ds_cnn_full", "ds_cnn_readout", "ds_cnn_lora_4")}
     assert {name: found["values"] for name, found in sizes.items()} == {
-        "ds_cnn_full": sum(weights.numel() for weights in net.parameters()), "ds_cnn_readout": words * (width + 1),
+        "ds_cnn_full": sum(weights.numel() for weights in net.trained), "ds_cnn_readout": words * (width + 1),
         "ds_cnn_lora_4": 4 * (4 * 2 * width + width + words)}
-    whole = sum(tensor.numel() for tensor in net.tensors().values())
+    whole = sum(tensor.numel() for tensor in net.state_dict().values())
     assert {found["base_values"] for found in sizes.values()} == {whole}
     assert sizes["ds_cnn_full"]["share"] < 1, "running statistics and the inputs' scale stay"

@@ -49,9 +49,9 @@ def test_a_batch_that_looks_like_another_size_is_counted_one_larger():
 
 def test_a_network_at_hand_is_left_as_it_is():
     net = RecurrentLIF(Network(hidden=[9]), inputs=8, outputs=7, generator=torch.Generator().manual_seed(0))
-    before = {name: tensor.clone() for name, tensor in net.tensors().items()}
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     assert complexity_of(net, batch=4, frames=3) == complexity(net.settings, inputs=8, outputs=7, batch=4, frames=3)
-    assert all(torch.equal(tensor, before[name]) for name, tensor in net.tensors().items())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
 
 
 def test_a_rule_that_looks_up_is_caught(monkeypatch):
@@ -59,7 +59,7 @@ def test_a_rule_that_looks_up_is_caught(monkeypatch):
 
     def locked(self):
         honest(self)
-        self.gradients["hidden.0"].add_(self.net.readout.sum())
+        self.gradients["hidden.0.weight"].add_(self.net.readout.sum())
     monkeypatch.setattr(BatchRule, "_hidden_gradients", locked)
     checks = complexity(Network(hidden=[9]), inputs=8, outputs=7, batch=4, frames=3)["checks"]
     assert not any(checks[name]["holds"] for name in ("no_update_locking", "no_weight_transport", "local_in_space"))

@@ -95,7 +95,7 @@ def read_base(path: Path, net: NetName) -> tuple[Base, dict[str, Any]]:
     if metadata["feature_scale"] is None:
         raise UserError("was trained with the scale of each set by itself", where=path,
                         remedy="give a base model of `edgekws traces-propagation base --normalisation frozen`")
-    return Base(spiking, spiking.tensors(), metadata["vocabulary"], metadata["feature_scale"], RecurrentLIF.adapted,
+    return Base(spiking, spiking.state_dict(), metadata["vocabulary"], metadata["feature_scale"], RecurrentLIF.adapted,
                 predict), metadata
 
 

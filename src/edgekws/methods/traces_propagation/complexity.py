@@ -53,14 +53,14 @@ def complexity(network: Network, *, inputs: int, outputs: int, batch: int, frame
     rule, operations = _run(network, inputs, outputs, batch, seed)
     net = rule.net
     traces = _traces(rule)
-    trained = sum(weights.numel() for weights in net.parameters().values())
+    trained = sum(weights.numel() for weights in net.trained.values())
     first = network.hidden[0]
     recurrent = first * first if network.recurrent else 0
     values: dict[str, dict[str, int | None]] = {
         "traces": {"formula": 2 * batch * neurons, "counted": traces},
         "label_trace": {"formula": batch * outputs, "counted": rule.label_trace.numel()},
-        "auxiliary_label": {"formula": outputs * first, "counted": net.tensors()["target.label"].numel()},
-        "auxiliary_recurrent": {"formula": recurrent, "counted": net.target.numel() - outputs * first},
+        "auxiliary_label": {"formula": outputs * first, "counted": net.state_dict()["target.label"].numel()},
+        "auxiliary_recurrent": {"formula": recurrent, "counted": net.target.weight.numel() - outputs * first},
         "trained": {"formula": None, "counted": trained},
         "adam": {"formula": 2 * trained, "counted": None},
         "prototypes": {"formula": frames * outputs * first if len(network.hidden) == 1 else None, "counted": None},
@@ -179,11 +179,12 @@ def _first_gradient(network: Network, inputs: int, outputs: int, seed: int, *, s
     """Gradient of the first layer at the last of ``steps`` frames, and how many values the rule then keeps."""
     rule, frames = _begin(network, inputs, outputs, 5, seed, steps)
     if change_above:
-        for weights in (*rule.net.hidden[1:], rule.net.readout):
-            weights.mul_(-3.0)
+        with torch.no_grad():
+            for weights in (*(layer.weight for layer in rule.net.hidden[1:]), rule.net.readout):
+                weights.mul_(-3.0)
     for frame in frames:
         rule.step(frame)
-    return rule.gradients["hidden.0"].clone(), sum({id(tensor): tensor.numel() for tensor in tensors_held(rule)}.values())
+    return rule.gradients["hidden.0.weight"].clone(), sum({id(tensor): tensor.numel() for tensor in tensors_held(rule)}.values())
 
 
 def tensors_held(thing: Any) -> Iterator[Tensor]:
