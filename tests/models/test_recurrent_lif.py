@@ -80,6 +80,18 @@ def test_forward_in_chunks_is_forward_clip_by_clip():
         torch.testing.assert_close(whole[clip], net.forward(x[clip:clip + 1])[0], rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("values", [{"hidden": [9, 7]}, {"hidden": [9], "recurrent": False}])
+def test_a_state_dict_is_loaded_into_another_net_and_is_a_view(values):
+    one, other = network(1, **values), network(2, **values)
+    other.load_state_dict(one.state_dict(), strict=True)
+    assert all(torch.equal(tensor, other.state_dict()[name]) for name, tensor in one.state_dict().items())
+    other.state_dict()["hidden.0.input"].fill_(7)
+    assert other.hidden[0].weight[:, :6].eq(7).all() and not one.hidden[0].weight.eq(7).any()
+    damaged = {name: tensor for name, tensor in one.state_dict().items() if name != "hidden.0.input"}
+    with pytest.raises(RuntimeError, match=r"hidden\.0\.weight"):
+        other.load_state_dict(damaged, strict=True)
+
+
 # ------------------------------------------------------------------------------------------------ adapted nets
 def additions(hidden=9, width=3):
     random = torch.Generator().manual_seed(5)
@@ -129,6 +141,16 @@ def test_an_adapted_net_in_a_file_and_back(tmp_path):
 def test_additions_that_do_not_fit_are_refused(change, message):
     with pytest.raises(UserError, match=message):
         network(hidden=[9]).adapted(Delta(added=change))
+
+
+def test_what_is_added_is_frozen_and_goes_when_it_is_replaced():
+    net = network(hidden=[9]).adapted(Delta(added=additions()))
+    assert net.added.keys() == additions().keys() and not any(tensor.requires_grad for tensor in net.added.values())
+    with pytest.raises(UserError, match=r"hidden\.3\.threshold"):
+        net.added = {"hidden.3.threshold": torch.ones(9)}
+    assert net.added.keys() == additions().keys()
+    net.added = {}
+    assert net.state_dict().keys() == network(hidden=[9]).state_dict().keys()
 
 
 def test_a_copy_of_an_adapted_net_shares_nothing():

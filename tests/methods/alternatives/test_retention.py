@@ -45,8 +45,8 @@ def remedied(toy, name, settings=SETTINGS):
 
 
 def same(first, second):
-    second = second.tensors()
-    return all(torch.equal(tensor, second[name]) for name, tensor in first.tensors().items())
+    second = second.state_dict()
+    return all(torch.equal(tensor, second[name]) for name, tensor in first.state_dict().items())
 
 
 def seed_of(task, seed=5):

@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy, log_softmax, one_hot
 
 from edgekws.core.errors import UserError
 from edgekws.methods.traces_propagation.rule import BatchRule, PrototypeRule, ReadoutRule, TracedLayer, best_rule, make_rule
-from edgekws.models.recurrent_lif import RecurrentLIF
+from edgekws.models.recurrent_lif import RecurrentLIF, Synapses
 from edgekws.models.settings import Network
 from edgekws.neurons.surrogate import ArctanSpike
 
@@ -28,7 +28,7 @@ def data(net, labels, steps=12, seed=1):
 def test_trace_of_one_neuron_by_hand():
     net = network(hidden=[1], inputs=1, recurrent=False, threshold=1.0, membrane_leak=0.5, trace_leak=0.9,
                   reset="soft")
-    layer = TracedLayer(net, torch.tensor([[1.0]], dtype=torch.float64), 1, 1)
+    layer = TracedLayer(net, Synapses(torch.tensor([[1.0]], dtype=torch.float64), 1, ["input"], frozen=True), 1)
     # currents 1.2, 0.2, 1.0, 0: potentials 1.2 (fires, 0.2 stays), 0.3, 1.15 (fires, 0.15 stays), 0.075
     for current, trace in [(1.2, 1.0), (0.2, 0.9), (1.0, 1.81), (0.0, 1.629)]:
         layer.step(torch.tensor([[current]], dtype=torch.float64), derivative=True)
@@ -71,7 +71,7 @@ class Autograd:
             loss = -(y * log_softmax(z, 1)).sum() / size
             (gradients[f"hidden.{index}.weight"],) = torch.autograd.grad(loss, weights)
             drives, below = (s, s_target), trace_target.detach()
-        self.m = net.settings.output_leak * self.m + drives[0] @ net.readout.T
+        self.m = net.settings.output_leak * self.m + drives[0] @ net.readout.detach().T
         gradients["readout"] = (torch.softmax(self.m, 1) - self.c).T @ trace.detach() / size
         return gradients
 
@@ -90,7 +90,7 @@ def test_closed_form_equals_autograd_of_the_papers_loss(layers, reset, recurrent
         for name, weights in net.trained.items():
             torch.testing.assert_close(found[name], expected[name], rtol=0, atol=1e-8)
             largest[name] = max(largest[name], found[name].abs().max().item())
-            weights.sub_(found[name], alpha=0.02)
+            weights.detach().sub_(found[name], alpha=0.02)
     assert min(largest.values()) > 1e-3
 
 
@@ -107,8 +107,8 @@ def test_prototypes_equal_all_pairs(reset, recurrent):
             expected, found = pairs.step(frame), prototypes.step(frame)
             for name in expected:
                 torch.testing.assert_close(found[name], expected[name], rtol=0, atol=1e-9)
-                by_pairs.trained[name].sub_(expected[name], alpha=0.001)
-                by_prototypes.trained[name].sub_(found[name], alpha=0.001)
+                by_pairs.trained[name].detach().sub_(expected[name], alpha=0.001)
+                by_prototypes.trained[name].detach().sub_(found[name], alpha=0.001)
     assert not torch.equal(by_pairs.hidden[0].weight, network(reset=reset, recurrent=recurrent).hidden[0].weight)
 
 

@@ -84,7 +84,7 @@ def test_same_seed_same_bytes_and_the_target_stays_frozen(train):
         train(net, features, labels, Training(epochs=2, batch_size=16), seed=seed)
     assert same(nets[0], nets[1])
     assert not torch.equal(nets[0].readout, nets[2].readout)
-    assert torch.equal(nets[0].target, network().target)
+    assert torch.equal(nets[0].target.weight, network().target.weight)
     assert not torch.equal(nets[0].hidden[0].weight, network().hidden[0].weight)
 
 

@@ -84,7 +84,8 @@ def test_a_base_that_was_adapted_before_comes_back(net):
     assert torch.equal(own.forward(CLIPS), logits)
 
 
-@pytest.mark.parametrize("bad", [Delta(replaced={"readout": torch.zeros(4, 19)}), Delta(difference={"nothing": torch.zeros(4)})])
+@pytest.mark.parametrize("bad", [Delta(replaced={"readout": torch.zeros(4, 19)}), Delta(difference={"nothing": torch.zeros(4)}),
+                                 Delta(added={"nothing": torch.zeros(4)})])
 def test_a_delta_that_does_not_fit_changes_nothing(net, bad):
     switch = Switch(net)
     switch.to(USERS["dense"])

@@ -27,6 +27,7 @@ from edgekws.methods.alternatives.settings import (
 from edgekws.methods.traces_propagation.experiments import predict
 from edgekws.models.delta.delta import Delta
 from edgekws.models.delta.format import payload
+from edgekws.models.encoder import tensors_of
 from edgekws.models.recurrent_lif import RecurrentLIF, load_network
 from edgekws.protocol.clips import Clips, Corpus
 from edgekws.protocol.tasks import Task, measure_tasks, tasks
@@ -89,7 +90,7 @@ def read_base(path: Path, net: NetName) -> tuple[Base, dict[str, Any]]:
     """
     if net == "ds_cnn":
         classifier, metadata = ds_cnn.load_classifier(path)
-        return Base(classifier, classifier.tensors(), metadata["vocabulary"], torch.ones(ds_cnn.COEFFICIENTS),
+        return Base(classifier, tensors_of(classifier), metadata["vocabulary"], torch.ones(ds_cnn.COEFFICIENTS),
                     ds_cnn.adapted, ds_cnn.predict), metadata
     spiking, metadata = load_network(path)
     if metadata["feature_scale"] is None:
