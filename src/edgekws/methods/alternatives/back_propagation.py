@@ -170,7 +170,7 @@ def low_rank(factors: Mapping[str, tuple[Tensor, Tensor]]) -> Part:
 # ------------------------------------------------------------------------------------------------ names
 def _named(net: RecurrentLIF, parameters: Tensors) -> dict[str, Tensor]:
     """Matrices of ``net.trained`` by the names of the net's ``state_dict``: W and R, each on its own."""
-    named = {}
+    named: dict[str, Tensor] = {}
     for index, layer in enumerate(net.hidden):
         if (matrix := parameters.get(f"hidden.{index}.weight")) is not None:
             named |= {f"hidden.{index}.{name}": part for name, part in layer.parts(matrix).items()}
