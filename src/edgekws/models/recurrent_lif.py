@@ -150,7 +150,7 @@ class RecurrentLIF(nn.Module):
     def layer(self, index: int, size: int) -> Layer:
         """Hidden layer ``index`` at rest, for a batch of ``size`` clips."""
         network, own = self.settings, self.hidden[index]
-        return Layer(own.weight, size, inputs=own.inputs, leak=network.membrane_leak,
+        return Layer(own.weight.detach(), size, inputs=own.inputs, leak=network.membrane_leak,
                      threshold=network.threshold if own.threshold is None else own.threshold, reset=network.reset)
 
     def check(self, features: Tensor) -> None:

@@ -65,7 +65,7 @@ def test_fisher_information_of_the_readout_in_closed_form():
         layer.fire()
         summed = net.settings.output_leak * summed + layer.spikes
     # The readout is a logistic regression on the summed spikes a: d log p / dW = (c - p) a^T.
-    error = torch.nn.functional.one_hot(labels, 4) - torch.softmax(summed @ net.readout.T, 1)
+    error = torch.nn.functional.one_hot(labels, 4) - torch.softmax(summed @ net.readout.detach().T, 1)
     expected = torch.einsum("no,nh->oh", error ** 2, summed ** 2) / 5
     found = forgetting.fisher_information(net, features, labels.numpy())
     assert expected.any()

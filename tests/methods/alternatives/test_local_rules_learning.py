@@ -55,7 +55,7 @@ def test_hidden_layers_learn_what_their_own_loss_asks(kind):
     """The readout that the loss is of stays as it is: the net's, or the layer's own, its answers summed over time."""
     net, (clips, labels) = network(), task()
     rule = make_local_rule(net, kind, seed=5)
-    readout = net.readout.clone() if kind == "eprop" else rule.projections[0]
+    readout = net.readout.detach().clone() if kind == "eprop" else rule.projections[0]
 
     def told():
         probe = copy.deepcopy(net)
@@ -66,7 +66,7 @@ def test_hidden_layers_learn_what_their_own_loss_asks(kind):
     for _ in range(30):
         rule.begin(labels)
         for frame in clips.unbind(1):
-            net.hidden[0].weight.sub_(rule.step(frame)["hidden.0.weight"], alpha=0.1)
+            net.hidden[0].weight.detach().sub_(rule.step(frame)["hidden.0.weight"], alpha=0.1)
     assert torch.equal(net.readout, network().readout)
     assert told() > 0.85
 
