@@ -85,7 +85,7 @@ def test_every_kind_is_among_the_methods_of_the_settings():
 def test_new_weights_and_the_order_of_clips_follow_from_the_seed(spiking, name):
     support = spiking.corpus.clips(spiking.work[0].support, frozen_scale=spiking.base.scale)
     budget = BUDGETS["spiking"].model_copy(update={"batch_size": 2})
-    first, again, other = (experiments.adapt(spiking.base, support, METHODS[name], budget, seed=seed)[0].tensors()
+    first, again, other = (experiments.adapt(spiking.base, support, METHODS[name], budget, seed=seed)[0].state_dict()
                            for seed in (0, 0, 1))
     assert all(torch.equal(values, again[tensor]) for tensor, values in first.items())
     assert not all(torch.equal(values, other[tensor]) for tensor, values in first.items())
