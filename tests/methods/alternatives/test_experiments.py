@@ -212,7 +212,7 @@ def test_a_conventional_deltas_numbers_in_closed_form(conventional):
     sizes = {name: experiments.delta_of(conventional.work[0], conventional.base, conventional.corpus, METHODS[name],
                                         BUDGETS["ds_cnn"]) for name in ("ds_cnn_full", "ds_cnn_readout", "ds_cnn_lora_4")}
     assert {name: found["values"] for name, found in sizes.items()} == {
-        "ds_cnn_full": sum(weights.numel() for weights in net.trained), "ds_cnn_readout": words * (width + 1),
+        "ds_cnn_full": sum(weights.numel() for weights in net.parameters()), "ds_cnn_readout": words * (width + 1),
         "ds_cnn_lora_4": 4 * (4 * 2 * width + width + words)}
     whole = sum(tensor.numel() for tensor in tensors_of(net).values())
     assert {found["base_values"] for found in sizes.values()} == {whole}
