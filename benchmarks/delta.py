@@ -17,6 +17,7 @@ that each gives the same logits is checked first.
 from __future__ import annotations
 
 import argparse
+import copy
 import statistics
 import tempfile
 import time
@@ -43,7 +44,7 @@ KINDS = ("full", "full_int8", "readout", "threshold", "adapter_4", "lora_1", "lo
 
 def delta_of(kind: str, net: RecurrentLIF, user: int) -> Delta:
     """A delta of the shapes that a method of the bench gives; its numbers are random."""
-    generator, tensors = torch.Generator().manual_seed(user), net.tensors()
+    generator, tensors = torch.Generator().manual_seed(user), net.state_dict()
 
     def random(*shape: int) -> torch.Tensor:
         return 0.02 * torch.randn(shape, generator=generator)
@@ -63,6 +64,7 @@ def delta_of(kind: str, net: RecurrentLIF, user: int) -> Delta:
     return Delta(replaced={key: rounded(tensor) for key, tensor in changed.items()} if rank else changed)
 
 
+@torch.no_grad()
 def measure(kind: str, net: RecurrentLIF, base: format.Model, folder: Path, repetitions: int) -> dict[str, Any]:
     """Bytes of a user's files, and median milliseconds of each way to switch."""
     users = [delta_of(kind, net, user) for user in (1, 2)]
@@ -77,7 +79,7 @@ def measure(kind: str, net: RecurrentLIF, base: format.Model, folder: Path, repe
             format.write_delta(path, delta, about, base=base.tensors, provenance={})
             sizes[precision] = {"tensors": sum(size for _, size in format.stored_bytes(path).values()),
                                 "file": path.stat().st_size}
-    switch = Switch(net.tensors(), net.added)
+    switch = Switch(net)
 
     def in_memory(user: int) -> RecurrentLIF:
         switch.to(users[user])
@@ -93,10 +95,10 @@ def measure(kind: str, net: RecurrentLIF, base: format.Model, folder: Path, repe
     def reload(user: int) -> RecurrentLIF:
         return load_network(folder / f"{kind}{user}")[0]
 
-    twin = net.clone()
+    twin = copy.deepcopy(net)
 
     def refill(user: int) -> RecurrentLIF:
-        fill(twin.tensors(), files.read_model(folder / f"{kind}{user}")[0])
+        fill(twin.state_dict(), files.read_model(folder / f"{kind}{user}")[0])
         return twin
 
     ways = {"in memory": in_memory, "from file": from_file("fp32"), "from file, int8": from_file("int8"), "reload": reload}
@@ -132,7 +134,7 @@ def main() -> None:
         base = format.read_model(Path(folder) / "base")
         for kind in KINDS:
             rows[kind] = measure(kind, net, base, Path(folder), options.repetitions)
-    assert format.checksum(net.tensors()) == base.checksum, "the base is as it was, to the bit"
+    assert format.checksum(net.state_dict()) == base.checksum, "the base is as it was, to the bit"
     whole = sum(tensor.nbytes for tensor in base.tensors.values())
     print(f"base of {whole:,} bytes; {options.threads} thread(s), median of {options.repetitions}; in brackets: times as fast "
           "as reload")

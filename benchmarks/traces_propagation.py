@@ -111,7 +111,7 @@ def extra_memory(variant: str, size: int) -> int:
 def largest_difference(size: int, frames: int = FRAMES) -> dict[str, float]:
     """Between the gradients of both forms in float64, the weights following the prototype form's."""
     features, labels = batch_of(size, frames)
-    net = network().clone(dtype=torch.float64)
+    net = network().to(torch.float64)
     prototype, pairs = rule.PrototypeRule(net), rule.BatchRule(net)
     adam = Adam(prototype.parameters, 1e-4)
     prototype.begin(labels)

@@ -45,7 +45,7 @@ def base_model(where, hidden=(16,), reset="hard"):
     network = Network(hidden=list(hidden), reset=reset)
     budget = BaseTraining(epochs=3, batch_size=20, learning_rate=3e-3)
     return traces.train_base(Corpus(features(), index(), WORDS), network, budget, per_set=False, excluded=[], seed=1,
-                             device=where).net.tensors()
+                             device=where).net.state_dict()
 
 
 def arm(name, where, reset="hard"):

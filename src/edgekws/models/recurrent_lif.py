@@ -7,31 +7,73 @@ hidden layer's spikes s and the readout (Houlsby et al. 2019, here with a rectif
 
 from __future__ import annotations
 
-import copy
 import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from edgekws.core import files, settings
 from edgekws.core.errors import UserError
 from edgekws.models.delta.delta import Delta, apply
 from edgekws.models.settings import Network
-from edgekws.models.tensors import fill, size
+from edgekws.models.tensors import load, size
 from edgekws.neurons.lif import Layer
 
 ARCHITECTURE = "recurrent_lif"
 _CHUNK = 512  # clips that are run together: keeps a layer's state in the cache
 
 
-class RecurrentLIF:
-    """The tensors of one network. ``H`` is a layer's neurons, ``F`` its inputs; matrices are [to, from]; no biases.
+class Synapses(nn.Module):
+    """What drives one layer: W, and beside it R if recurrent, so that a time step is one matrix product.
 
-    New weights come from U(-1/sqrt(fan_in), 1/sqrt(fan_in)), float32, on the CPU.
+    In a ``state_dict`` the two are apart, as views by the names in ``names``.
+
+    Args:
+        weight: [neurons, inputs + neurons] if recurrent, else [neurons, inputs].
+        inputs: Columns of W.
+        names: Of W, and of R if recurrent.
+        frozen: Keep the matrix as a buffer.
+
+    Attributes:
+        threshold: Of each neuron, [neurons], in place of the settings' one; only an adapted net has it.
+    """
+
+    weight: Tensor
+    threshold: nn.Parameter | None
+
+    def __init__(self, weight: Tensor, inputs: int, names: Sequence[str], *, frozen: bool = False) -> None:
+        super().__init__()
+        self.inputs, self.names = inputs, names
+        if frozen:
+            self.register_buffer("weight", weight)
+        else:
+            self.weight = nn.Parameter(weight)
+        self.register_parameter("threshold", None)
+
+    def parts(self, weight: Tensor) -> dict[str, Tensor]:
+        """W and R of a matrix that is laid out like ``weight``, as views by their names."""
+        return dict(zip(self.names, (weight[:, :self.inputs], weight[:, self.inputs:]), strict=False))
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        parts = self.parts(destination.pop(f"{prefix}weight"))
+        destination.update({f"{prefix}{name}": part for name, part in parts.items()})
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
+        parts = [state_dict.pop(f"{prefix}{name}") for name in self.names if f"{prefix}{name}" in state_dict]
+        if len(parts) == len(self.names):
+            state_dict[f"{prefix}weight"] = torch.cat(parts, 1)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+class RecurrentLIF(nn.Module):
+    """One network. ``H`` is a layer's neurons, ``F`` its inputs; matrices are [to, from]; no biases.
+
+    Its ``state_dict`` is what a file holds. New weights come from U(-1/sqrt(fan_in), 1/sqrt(fan_in)), float32, on the CPU.
 
     Args:
         network: Layers and neuron constants.
@@ -40,57 +82,76 @@ class RecurrentLIF:
         generator: Source of the weights.
 
     Attributes:
-        hidden: For each hidden layer W, and beside it R if recurrent: [H, F + H] or [H, F]. Trained.
-        readout: W_o, [outputs, H of the last layer]. Trained.
+        hidden: For each hidden layer its :class:`Synapses`, [H, F + H] or [H, F].
+        readout: W_o, [outputs, H of the last layer].
         target: S, which drives the first layer's target path with the one-hot label, and beside it R_S if
             recurrent: [H of the first layer, outputs + H] or [H, outputs]. Frozen.
-        added: What an adapted net has beside these, by its name in a file; empty in a base. ``hidden.0.threshold`` …
-            [H] in place of the settings' threshold; ``adapter.down`` [width, H of the last layer], ``adapter.up``
-            [H, width].
+        adapter: Holds ``down`` [width, H of the last layer] and ``up`` [H, width], where the net has an adapter.
     """
 
     def __init__(self, network: Network, *, inputs: int, outputs: int, generator: torch.Generator) -> None:
+        super().__init__()
+
         def matrix(neurons: int, fan_in: int) -> Tensor:
             return (2 * torch.rand(neurons, fan_in, generator=generator) - 1) / math.sqrt(fan_in)
 
-        def layer(neurons: int, fan_in: int) -> Tensor:
-            parts = [matrix(neurons, fan_in)] + ([matrix(neurons, neurons)] if network.recurrent else [])
-            return torch.cat(parts, dim=1)
+        def layer(neurons: int, fan_in: int, name: str, *, frozen: bool = False) -> Synapses:
+            parts = {name: matrix(neurons, fan_in)} | ({"recurrent": matrix(neurons, neurons)} if network.recurrent else {})
+            return Synapses(torch.cat(list(parts.values()), dim=1), fan_in, list(parts), frozen=frozen)
 
         sizes = [inputs, *network.hidden]
         self.settings = network
-        self.hidden = [layer(neurons, fan_in) for fan_in, neurons in itertools.pairwise(sizes)]
-        self.readout = matrix(outputs, sizes[-1])
-        self.target = layer(sizes[1], outputs)
-        self.added: dict[str, Tensor] = {}
+        self.hidden: Sequence[Synapses] = nn.ModuleList(  # type: ignore[assignment]
+            layer(neurons, fan_in, "input") for fan_in, neurons in itertools.pairwise(sizes))
+        self.readout = nn.Parameter(matrix(outputs, sizes[-1]))
+        self.target = layer(sizes[1], outputs, "label", frozen=True)
+        self.adapter = nn.Module()
+        self.added = {}
 
     @property
     def inputs(self) -> int:
         """Features of a frame."""
-        return self.hidden[0].shape[1] - (self.hidden[0].shape[0] if self.settings.recurrent else 0)
+        return self.hidden[0].inputs
 
     @property
     def outputs(self) -> int:
         """Words and spare outputs."""
         return self.readout.shape[0]
 
-    def parameters(self) -> dict[str, Tensor]:
-        """The trained tensors by name: ``hidden.0`` …, ``readout``."""
-        return {**{f"hidden.{index}": weights for index, weights in enumerate(self.hidden)}, "readout": self.readout}
+    @property
+    def trained(self) -> dict[str, nn.Parameter]:
+        """The parameters that every such net has, by name: ``hidden.0.weight`` …, ``readout``."""
+        return {**{f"hidden.{index}.weight": layer.get_parameter("weight") for index, layer in enumerate(self.hidden)},
+                "readout": self.readout}
 
-    def clone(self, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> RecurrentLIF:
-        """A copy that shares no memory with this one, if wanted in another type or on another device."""
-        twin = copy.copy(self)
-        twin.hidden = [weights.to(device, dtype, copy=True) for weights in self.hidden]
-        twin.readout, twin.target = (weights.to(device, dtype, copy=True) for weights in (self.readout, self.target))
-        twin.added = {name: tensor.to(device, dtype, copy=True) for name, tensor in self.added.items()}
-        return twin
+    @property
+    def added(self) -> dict[str, Tensor]:
+        """What an adapted net has beside those, by name: ``hidden.0.threshold`` …, ``adapter.down``, ``adapter.up``.
+
+        To assign replaces them all. They share memory with what is assigned, and want no gradient.
+
+        Raises:
+            UserError: A name is none of these; the net is then as it was.
+        """
+        own = self.trained
+        return {name: tensor for name, tensor in self.named_parameters() if name not in own}
+
+    @added.setter
+    def added(self, tensors: Mapping[str, Tensor]) -> None:
+        places = [*(f"hidden.{index}.threshold" for index in range(len(self.hidden))), "adapter.down", "adapter.up"]
+        if unknown := sorted(tensors.keys() - set(places)):
+            raise UserError(f"has no place for {', '.join(unknown)}", where="model",
+                            remedy="apply the delta to the base that it was made from")
+        for place in places:
+            owner, _, name = place.rpartition(".")
+            self.get_submodule(owner).register_parameter(
+                name, nn.Parameter(tensors[place], requires_grad=False) if place in tensors else None)
 
     def layer(self, index: int, size: int) -> Layer:
         """Hidden layer ``index`` at rest, for a batch of ``size`` clips."""
-        network, widths = self.settings, [self.inputs, *self.settings.hidden]
-        return Layer(self.hidden[index], size, inputs=widths[index], leak=network.membrane_leak,
-                     threshold=self.added.get(f"hidden.{index}.threshold", network.threshold), reset=network.reset)
+        network, own = self.settings, self.hidden[index]
+        return Layer(own.weight.detach(), size, inputs=own.inputs, leak=network.membrane_leak,
+                     threshold=network.threshold if own.threshold is None else own.threshold, reset=network.reset)
 
     def check(self, features: Tensor) -> None:
         """Raises: UserError if ``features`` is not [clips, frames >= 1, inputs]."""
@@ -99,9 +160,11 @@ class RecurrentLIF:
                             where="features", remedy=f"give [clips, frames, {self.inputs}], made with the front end "
                             "that the model was trained on")
 
-    @torch.no_grad()
     def forward(self, features: Tensor) -> Tensor:
         """Potential of the readout after the last frame, [clips, outputs]; its largest entry is the prediction.
+
+        Under ``torch.no_grad()`` it runs in place, and otherwise in Norse's neurons (:mod:`edgekws.neurons.norse_twin`),
+        which are differentiable through time, take more memory, and round otherwise.
 
         Args:
             features: [clips, frames, inputs], on the network's device and in its type.
@@ -109,37 +172,68 @@ class RecurrentLIF:
         Raises:
             UserError: The features do not fit the network.
         """
+        if torch.is_grad_enabled():
+            weights = dict(self.named_parameters())
+            return self.integrate(weights, self.spikes(weights, features))
         self.check(features)
         if len(features) > _CHUNK:
             return torch.cat([self.forward(chunk) for chunk in torch.split(features, _CHUNK)])
         layers = [self.layer(index, len(features)) for index in range(len(self.hidden))]
-        potential = features.new_zeros(len(features), self.outputs)
+        potential, added = features.new_zeros(len(features), self.outputs), self.added
         for frame in features.unbind(1):
             drive = frame
             for layer in layers:
                 layer.integrate(drive)
                 layer.fire()
                 drive = layer.spikes
-            potential.addmm_(adapt(drive, self.added), self.readout.T, beta=self.settings.output_leak)
+            potential.addmm_(adapt(drive, added), self.readout.T, beta=self.settings.output_leak)
         return potential
 
-    def tensors(self) -> dict[str, Tensor]:
-        """Every tensor by the name it has in a file: W and R, S and R_S, each on its own; they share the net's memory."""
-        named: dict[str, Tensor] = {"readout": self.readout}
-        for index, weights in enumerate(self.hidden):
-            inputs = weights.shape[1] - (len(weights) if self.settings.recurrent else 0)
-            named[f"hidden.{index}.input"] = weights[:, :inputs]
-            if self.settings.recurrent:
-                named[f"hidden.{index}.recurrent"] = weights[:, inputs:]
-        named["target.label"] = self.target[:, :self.outputs]
-        if self.settings.recurrent:
-            named["target.recurrent"] = self.target[:, self.outputs:]
-        return named | self.added
+    def spikes(self, weights: Mapping[str, Tensor], features: Tensor) -> Iterator[Tensor]:
+        """Frame by frame the spikes of the last hidden layer, differentiable in ``weights``; earlier frames are not kept.
+
+        Args:
+            weights: In place of the net's own parameters, by their names; and for a matrix of its ``state_dict`` LoRA's
+                factors, ``<name>.up`` [to, rank] and ``<name>.down`` [rank, from].
+            features: [clips, frames, inputs].
+
+        Yields:
+            [clips, H], 0 or 1.
+
+        Raises:
+            UserError: The features do not fit the network.
+        """
+        from edgekws.neurons import norse_twin  # Norse takes seconds to import
+
+        self.check(features)
+        network, clips = self.settings, len(features)
+        neuron = [norse_twin.parameters(features, leak=network.membrane_leak, reset=network.reset,
+                                        threshold=weights.get(f"hidden.{index}.threshold", network.threshold))
+                  for index in range(len(network.hidden))]
+        potential = [features.new_zeros(clips, neurons) for neurons in network.hidden]
+        spikes = [features.new_zeros(clips, neurons) for neurons in network.hidden]
+        for frame in features.unbind(1):
+            drive = frame
+            for index in range(len(network.hidden)):
+                presynaptic = torch.cat([drive, spikes[index]], 1) if network.recurrent else drive
+                current = low_rank(presynaptic @ weights[f"hidden.{index}.weight"].T, drive, weights, f"hidden.{index}.input")
+                current = low_rank(current, spikes[index], weights, f"hidden.{index}.recurrent")
+                spikes[index], potential[index] = norse_twin.step(current, potential[index], neuron[index])
+                drive = spikes[index]
+            yield drive
+
+    def integrate(self, weights: Mapping[str, Tensor], spikes: Iterable[Tensor]) -> Tensor:
+        """The readout's potential [clips, outputs] after ``spikes`` of the last hidden layer, [clips, H] in each frame."""
+        potential = torch.zeros((), dtype=self.readout.dtype, device=self.readout.device)
+        for frame in spikes:
+            drive = adapt(frame, weights)
+            current = low_rank(drive @ weights["readout"].T, drive, weights, "readout")
+            potential = self.settings.output_leak * potential + current
+        return potential
 
     @classmethod
-    def from_tensors(cls, network: Network, tensors: Mapping[str, Tensor], *,
-                     dtype: torch.dtype = torch.float32) -> RecurrentLIF:
-        """The inverse of :meth:`tensors`; the net is on the CPU and shares no memory with them.
+    def of(cls, network: Network, tensors: Mapping[str, Tensor]) -> RecurrentLIF:
+        """The net of a ``state_dict``, on the CPU, in the type of its readout; it shares no memory with the tensors.
 
         Raises:
             UserError: A tensor is missing or one too many, or a shape does not fit the settings.
@@ -147,22 +241,23 @@ class RecurrentLIF:
         net = cls(network, inputs=size(tensors, "hidden.0.input", 1), outputs=size(tensors, "readout", 0),
                   generator=torch.Generator())
         last = network.hidden[-1]
-        net.added = {name: torch.empty(neurons) for index, neurons in enumerate(network.hidden)
-                     if (name := f"hidden.{index}.threshold") in tensors}
+        added = {name: torch.empty(neurons) for index, neurons in enumerate(network.hidden)
+                 if (name := f"hidden.{index}.threshold") in tensors}
         if {"adapter.down", "adapter.up"} & tensors.keys():
             width = size(tensors, "adapter.down", 0)
-            net.added |= {"adapter.down": torch.empty(width, last), "adapter.up": torch.empty(last, width)}
-        net = net.clone(dtype=dtype)
-        fill(net.tensors(), tensors)
+            added |= {"adapter.down": torch.empty(width, last), "adapter.up": torch.empty(last, width)}
+        net.added = added
+        net.to(tensors.get("readout", net.readout).dtype)
+        load(net, tensors)
         return net
 
     def adapted(self, delta: Delta) -> RecurrentLIF:
-        """A net with ``delta`` laid over this one, which stays as it is; on the CPU, in the type of this one.
+        """A net with ``delta`` laid over this one, which stays as it is; on the CPU.
 
         Raises:
             UserError: The delta does not fit the net.
         """
-        return RecurrentLIF.from_tensors(self.settings, apply(self.tensors(), delta), dtype=self.readout.dtype)
+        return RecurrentLIF.of(self.settings, apply(self.state_dict(), delta))
 
 
 def adapt(spikes: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
@@ -170,6 +265,16 @@ def adapt(spikes: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
     if "adapter.down" not in tensors:
         return spikes
     return spikes + torch.relu(spikes @ tensors["adapter.down"].T) @ tensors["adapter.up"].T
+
+
+def low_rank(product: Tensor, values: Tensor, weights: Mapping[str, Tensor], name: str) -> Tensor:
+    """``product`` [clips, to] and what LoRA's factors of the matrix ``name``, if there are any, make of ``values`` [clips, from].
+
+    The matrix with the factors' product added would give the same, and take its room and that of its gradient.
+    """
+    if f"{name}.down" not in weights:
+        return product
+    return product + (values @ weights[f"{name}.down"].T) @ weights[f"{name}.up"].T
 
 
 def save_network(path: str | Path, net: RecurrentLIF, *, vocabulary: Iterable[str],
@@ -183,7 +288,7 @@ def save_network(path: str | Path, net: RecurrentLIF, *, vocabulary: Iterable[st
         about: Further settings to keep: what the network was trained with.
         provenance: From :func:`edgekws.core.provenance.provenance`.
     """
-    tensors = net.tensors() | ({} if feature_scale is None else {"feature_scale": feature_scale})
+    tensors = {**net.state_dict(), **({} if feature_scale is None else {"feature_scale": feature_scale})}
     settings_ = {**(about or {}), "network": net.settings.model_dump(), "vocabulary": list(vocabulary)}
     files.write_model(path, tensors, architecture=ARCHITECTURE, settings=settings_, provenance=provenance)
 
@@ -201,7 +306,7 @@ def load_network(path: str | Path) -> tuple[RecurrentLIF, dict[str, Any]]:
     feature_scale = tensors.pop("feature_scale", None)
     network = settings.validate(Network, metadata["settings"].get("network"), where=str(path))
     try:
-        net = RecurrentLIF.from_tensors(network, tensors)
+        net = RecurrentLIF.of(network, tensors)
     except UserError as error:
         raise UserError(error.what, where=path, remedy=error.remedy) from error
     return net, {**metadata, "vocabulary": metadata["settings"]["vocabulary"], "feature_scale": feature_scale}

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from edgekws.core.errors import UserError
 
+_COUNTER = "num_batches_tracked"  # torch counts batches in each normalisation; files do without
 
-def fill(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
-    """Copy ``given`` into a network's ``own`` tensors, in place, once all names and shapes are found to agree.
+
+def load(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """``module.load_state_dict``, strict, for tensors of a file, which may leave out torch's batch counters.
 
     Raises:
-        UserError: A tensor is missing or one too many, or a shape is another.
+        UserError: A tensor is missing or one too many, or a shape is another; the module is then as it was.
     """
+    own = module.state_dict()
+    counters = {name: tensor for name, tensor in own.items() if name.endswith(_COUNTER)}
+    check(own, counters | dict(tensors))
+    module.load_state_dict(counters | dict(tensors))
+
+
+def check(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
+    """Raises: UserError if a tensor is missing or one too many, or a shape is another."""
     remedy = "train it again, or fetch an intact copy"
     if own.keys() != given.keys():
         raise UserError(f"does not hold the tensors of this network: {sorted(own.keys() ^ given.keys())}",
@@ -23,6 +34,16 @@ def fill(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
         if tensor.shape != given[name].shape:
             raise UserError(f"'{name}' has shape {tuple(given[name].shape)}, the settings want {tuple(tensor.shape)}",
                             where="model", remedy=remedy)
+
+
+@torch.no_grad()
+def fill(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
+    """Copy ``given`` into ``own`` tensors, in place, once all names and shapes are found to agree.
+
+    Raises:
+        UserError: A tensor is missing or one too many, or a shape is another.
+    """
+    check(own, given)
     for name, tensor in own.items():
         tensor.copy_(given[name])
 

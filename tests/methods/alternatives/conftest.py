@@ -12,6 +12,7 @@ from edgekws.methods.alternatives.experiments import Base
 from edgekws.methods.alternatives.settings import AlternativeTraining
 from edgekws.methods.traces_propagation import experiments
 from edgekws.methods.traces_propagation.settings import BaseTraining
+from edgekws.models.encoder import tensors_of
 from edgekws.models.recurrent_lif import RecurrentLIF
 from edgekws.models.settings import Network
 from edgekws.protocol import users as plan
@@ -64,7 +65,8 @@ def spiking():
     corpus = made_up_corpus(8, 6)
     trained = experiments.train_base(corpus, NETWORK, BaseTraining(learning_rate=3e-3, epochs=6, batch_size=12), per_set=False,
                                      excluded=[], seed=1)
-    return toy(Base(trained.net, trained.net.tensors(), WORDS, trained.scale, RecurrentLIF.adapted, experiments.predict), corpus)
+    return toy(Base(trained.net, trained.net.state_dict(), WORDS, trained.scale, RecurrentLIF.adapted, experiments.predict),
+               corpus)
 
 
 @pytest.fixture(scope="session")
@@ -72,4 +74,4 @@ def conventional():
     """A DS-CNN that has learnt a little from the training split."""
     corpus = made_up_corpus(47, 10, users_voice=2.5)
     net = ds_cnn.train_base(corpus, Training(learning_rate=3e-3, epochs=12, batch_size=12), excluded=[], seed=1)
-    return toy(Base(net, net.tensors(), WORDS, torch.ones(10), ds_cnn.adapted, ds_cnn.predict), corpus)
+    return toy(Base(net, tensors_of(net), WORDS, torch.ones(10), ds_cnn.adapted, ds_cnn.predict), corpus)

@@ -1,5 +1,7 @@
 """Back-propagation into parts of the spiking net: each kind's gradient, what it changes, how much, and that it learns."""
 
+import copy
+
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
@@ -21,7 +23,12 @@ RATE = 1e-3
 def network(seed=0, dtype=torch.float32, **values):
     net = RecurrentLIF(Network(**{"hidden": [40, 30], "threshold": 0.4, **values}), inputs=8, outputs=4,
                        generator=torch.Generator().manual_seed(seed))
-    return net.clone(dtype=dtype)
+    return net.to(dtype)
+
+
+@torch.no_grad()
+def infer(net, features):
+    return net(features)
 
 
 def task(clips=60, steps=20, seed=0, noise=0.3):
@@ -42,7 +49,7 @@ def learn(net, kind, data=None, *, epochs=1, batch_size=1024, seed=0, rate=RATE,
 def descent(net, kind, data, **values):
     """Gradients of the first batch, from one step of plain descent: by the delta's names."""
     delta = learn(net, kind, data, optimiser="sgd", **values)
-    base = net.tensors()
+    base = net.state_dict()
     moved = {name: tensor - base[name] for name, tensor in delta.replaced.items()}
     return {name: change / -RATE for name, change in moved.items()}, delta
 
@@ -95,7 +102,7 @@ def test_gradients_of_whole_matrices_are_those_of_a_plain_loop(values, kind, nam
     if net.settings.recurrent:
         names += [name.replace("input", "recurrent") for name in names if name.endswith("input")]
     found, delta = descent(net, kind, data)
-    expected = plain_gradients(net, net.tensors(), names, data)
+    expected = plain_gradients(net, net.state_dict(), names, data)
     assert found.keys() == expected.keys() and not delta.added and not delta.low_rank
     for name, gradient in expected.items():
         assert gradient.abs().max() > 1e-4
@@ -107,7 +114,7 @@ def test_threshold_gradients_are_those_of_a_plain_loop(reset):
     net, data = network(dtype=torch.float64, reset=reset), task(clips=12)
     _, delta = descent(net, "threshold", data)
     start = {f"hidden.{index}.threshold": torch.full((size,), 0.4, dtype=torch.float64) for index, size in enumerate([40, 30])}
-    expected = plain_gradients(net, {**net.tensors(), **start}, list(start), data)
+    expected = plain_gradients(net, {**net.state_dict(), **start}, list(start), data)
     assert delta.added.keys() == start.keys() and not delta.replaced and not delta.low_rank
     for name, gradient in expected.items():
         assert gradient.abs().max() > 1e-4
@@ -118,8 +125,8 @@ def test_lora_gradients_are_those_of_a_plain_loop():
     """At its start ``up`` is 0, so only it moves: by the dense gradient times down^T."""
     net, data = network(dtype=torch.float64), task(clips=12)
     _, delta = descent(net, "lora", data)
-    names = [name for name in net.tensors() if not name.startswith("target")]
-    dense = plain_gradients(net, net.tensors(), names, data)
+    names = [name for name in net.state_dict() if not name.startswith("target")]
+    dense = plain_gradients(net, net.state_dict(), names, data)
     assert delta.low_rank.keys() == set(names) and not delta.replaced and not delta.added
     for name, (up, down) in delta.low_rank.items():
         assert up.abs().max() > 0
@@ -129,14 +136,14 @@ def test_lora_gradients_are_those_of_a_plain_loop():
 def test_lora_of_full_rank_with_the_identity_below_is_the_dense_update():
     net, (features, labels) = network(dtype=torch.float64), task(clips=12)
     factors = {name: (torch.zeros_like(matrix), torch.eye(matrix.shape[1], dtype=torch.float64))
-               for name, matrix in net.tensors().items() if not name.startswith("target")}
+               for name, matrix in net.state_dict().items() if not name.startswith("target")}
     part = back_propagation.low_rank(factors)
     delta = back_propagation.train(net, part, features, labels, AlternativeTraining(epochs=1),
                                    Sgd({name: part.trained[name] for name in part.trained if name.endswith("up")}, RATE), seed=0)
-    dense = net.adapted(learn(net, "full", (features, labels), optimiser="sgd")).tensors()
-    found = net.adapted(delta).tensors()
+    dense = net.adapted(learn(net, "full", (features, labels), optimiser="sgd")).state_dict()
+    found = net.adapted(delta).state_dict()
     for name in factors:
-        assert not torch.equal(dense[name], net.tensors()[name])
+        assert not torch.equal(dense[name], net.state_dict()[name])
         torch.testing.assert_close(found[name], dense[name], rtol=0, atol=1e-12)
 
 
@@ -154,9 +161,9 @@ def test_gradients_behind_frozen_layers_are_finite_differences(kind):
         for place in ((0, 0), (2, 4), (1, 3)):
             losses = []
             for step in (1e-5, -1e-5):
-                moved = net.tensors()[name].clone()
+                moved = net.state_dict()[name].clone()
                 moved[place] += step
-                losses.append(cross_entropy(net.adapted(Delta(replaced={name: moved})).forward(features.double()), labels))
+                losses.append(cross_entropy(infer(net.adapted(Delta(replaced={name: moved})), features.double()), labels))
             assert float(gradient[place]) == pytest.approx(float(losses[0] - losses[1]) / 2e-5, rel=1e-5, abs=1e-8)
 
 
@@ -164,7 +171,7 @@ def test_a_new_adapter_moves_up_alone_and_by_autograds_gradient():
     net, data = network(dtype=torch.float64), task(clips=12)
     first = learn(net, "adapter", data, optimiser="sgd")
     start = {"adapter.down": first.added["adapter.down"], "adapter.up": torch.zeros(30, 3, dtype=torch.float64)}
-    expected = plain_gradients(net, {**net.tensors(), **start}, list(start), data)
+    expected = plain_gradients(net, {**net.state_dict(), **start}, list(start), data)
     assert expected["adapter.down"].abs().max() == 0 < expected["adapter.up"].abs().max()
     torch.testing.assert_close(first.added["adapter.up"] / -RATE, expected["adapter.up"], rtol=1e-6, atol=1e-9)
 
@@ -172,12 +179,12 @@ def test_a_new_adapter_moves_up_alone_and_by_autograds_gradient():
 def test_gradients_of_int8_are_taken_at_the_rounded_weights():
     """Straight through: the dense gradient of the rounded net, on the weights before they are rounded."""
     net, data = network(dtype=torch.float64), task(clips=12)
-    names = [name for name in net.tensors() if not name.startswith("target")]
-    rounded = {name: back_propagation.rounded(tensor) for name, tensor in net.tensors().items()}
-    expected = plain_gradients(net, {**net.tensors(), **{name: rounded[name] for name in names}}, names, data)
+    names = [name for name in net.state_dict() if not name.startswith("target")]
+    rounded = {name: back_propagation.rounded(tensor) for name, tensor in net.state_dict().items()}
+    expected = plain_gradients(net, {**net.state_dict(), **{name: rounded[name] for name in names}}, names, data)
     delta = learn(net, "full_int8", data, optimiser="sgd")
     for name in names:
-        wanted = back_propagation.rounded(net.tensors()[name] - RATE * expected[name])
+        wanted = back_propagation.rounded(net.state_dict()[name] - RATE * expected[name])
         torch.testing.assert_close(delta.replaced[name], wanted, rtol=0, atol=1e-12)
 
 
@@ -185,10 +192,10 @@ def test_full_is_the_baseline():
     """The same bytes as traces_propagation.bptt, which trains a net in place."""
     net, (features, labels) = network(), task()
     delta = learn(net, "full", (features, labels), epochs=2, batch_size=16, seed=5)
-    twin = net.clone()
+    twin = copy.deepcopy(net)
     bptt.train_bptt(twin, features, labels, AlternativeTraining(learning_rate=RATE, epochs=2, batch_size=16), seed=5)
-    for name, tensor in net.adapted(delta).tensors().items():
-        assert torch.equal(tensor, twin.tensors()[name]), name
+    for name, tensor in net.adapted(delta).state_dict().items():
+        assert torch.equal(tensor, twin.state_dict()[name]), name
 
 
 @pytest.mark.parametrize("kind", ["readout", "adapter"])
@@ -200,7 +207,7 @@ def test_spikes_that_are_kept_give_what_running_them_again_gives(kind):
     budget = AlternativeTraining(learning_rate=0.01, epochs=3, batch_size=10)
     plain = Sgd(weights, 0.01)
     for batch, wanted in back_propagation.epochs(net, features, labels, budget, plain, seed=2):
-        loss = cross_entropy(bptt.readout_potential(net, {**net.parameters(), **weights}, batch), wanted)
+        loss = cross_entropy(net.integrate(used := {**net.trained, **weights}, net.spikes(used, batch)), wanted)
         plain.step(dict(zip(weights, torch.autograd.grad(loss, list(weights.values())), strict=True)))
     delta = back_propagation.train(net, part, features, labels, budget, Sgd(part.trained, 0.01), seed=2)
     for name, tensor in delta.tensors().items():
@@ -220,12 +227,12 @@ NAMED = {**dict.fromkeys(("full", "full_int8", "lora"), LAST | {"hidden.0.input"
 @pytest.mark.parametrize("kind", KINDS)
 def test_only_what_the_kind_names_changes_and_as_many_numbers_as_it_says(kind):
     net = network()
-    before = {name: tensor.clone() for name, tensor in net.tensors().items()}
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     delta = learn(net, kind, epochs=3)
     assert delta.values == VALUES[kind]
-    after = net.adapted(delta).tensors()
+    after = net.adapted(delta).state_dict()
     assert {name for name, tensor in before.items() if not torch.equal(after[name], tensor)} == NAMED[kind]
-    assert all(torch.equal(net.tensors()[name], tensor) for name, tensor in before.items()) and not net.added
+    assert all(torch.equal(net.state_dict()[name], tensor) for name, tensor in before.items()) and not net.added
 
 
 def test_int8_deltas_lie_on_the_grid_and_use_all_of_it():
@@ -249,7 +256,7 @@ def test_a_separable_task_is_learnt(kind):
     net, (features, labels) = network(), task(seed=1)
 
     def accuracy(net):
-        return float((net.forward(features).argmax(1) == labels).float().mean())
+        return float((infer(net, features).argmax(1) == labels).float().mean())
 
     delta = learn(net, kind, epochs=25, batch_size=20, rate=0.02)
     assert accuracy(net.adapted(delta)) >= max(0.9, accuracy(net) + 0.2)

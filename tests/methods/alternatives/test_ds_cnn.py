@@ -15,6 +15,7 @@ from edgekws.methods.alternatives import ds_cnn
 from edgekws.methods.alternatives.ds_cnn import Classifier, Part, adapted, learn
 from edgekws.methods.alternatives.settings import AlternativeMethod, AlternativeTraining
 from edgekws.models.delta.delta import Delta
+from edgekws.models.encoder import tensors_of
 from edgekws.protocol.clips import Corpus
 from edgekws.protocol.settings import Training
 from edgekws.protocol.training import cosine_rate
@@ -61,7 +62,7 @@ def accuracy(net, features, labels):
 
 
 def same(first, second):
-    first, second = first.tensors(), second.tensors()
+    first, second = tensors_of(first), tensors_of(second)
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
@@ -102,7 +103,7 @@ def test_file_round_trip(kind, tmp_path):
 
 def test_a_damaged_file_is_refused(tmp_path, monkeypatch):
     net, path = classifier(), tmp_path / "classifier.safetensors"
-    tensors = net.tensors()
+    tensors = tensors_of(net)
     del tensors["encoder.blocks.2.4.weight"]
     monkeypatch.setattr(net, "tensors", lambda: tensors)
     ds_cnn.save_classifier(path, net, vocabulary=[], provenance={})
@@ -131,7 +132,7 @@ CHANGED["full"] = CHANGED["full_int8"] = CHANGED["threshold"] | {
 def test_only_what_the_kind_names_changes(kind):
     net, untouched = classifier(), classifier()
     delta = learn(net, *task(), method(kind), BUDGET, seed=0)
-    before, after = net.tensors(), adapted(net, delta).tensors()
+    before, after = tensors_of(net), tensors_of(adapted(net, delta))
     assert {name for name in after if name not in before or not torch.equal(before[name], after[name])} == CHANGED[kind]
     assert same(net, untouched)
 

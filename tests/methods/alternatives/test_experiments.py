@@ -10,6 +10,7 @@ from tests.methods.alternatives.conftest import BUDGETS, NETWORK, WORDS
 from edgekws.core.errors import UserError
 from edgekws.methods.alternatives import ds_cnn, experiments
 from edgekws.methods.alternatives.settings import AlternativeMethod, Alternatives, AlternativeTuning, LocalRule
+from edgekws.models.encoder import tensors_of
 from edgekws.models.recurrent_lif import RecurrentLIF, save_network
 from edgekws.protocol.tasks import Task
 
@@ -35,8 +36,9 @@ def checked(toy, name):
         net, delta = experiments.adapt(base, support, method, BUDGETS[method.net], seed=0)
         for which, asked in (("base", base.net), ("adapted", net)):
             right[which] += int((base.predict(asked, support) == support.labels).sum())
-    assert base.net.tensors().keys() == before.keys(), f"{name} changed the base"
-    assert all(torch.equal(values, before[tensor]) for tensor, values in base.net.tensors().items()), f"{name} changed the base"
+    after = tensors_of(base.net)
+    assert after.keys() == before.keys(), f"{name} changed the base"
+    assert all(torch.equal(values, before[tensor]) for tensor, values in after.items()), f"{name} changed the base"
     assert right["adapted"] > right["base"], f"{name} learnt nothing"
     return {form: set(getattr(delta, form)) for form in ("replaced", "low_rank", "added")}
 
@@ -83,7 +85,7 @@ def test_every_kind_is_among_the_methods_of_the_settings():
 def test_new_weights_and_the_order_of_clips_follow_from_the_seed(spiking, name):
     support = spiking.corpus.clips(spiking.work[0].support, frozen_scale=spiking.base.scale)
     budget = BUDGETS["spiking"].model_copy(update={"batch_size": 2})
-    first, again, other = (experiments.adapt(spiking.base, support, METHODS[name], budget, seed=seed)[0].tensors()
+    first, again, other = (experiments.adapt(spiking.base, support, METHODS[name], budget, seed=seed)[0].state_dict()
                            for seed in (0, 0, 1))
     assert all(torch.equal(values, again[tensor]) for tensor, values in first.items())
     assert not all(torch.equal(values, other[tensor]) for tensor, values in first.items())
@@ -212,6 +214,6 @@ def test_a_conventional_deltas_numbers_in_closed_form(conventional):
     assert {name: found["values"] for name, found in sizes.items()} == {
         "ds_cnn_full": sum(weights.numel() for weights in net.parameters()), "ds_cnn_readout": words * (width + 1),
         "ds_cnn_lora_4": 4 * (4 * 2 * width + width + words)}
-    whole = sum(tensor.numel() for tensor in net.tensors().values())
+    whole = sum(tensor.numel() for tensor in tensors_of(net).values())
     assert {found["base_values"] for found in sizes.values()} == {whole}
     assert sizes["ds_cnn_full"]["share"] < 1, "running statistics and the inputs' scale stay"

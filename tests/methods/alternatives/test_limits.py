@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import replace
 
@@ -24,7 +25,7 @@ SIZES = Sizes(inputs=120, neurons=0, outputs=12, frames=101, clips=16)
 
 def learn(net, features, labels, method, budget, *, seed):
     """Traces Propagation as a method of the bench, in the form of one hidden layer."""
-    adapted = net.clone()
+    adapted = copy.deepcopy(net)
     rule = make_rule(adapted, "prototype")
     updates = optimiser.make(method.optimiser, rule.parameters, budget.learning_rate)
     for batch, wanted in epochs(adapted, features, labels, budget, updates, seed=seed):

@@ -55,7 +55,7 @@ def test_counts_by_hand():
 def test_a_layer_keeps_nothing_but_its_traces(kind):
     net = RecurrentLIF(Network(hidden=[9]), inputs=4, outputs=3, generator=torch.Generator().manual_seed(0))
     layer = RULES[kind].layer_type(net, 0, 5)
-    plain = sum(tensor.numel() for tensor in tensors_held(Layer(net.hidden[0], 5, inputs=4, leak=0.5, threshold=1,
+    plain = sum(tensor.numel() for tensor in tensors_held(Layer(net.hidden[0].weight, 5, inputs=4, leak=0.5, threshold=1,
                                                                 reset="hard")))
     traces = sum(trace.numel() for trace in layer.traces())
     assert sum(tensor.numel() for tensor in tensors_held(layer)) == plain + layer.derivative.numel() + traces

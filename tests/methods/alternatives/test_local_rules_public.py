@@ -53,7 +53,7 @@ def test_same_neurons_give_the_gradients_of_the_bench(rule, hidden, reset, recur
             for index in range(len(hidden)):
                 cell = modules[2 * index + 1]
                 found = [modules[2 * index].weight.grad, *([cell.recurrent_weights.grad] if recurrent else [])]
-                torch.testing.assert_close(torch.cat(found, 1), expected[f"hidden.{index}"], rtol=0, atol=1e-10)
+                torch.testing.assert_close(torch.cat(found, 1), expected[f"hidden.{index}.weight"], rtol=0, atol=1e-10)
             torch.testing.assert_close(modules[-1].weight.grad, expected["readout"], rtol=0, atol=1e-10)
             for name, gradient in expected.items():
                 largest[name] = max(largest.get(name, 0), gradient.abs().max().item())

@@ -12,7 +12,6 @@ import torch
 from edgekws.core import optimiser
 from edgekws.methods.alternatives.memory import CATEGORIES, Sizes, formula, measure, measure_learning
 from edgekws.methods.alternatives.settings import AlternativeTraining
-from edgekws.methods.traces_propagation.bptt import readout_potential
 from edgekws.methods.traces_propagation.rule import make_rule
 from edgekws.methods.traces_propagation.training import epochs
 from edgekws.models.recurrent_lif import RecurrentLIF
@@ -29,7 +28,7 @@ def make_net(sizes=SIZES):
 
 def local(net, features, labels, method, budget, *, seed):
     """Traces Propagation as a method of the bench, in one of :data:`FORMS`; "readout" leaves the hidden layer alone."""
-    (form, name), adapted = method, net.clone()
+    (form, name), adapted = method, copy.deepcopy(net)
     rule = make_rule(adapted, form, hidden=form != "readout")
     updates = optimiser.make(name, rule.parameters, budget.learning_rate)
     for batch, wanted in epochs(adapted, features, labels, budget, updates, seed=seed):
@@ -37,19 +36,19 @@ def local(net, features, labels, method, budget, *, seed):
         for frame in batch.unbind(1):
             updates.step(rule.step(frame))
         del batch, frame
-    return {name: tensor.clone() for name, tensor in adapted.tensors().items()}
+    return {name: tensor.clone() for name, tensor in adapted.state_dict().items()}
 
 
 def through_time(net, features, labels, method, budget, *, seed):
-    (_, name), adapted = method, net.clone()
-    weights = {name: tensor.requires_grad_() for name, tensor in adapted.parameters().items()}
+    (_, name), adapted = method, copy.deepcopy(net)
+    weights = adapted.trained
     updates = optimiser.make(name, weights, budget.learning_rate)
     for batch, wanted in epochs(adapted, features, labels, budget, updates, seed=seed):
-        loss = torch.nn.functional.cross_entropy(readout_potential(adapted, weights, batch), wanted)
+        loss = torch.nn.functional.cross_entropy(adapted(batch), wanted)
         gradients = torch.autograd.grad(loss, list(weights.values()))
         updates.step(dict(zip(weights, gradients, strict=True)))
         del batch, loss, gradients
-    return {name: tensor.clone() for name, tensor in adapted.tensors().items()}
+    return {name: tensor.clone() for name, tensor in adapted.state_dict().items()}
 
 
 FORMS = {"traces_propagation": "prototype", "traces_propagation_batch": "batch"}

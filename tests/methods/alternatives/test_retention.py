@@ -45,8 +45,8 @@ def remedied(toy, name, settings=SETTINGS):
 
 
 def same(first, second):
-    second = second.tensors()
-    return all(torch.equal(tensor, second[name]) for name, tensor in first.tensors().items())
+    second = second.state_dict()
+    return all(torch.equal(tensor, second[name]) for name, tensor in first.state_dict().items())
 
 
 def seed_of(task, seed=5):
@@ -96,8 +96,8 @@ def test_elastic_weights_are_held_where_the_bases_answers_depend_on_them(spiking
 
     def moved(net):
         """What the penalty is made of, without its weight."""
-        return float(sum((fisher[name] * (net.parameters()[name] - weights).square()).sum()
-                         for name, weights in toy.base.net.parameters().items()))
+        return float(sum((fisher[name] * (net.trained[name] - weights).square()).sum()
+                         for name, weights in toy.base.net.trained.items()))
 
     free, _ = experiments.adapt(toy.base, support, method, BUDGETS["spiking"], seed=seed_of(task))
     assert moved(heavy) < 0.5 * moved(light) and moved(light) < moved(free)

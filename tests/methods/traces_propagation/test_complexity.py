@@ -86,9 +86,9 @@ def test_a_batch_that_looks_like_another_size_is_counted_one_larger():
 
 def test_a_network_at_hand_is_left_as_it_is():
     net = RecurrentLIF(Network(hidden=[9]), inputs=8, outputs=7, generator=torch.Generator().manual_seed(0))
-    before = {name: tensor.clone() for name, tensor in net.tensors().items()}
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     assert complexity_of(net, batch=4, frames=3) == complexity(net.settings, inputs=8, outputs=7, batch=4, frames=3)
-    assert all(torch.equal(tensor, before[name]) for name, tensor in net.tensors().items())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
 
 
 def first_gradient(rule):

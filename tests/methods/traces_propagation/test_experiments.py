@@ -55,7 +55,7 @@ def test_base_model_learns_and_is_reproducible(corpus, base):
     assert experiments.accuracy(base.net, test) > 80
     again = experiments.train_base(corpus, NETWORK, BaseTraining(learning_rate=3e-3, epochs=12, batch_size=32),
                                    per_set=False, excluded=[], seed=1)
-    assert all(torch.equal(a, b) for a, b in zip(base.net.tensors().values(), again.net.tensors().values(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(base.net.state_dict().values(), again.net.state_dict().values(), strict=True))
 
 
 def test_base_model_round_trip(tmp_path, corpus, base):
@@ -89,10 +89,10 @@ def test_balanced_draw_evens_words_out():
 def test_each_method_changes_what_it_may_and_nothing_else(corpus, base, users, method):
     work = tasks(*users, corpus.index.word, shots=["all"], splits=["test"], folds=1)
     support = corpus.clips(work[0].support, frozen_scale=base.scale)
-    before = {name: tensor.clone() for name, tensor in base.net.tensors().items()}
+    before = {name: tensor.clone() for name, tensor in base.net.state_dict().items()}
     net = experiments.adapt(base.net, method, support, Training(learning_rate=1e-3, epochs=2), seed=3)
-    assert all(torch.equal(tensor, before[name]) for name, tensor in base.net.tensors().items()), "the base is untouched"
-    changed = {name for name, tensor in net.tensors().items() if not torch.equal(tensor, before[name])}
+    assert all(torch.equal(tensor, before[name]) for name, tensor in base.net.state_dict().items()), "the base is untouched"
+    changed = {name for name, tensor in net.state_dict().items() if not torch.equal(tensor, before[name])}
     expected = {"traces_propagation": {"hidden.0.input", "hidden.0.recurrent", "readout"},
                 "bptt": {"hidden.0.input", "hidden.0.recurrent", "readout"},
                 "readout_only": {"readout"}, "from_scratch": set(before)}

@@ -124,7 +124,7 @@ def test_gradients_equal_autograd_through_the_loss(case):
 def test_same_neurons_give_the_gradients_of_the_bench(layers, reset, recurrent):
     net = ours(hidden=[14, 11, 9][:layers], reset=reset, recurrent=recurrent, output_leak=0.9)
     modules = as_modules(net)
-    bench, rule = BatchRule(net), TracesPropagation(modules, outputs=5, output_leak=0.9, target=net.target)
+    bench, rule = BatchRule(net), TracesPropagation(modules, outputs=5, output_leak=0.9, target=net.target.weight.detach())
     bench.begin(LABELS)
     for frame in clip(size=2.0):
         expected = bench.step(frame)
@@ -133,7 +133,7 @@ def test_same_neurons_give_the_gradients_of_the_bench(layers, reset, recurrent):
         for index in range(layers):
             cell = modules[2 * index + 1]
             found = [modules[2 * index].weight.grad, *([cell.recurrent_weights.grad] if recurrent else [])]
-            torch.testing.assert_close(torch.cat(found, 1), expected[f"hidden.{index}"], rtol=0, atol=1e-10)
+            torch.testing.assert_close(torch.cat(found, 1), expected[f"hidden.{index}.weight"], rtol=0, atol=1e-10)
         torch.testing.assert_close(modules[-1].weight.grad, expected["readout"], rtol=0, atol=1e-10)
 
 

@@ -17,6 +17,13 @@ from edgekws.models.settings import Network
 KINDS = ("dense", "low_rank", "threshold", "adapter", "difference", "empty")
 
 
+@pytest.fixture(autouse=True)
+def inference():
+    """Nets as they are used, not trained."""
+    with torch.no_grad():
+        yield
+
+
 @pytest.fixture
 def net():
     return RecurrentLIF(Network(hidden=[20], threshold=0.3), inputs=6, outputs=4, generator=torch.Generator().manual_seed(0))
@@ -29,7 +36,7 @@ def random(*shape, seed=1):
 def delta_of(kind, net, size=0.05):
     match kind:
         case "dense":
-            return Delta(replaced={name: net.tensors()[name] + size * random(*net.tensors()[name].shape)
+            return Delta(replaced={name: net.state_dict()[name] + size * random(*net.state_dict()[name].shape)
                                    for name in ("hidden.0.recurrent", "readout")})
         case "low_rank":
             return Delta(low_rank={"hidden.0.input": (random(20, 2), size * random(2, 6)),
@@ -44,13 +51,13 @@ def delta_of(kind, net, size=0.05):
 
 
 def about(net, precision="fp32", **values):
-    return format.About(architecture="recurrent_lif", base=format.checksum(net.tensors()), method="test", precision=precision,
+    return format.About(architecture="recurrent_lif", base=format.checksum(net.state_dict()), method="test", precision=precision,
                         **values)
 
 
 def there_and_back(path, net, delta, precision):
-    format.write_delta(path, delta, about(net, precision), base=net.tensors(), provenance={"code": "test"})
-    return format.read_delta(path, base=format.checksum(net.tensors()))[0]
+    format.write_delta(path, delta, about(net, precision), base=net.state_dict(), provenance={"code": "test"})
+    return format.read_delta(path, base=format.checksum(net.state_dict()))[0]
 
 
 def clips():
@@ -124,7 +131,7 @@ def test_quantising_twice_is_quantising_once():
 def test_int8_is_within_half_a_step_of_each_row(tmp_path, net, kind):
     delta = delta_of(kind, net)
     back = there_and_back(tmp_path / "d", net, delta, "int8")
-    wanted = {**{name: tensor - net.tensors()[name] for name, tensor in delta.replaced.items()},
+    wanted = {**{name: tensor - net.state_dict()[name] for name, tensor in delta.replaced.items()},
               **{name: tensor for name, tensor in delta.tensors().items() if name not in delta.replaced}}
     assert back.tensors().keys() == wanted.keys()
     for name, tensor in wanted.items():
@@ -179,9 +186,9 @@ def test_the_checksum_is_of_names_types_shapes_and_values_only():
 
 def test_a_delta_of_another_base_is_refused_with_both_checksums(tmp_path, net):
     there_and_back(tmp_path / "d", net, delta_of("dense", net), "fp32")
-    own = format.checksum(net.tensors())
+    own = format.checksum(net.state_dict())
     net.readout[0, 0] += 1
-    other = format.checksum(net.tensors())
+    other = format.checksum(net.state_dict())
     with pytest.raises(UserError, match=f"{own[:12]}.*{other[:12]}") as told:
         format.read_delta(tmp_path / "d", base=other)
     assert told.value.where == tmp_path / "d"
@@ -239,7 +246,7 @@ def test_hostile_tensors_are_refused(tmp_path, tensors, message):
 def test_other_files_are_no_deltas_and_deltas_no_models(tmp_path, net):
     from safetensors.torch import save_file
 
-    files.write_model(tmp_path / "m", net.tensors(), architecture="recurrent_lif", settings={}, provenance={})
+    files.write_model(tmp_path / "m", net.state_dict(), architecture="recurrent_lif", settings={}, provenance={})
     with pytest.raises(UserError, match="no delta"):
         format.read_delta(tmp_path / "m")
     there_and_back(tmp_path / "d", net, delta_of("dense", net), "fp32")

@@ -18,6 +18,7 @@ readout's potential after the last frame. What is trained:
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -32,7 +33,6 @@ from edgekws.core.optimiser import Optimiser
 from edgekws.core.provenance import derive_seed
 from edgekws.methods.alternatives.learning import MakeOptimiser
 from edgekws.methods.alternatives.settings import AlternativeMethod, AlternativeTraining
-from edgekws.methods.traces_propagation.bptt import hidden_spikes, integrate, readout_potential
 from edgekws.methods.traces_propagation.training import epochs
 from edgekws.models.delta.delta import Delta
 from edgekws.models.delta.int8 import rounded
@@ -50,7 +50,7 @@ class Part:
     Attributes:
         trained: Tensors at their start; they are trained in place.
         weights: From them, differentiably, those that the forward pass takes in place of the net's own or beside them, by
-            the names that :func:`~edgekws.methods.traces_propagation.bptt.readout_potential` knows.
+            the names that :meth:`~edgekws.models.recurrent_lif.RecurrentLIF.spikes` knows.
         delta: From them, what changed.
     """
 
@@ -81,19 +81,17 @@ def train(net: RecurrentLIF, part: Part, features: Features, labels: Labels, bud
         updates: Of ``part.trained``.
     """
     leaves = {name: tensor.requires_grad_() for name, tensor in part.trained.items()}
-    own = {**net.parameters(), **net.added}
+    own = {name: tensor.detach() for name, tensor in net.named_parameters()}
     asked = _Asked(features)
     frozen = _Frozen(net, own, len(features), summed="adapter.down" not in {**own, **leaves})
     trains_hidden = any(name.startswith("hidden.") for name in leaves)
     for batch, wanted in epochs(net, asked, labels, budget, updates, seed=seed):
         weights = {**own, **part.weights(leaves)}
-        if trains_hidden:
-            potential = readout_potential(net, weights, batch)
-        else:
-            potential = integrate(net, weights, frozen.spikes(asked.places, batch).unbind(1))
+        spikes = net.spikes(weights, batch) if trains_hidden else frozen.spikes(asked.places, batch).unbind(1)
+        potential = net.integrate(weights, spikes)
         gradients = torch.autograd.grad(cross_entropy(potential, wanted), list(leaves.values()))
         updates.step(dict(zip(leaves, gradients, strict=True)))
-        del batch, weights, potential, gradients
+        del batch, weights, spikes, potential, gradients
     return part.delta({name: tensor.detach() for name, tensor in leaves.items()})
 
 
@@ -107,11 +105,11 @@ def part_of(net: RecurrentLIF, method: AlternativeMethod, *, seed: int) -> Part:
     last = len(net.hidden) - 1
     match method.kind:
         case "full" | "full_int8":
-            return _matrices(net, list(net.parameters()), quantised=method.kind == "full_int8")
+            return _matrices(net, list(net.trained), quantised=method.kind == "full_int8")
         case "readout":
             return _matrices(net, ["readout"])
         case "last_layer" if last > 0:
-            return _matrices(net, [f"hidden.{last}", "readout"])
+            return _matrices(net, [f"hidden.{last}.weight", "readout"])
         case "last_layer":
             raise UserError("the last hidden layer is the only one, so this is 'full'", where="method last_layer",
                             remedy="train 'full', or take a net with two hidden layers")
@@ -125,7 +123,7 @@ def part_of(net: RecurrentLIF, method: AlternativeMethod, *, seed: int) -> Part:
                                 "adapter.up": net.readout.new_zeros(width, method.rank)})
         case "lora":
             factors = {name: (matrix.new_zeros(len(matrix), method.rank), random(method.rank, matrix.shape[1]))
-                       for name, matrix in _named(net, net.parameters()).items()}
+                       for name, matrix in _named(net, {name: tensor.detach() for name, tensor in net.trained.items()}).items()}
             return low_rank(factors)
         case rule:
             raise UserError(f"'{rule}' is a local rule, not back-propagation", where="method",
@@ -133,7 +131,7 @@ def part_of(net: RecurrentLIF, method: AlternativeMethod, *, seed: int) -> Part:
 
 
 def _matrices(net: RecurrentLIF, names: list[str], *, quantised: bool = False) -> Part:
-    """Whole matrices of ``net.parameters()``; quantised, the forward pass has them as int8 would, each row of a tensor."""
+    """Whole matrices of ``net.trained``; quantised, the forward pass has them as int8 would, each row of a tensor."""
     def weights(trained: Tensors) -> Tensors:
         if not quantised:
             return trained
@@ -143,7 +141,7 @@ def _matrices(net: RecurrentLIF, names: list[str], *, quantised: bool = False) -
         return Delta(replaced={name: rounded(matrix) if quantised else matrix.clone()
                                for name, matrix in _named(net, trained).items()})
 
-    return Part({name: net.parameters()[name].clone() for name in names}, weights, delta)
+    return Part({name: net.trained[name].detach().clone() for name in names}, weights, delta)
 
 
 def _straight_through(matrix: Tensor) -> Tensor:
@@ -161,7 +159,7 @@ def _added(net: RecurrentLIF, new: dict[str, Tensor]) -> Part:
 
 
 def low_rank(factors: Mapping[str, tuple[Tensor, Tensor]]) -> Part:
-    """Products of ``(up [out, rank], down [rank, in])`` added to matrices that are named as in ``net.tensors()``."""
+    """Products of ``(up [out, rank], down [rank, in])`` added to matrices that are named as in the net's ``state_dict``."""
     def delta(trained: Tensors) -> Delta:
         return Delta(low_rank={name: (trained[f"{name}.up"], trained[f"{name}.down"]) for name in factors})
 
@@ -171,24 +169,19 @@ def low_rank(factors: Mapping[str, tuple[Tensor, Tensor]]) -> Part:
 
 # ------------------------------------------------------------------------------------------------ names
 def _named(net: RecurrentLIF, parameters: Tensors) -> dict[str, Tensor]:
-    """Matrices of ``net.parameters()`` by the names of ``net.tensors()``: W and R, each on its own."""
-    named = {}
-    for name, matrix in parameters.items():
-        if name == "readout":
-            named[name] = matrix
-            continue
-        inputs = matrix.shape[1] - (len(matrix) if net.settings.recurrent else 0)
-        named[f"{name}.input"] = matrix[:, :inputs]
-        if net.settings.recurrent:
-            named[f"{name}.recurrent"] = matrix[:, inputs:]
-    return named
+    """Matrices of ``net.trained`` by the names of the net's ``state_dict``: W and R, each on its own."""
+    named: dict[str, Tensor] = {}
+    for index, layer in enumerate(net.hidden):
+        if (matrix := parameters.get(f"hidden.{index}.weight")) is not None:
+            named |= {f"hidden.{index}.{name}": part for name, part in layer.parts(matrix).items()}
+    return named | ({"readout": parameters["readout"]} if "readout" in parameters else {})
 
 
 def _packed(named: Tensors) -> dict[str, Tensor]:
     """The inverse of :func:`_named`."""
     packed: dict[str, Tensor] = {}
     for name, matrix in named.items():
-        whole = name.removesuffix(".input").removesuffix(".recurrent")
+        whole = re.sub(r"\.(input|recurrent)$", ".weight", name)
         packed[whole] = torch.cat([packed[whole], matrix], 1) if whole in packed else matrix
     return packed
 
@@ -213,7 +206,7 @@ class _Frozen:
     """The last hidden layer's spikes of each clip, computed when it is first asked for and without a graph.
 
     Args:
-        weights: Of the net, as :func:`~edgekws.methods.traces_propagation.bptt.hidden_spikes` takes them.
+        weights: Of the net, as :meth:`~edgekws.models.recurrent_lif.RecurrentLIF.spikes` takes them.
         clips: How many there are.
         summed: Keep the readout's leaky sum of the frames in place of the frames: all that a readout alone is trained on.
     """
@@ -227,7 +220,7 @@ class _Frozen:
     def spikes(self, places: Tensor, batch: Tensor) -> Tensor:
         """Spikes [clips, frames, H] (or one "frame", their sum) of the clips at ``places``, whose features are ``batch``."""
         if not self._known[places].all():
-            frames = hidden_spikes(self.net, self.weights, batch)
+            frames = self.net.spikes(self.weights, batch)
             if self.summed:
                 found = batch.new_zeros(len(batch), self.net.settings.hidden[-1])
                 for spikes in frames:

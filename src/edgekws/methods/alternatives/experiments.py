@@ -27,6 +27,7 @@ from edgekws.methods.alternatives.settings import (
 from edgekws.methods.traces_propagation.experiments import predict
 from edgekws.models.delta.delta import Delta
 from edgekws.models.delta.format import payload
+from edgekws.models.encoder import tensors_of
 from edgekws.models.recurrent_lif import RecurrentLIF, load_network
 from edgekws.protocol.clips import Clips, Corpus
 from edgekws.protocol.tasks import Task, measure_tasks, tasks
@@ -89,13 +90,13 @@ def read_base(path: Path, net: NetName) -> tuple[Base, dict[str, Any]]:
     """
     if net == "ds_cnn":
         classifier, metadata = ds_cnn.load_classifier(path)
-        return Base(classifier, classifier.tensors(), metadata["vocabulary"], torch.ones(ds_cnn.COEFFICIENTS),
+        return Base(classifier, tensors_of(classifier), metadata["vocabulary"], torch.ones(ds_cnn.COEFFICIENTS),
                     ds_cnn.adapted, ds_cnn.predict), metadata
     spiking, metadata = load_network(path)
     if metadata["feature_scale"] is None:
         raise UserError("was trained with the scale of each set by itself", where=path,
                         remedy="give a base model of `edgekws traces-propagation base --normalisation frozen`")
-    return Base(spiking, spiking.tensors(), metadata["vocabulary"], metadata["feature_scale"], RecurrentLIF.adapted,
+    return Base(spiking, spiking.state_dict(), metadata["vocabulary"], metadata["feature_scale"], RecurrentLIF.adapted,
                 predict), metadata
 
 

@@ -72,20 +72,18 @@ def fisher_information(net: RecurrentLIF, features: Tensor, labels: Labels) -> d
         labels: [clips].
 
     Returns:
-        Tensors named and shaped as in ``net.parameters()``.
+        Tensors named and shaped as in ``net.trained``.
 
     Raises:
         UserError: There is no clip, or the features do not fit the network.
     """
-    from edgekws.methods.traces_propagation import bptt
-
     if len(features) == 0:
         raise UserError("there are no clips", where="Fisher information", remedy="take some that the base was trained on")
-    weights = {name: tensor.detach().requires_grad_() for name, tensor in net.parameters().items()}
+    weights = net.trained
     wanted = torch.as_tensor(labels, device=net.readout.device).to(torch.int64)
-    fisher = {name: torch.zeros_like(tensor) for name, tensor in net.parameters().items()}
+    fisher = {name: torch.zeros_like(tensor) for name, tensor in weights.items()}
     for clip, label in zip(torch.split(features, 1), torch.split(wanted, 1), strict=True):
-        surprise = cross_entropy(bptt.readout_potential(net, weights, clip), label)
+        surprise = cross_entropy(net(clip), label)
         for total, gradient in zip(fisher.values(), torch.autograd.grad(surprise, list(weights.values())), strict=True):
             total.addcmul_(gradient, gradient)
     return {name: total.div_(len(features)) for name, total in fisher.items()}

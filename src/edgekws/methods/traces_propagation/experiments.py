@@ -6,6 +6,7 @@ a process would.
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -29,9 +30,10 @@ from edgekws.protocol.settings import Training, Tuning
 from edgekws.protocol.tasks import Task, measure_tasks, tasks, training_rows
 
 
+@torch.no_grad()
 def predict(net: RecurrentLIF, clips: Clips, batch_size: int = 1024) -> np.ndarray:
     """Class of each clip (N,): the output of the highest membrane potential after the last step."""
-    found = [net.forward(clips[np.arange(start, min(start + batch_size, len(clips)))]).argmax(1)
+    found = [net(clips[np.arange(start, min(start + batch_size, len(clips)))]).argmax(1)
              for start in range(0, len(clips), batch_size)]
     return torch.cat(found).numpy() if found else np.zeros(0, np.int64)
 
@@ -57,10 +59,10 @@ def train_base(corpus: Corpus, network: Network, budget: BaseTraining, *, per_se
     scale = None if per_set else corpus.scale(rows)
     clips = corpus.clips(rows, frozen_scale=scale, set_size=budget.set_size)
     net = fresh_net(network, inputs=corpus.features.shape[2],
-                    outputs=len(corpus.vocabulary) + network.spare_outputs, seed=seed).clone(device=device)
+                    outputs=len(corpus.vocabulary) + network.spare_outputs, seed=seed).to(device)
     training.train(net, clips, clips.labels, budget, seed=derive_seed(seed, "base batches"),
                    rule=best_rule(network), progress="base model" if progress else None, checkpoint=checkpoint)
-    return Base(net.clone(device="cpu"), corpus.vocabulary, scale)
+    return Base(net.cpu(), corpus.vocabulary, scale)
 
 
 def fresh_net(network: Network, *, inputs: int, outputs: int, seed: int) -> RecurrentLIF:
@@ -86,7 +88,7 @@ def adapt(base: RecurrentLIF, method: MethodName, support: Clips, budget: Traini
     if method == "from_scratch":
         net = fresh_net(base.settings, inputs=base.inputs, outputs=base.outputs, seed=derive_seed(seed, "from scratch"))
     else:
-        net = base.clone()
+        net = copy.deepcopy(base)
     rule = best_rule(base.settings)
     batches = derive_seed(seed, "support batches")
     match method:

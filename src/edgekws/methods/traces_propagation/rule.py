@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from edgekws.core.errors import UserError
-from edgekws.models.recurrent_lif import RecurrentLIF
+from edgekws.models.recurrent_lif import RecurrentLIF, Synapses
 from edgekws.models.settings import Network
 from edgekws.neurons.lif import Layer
 from edgekws.neurons.surrogate import arctan_derivative
@@ -38,9 +38,9 @@ _OFFSET = 1e-9  # inside the distance; it keeps the authors' autograd away from 
 class TracedLayer(Layer):
     """A layer that also keeps what the rule needs of it: spike traces and surrogate derivatives, [size, neurons]."""
 
-    def __init__(self, net: RecurrentLIF, weights: Tensor, size: int, inputs: int) -> None:
+    def __init__(self, net: RecurrentLIF, synapses: Synapses, size: int) -> None:
         network = net.settings
-        super().__init__(weights, size, inputs=inputs, leak=network.membrane_leak, threshold=network.threshold,
+        super().__init__(synapses.weight, size, inputs=synapses.inputs, leak=network.membrane_leak, threshold=network.threshold,
                          reset=network.reset)
         self.trace_leak, self.scale = network.trace_leak, network.surrogate_scale
         self.trace = torch.zeros_like(self.potential)
@@ -80,9 +80,7 @@ class ReadoutRule(StepRule):
         return self.gradients
 
     def _allocate(self, size: int) -> None:
-        widths = [self.net.inputs, *self.net.settings.hidden]
-        self.layers = [TracedLayer(self.net, weights, size, width)
-                       for weights, width in zip(self.net.hidden, widths, strict=False)]
+        self.layers = [TracedLayer(self.net, synapses, size) for synapses in self.net.hidden]
 
     def _clear(self) -> None:
         for layer in self.layers:
@@ -99,8 +97,8 @@ class BatchRule(ReadoutRule):
 
     def _allocate(self, size: int) -> None:
         super()._allocate(size)
-        self.targets = [TracedLayer(self.net, self.net.target, size, self.net.outputs),
-                        *(TracedLayer(self.net, layer.weights, size, layer.inputs) for layer in self.layers[1:])]
+        self.targets = [TracedLayer(self.net, self.net.target, size),
+                        *(TracedLayer(self.net, synapses, size) for synapses in self.net.hidden[1:])]
 
     @staticmethod
     def distance(below: Tensor) -> Tensor:
@@ -120,7 +118,7 @@ class BatchRule(ReadoutRule):
             target.step(drive, derivative=index > 0)
             factor = torch.softmax(layer.trace @ target.trace.T, 1)
             factor.sub_(torch.softmax(self.distance(below).neg_(), 1)).div_(len(self.label))
-            gradient = self.gradients[f"hidden.{index}"]
+            gradient = self.gradients[f"hidden.{index}.weight"]
             torch.mm((factor @ target.trace).mul_(layer.derivative).T, layer.presynaptic, out=gradient)
             if index > 0:  # the target path of the first layer runs through S and R_S, which are frozen
                 gradient.addmm_((factor.T @ layer.trace).mul_(target.derivative).T, target.presynaptic)
@@ -143,8 +141,8 @@ class PrototypeRule(ReadoutRule):
             raise UserError(f"the prototype form takes one hidden layer, this network has {len(net.hidden)}",
                             where="rule", remedy="use the 'batch' form")
         super().__init__(net)
-        self._classes = torch.eye(net.outputs, dtype=net.target.dtype, device=net.target.device)
-        self._target = TracedLayer(net, net.target, net.outputs, net.outputs)
+        self._classes = torch.eye(net.outputs, dtype=net.readout.dtype, device=net.readout.device)
+        self._target = TracedLayer(net, net.target, net.outputs)
         self._prototypes: list[Tensor] = []
 
     @torch.no_grad()
@@ -172,7 +170,7 @@ class PrototypeRule(ReadoutRule):
         wanted = torch.add(self._counts * other, self._own, alpha=1 - other)
         factor = predicted.sub_(wanted.div_(wanted.sum(1, keepdim=True))).div_(len(self.label))
         delta = (factor @ prototype).mul_(layer.derivative)
-        torch.mm(delta.T, layer.presynaptic, out=self.gradients["hidden.0"])
+        torch.mm(delta.T, layer.presynaptic, out=self.gradients["hidden.0.weight"])
 
 
 def best_rule(network: Network) -> Form:

@@ -22,7 +22,7 @@ def epochs(net: RecurrentLIF, features: Features, labels: Labels, budget: Traini
            progress: str | None = None, on_epoch: Callable[[int], None] | None = None,
            checkpoint: Checkpoint = NOWHERE) -> Iterator[tuple[Tensor, Tensor]]:
     """:func:`batches` for a network of this paper."""
-    return batches(features, labels, budget, optimiser, net.parameters(), outputs=net.outputs, check=net.check, seed=seed,
+    return batches(features, labels, budget, optimiser, net.trained, outputs=net.outputs, check=net.check, seed=seed,
                    progress=progress, on_epoch=on_epoch, checkpoint=checkpoint)
 
 

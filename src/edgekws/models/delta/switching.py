@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping
-
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from edgekws.models.delta.delta import Delta, apply
+from edgekws.models.recurrent_lif import RecurrentLIF
 
 
 class Switch:
@@ -17,19 +16,17 @@ class Switch:
     base is the same to the bit however often users change.
 
     Args:
-        tensors: The net's own tensors by name, in its own memory: of a :class:`~edgekws.models.recurrent_lif.RecurrentLIF`
-            its ``tensors()``, of a torch module its ``state_dict()``.
-        added: Where the net keeps what a delta adds, by name (``RecurrentLIF.added``); None for nets that take nothing.
+        net: Any module; only a :class:`~edgekws.models.recurrent_lif.RecurrentLIF` has room for what a delta adds.
 
     Example:
-        ``switch = Switch(net.tensors(), net.added); switch.to(hers); net.forward(clips); switch.to(None)``
+        ``switch = Switch(net); switch.to(hers); net(clips); switch.to(None)``
     """
 
-    def __init__(self, tensors: Mapping[str, Tensor], added: MutableMapping[str, Tensor] | None = None) -> None:
-        self._tensors = dict(tensors)
+    def __init__(self, net: nn.Module) -> None:
+        self._net = net
+        self._tensors: dict[str, Tensor] = net.state_dict()  # in the net's own memory
         self._base: dict[str, Tensor] = {}  # of the tensors that are another user's now
-        self._added = {} if added is None else added
-        self._own_added = dict(self._added)
+        self._own_added = net.added if isinstance(net, RecurrentLIF) else {}
 
     @torch.no_grad()
     def to(self, delta: Delta | None) -> None:
@@ -42,11 +39,11 @@ class Switch:
         changed = {*delta.replaced, *delta.low_rank, *delta.difference}
         base = {name: self._base.get(name, tensor) for name, tensor in self._tensors.items()}
         laid = apply({name: base[name] for name in changed if name in base}, delta)
+        if isinstance(self._net, RecurrentLIF):
+            self._net.added = self._own_added | delta.added
         for name in self._base.keys() - changed:
             self._tensors[name].copy_(self._base.pop(name))
         for name in changed:
             if name not in self._base:
                 self._base[name] = self._tensors[name].clone()
             self._tensors[name].copy_(laid[name])
-        self._added.clear()
-        self._added.update(self._own_added | delta.added)

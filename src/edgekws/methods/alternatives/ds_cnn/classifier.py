@@ -25,7 +25,7 @@ from edgekws.features.logmel import FloatArray, prepare
 from edgekws.features.mfcc import COEFFICIENTS, FRAMES, mfcc
 from edgekws.models.ds_cnn import DsCnn
 from edgekws.models.encoder import WIDTHS, tensors_of
-from edgekws.models.tensors import fill, size
+from edgekws.models.tensors import load, size
 from edgekws.protocol.clips import Clips, Corpus
 from edgekws.protocol.training import Features
 
@@ -137,13 +137,9 @@ class Classifier(nn.Module):
         """Names of the layers that are matrices between channels: pointwise convolutions, [out, in, 1, 1], and linear."""
         return [*(f"encoder.blocks.{block}.4" for block in range(len(self.encoder.blocks))), "linear"]
 
-    def tensors(self) -> dict[str, Tensor]:
-        """Every tensor by the name it has in a file, without gradients: weights, running statistics, the inputs' scale."""
-        return tensors_of(self)
-
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Classifier:
-        """The inverse of :meth:`tensors`; the result shares no memory with them.
+    def of(cls, tensors: Mapping[str, Tensor]) -> Classifier:
+        """The classifier of a file's tensors (:func:`edgekws.models.encoder.tensors_of`); it shares no memory with them.
 
         Raises:
             UserError: A tensor is missing or one too many, or the shapes do not fit one another.
@@ -152,7 +148,7 @@ class Classifier(nn.Module):
         widths = [size(tensors, f"encoder.{layer}.weight", 0, 4) for layer in layers]
         bottleneck = size(tensors, "adapters.0.down.weight", 0, 4) if "adapters.0.down.weight" in tensors else 0
         net = cls(size(tensors, "linear.weight", 0), widths=widths, bottleneck=bottleneck)
-        fill(net.tensors(), tensors)
+        load(net, tensors)
         return net
 
 
@@ -192,7 +188,7 @@ def save_classifier(path: str | Path, net: Classifier, *, vocabulary: Iterable[s
         about: Further settings to keep: what the net was trained with.
         provenance: From :func:`edgekws.core.provenance.provenance`.
     """
-    files.write_model(path, net.tensors(), architecture=ARCHITECTURE, provenance=provenance,
+    files.write_model(path, tensors_of(net), architecture=ARCHITECTURE, provenance=provenance,
                       settings={**(about or {}), "vocabulary": list(vocabulary)})
 
 
@@ -206,7 +202,7 @@ def load_classifier(path: str | Path) -> tuple[Classifier, dict[str, Any]]:
     """
     tensors, metadata = files.read_model(path, ARCHITECTURE)
     try:
-        net = Classifier.from_tensors(tensors)
+        net = Classifier.of(tensors)
     except UserError as error:
         raise UserError(error.what, where=path, remedy=error.remedy) from error
     return net, {**metadata, "vocabulary": metadata["settings"]["vocabulary"]}

@@ -30,8 +30,8 @@ from edgekws.methods.alternatives.ds_cnn.classifier import Classifier, embedding
 from edgekws.methods.alternatives.learning import MakeOptimiser
 from edgekws.methods.alternatives.settings import AlternativeMethod, AlternativeTraining
 from edgekws.models.delta.delta import Delta, apply
+from edgekws.models.encoder import tensors_of
 from edgekws.models.feedforward_lif import quantised
-from edgekws.models.tensors import fill
 from edgekws.protocol.training import Features, Labels, batches
 
 _LAST = "encoder.blocks.3."
@@ -92,7 +92,7 @@ class Part:
             return Delta(low_rank={f"{name}.weight": (seen[f"{name}.lora_B.default.weight"].flatten(1),
                                                       seen[f"{name}.lora_A.default.weight"].flatten(1))
                                    for name in self._base.factored()})
-        own = self._base.tensors()
+        own = tensors_of(self._base)
         return Delta(replaced={name: tensor for name, tensor in seen.items() if name in own},
                      added={name: tensor for name, tensor in seen.items() if name not in own})
 
@@ -136,13 +136,13 @@ def adapted(net: Classifier, delta: Delta) -> Classifier:
     Raises:
         UserError: The delta does not fit the base.
     """
-    return Classifier.from_tensors(apply(net.tensors(), delta))
+    return Classifier.of(apply(tensors_of(net), delta))
 
 
 def _with_adapters(net: Classifier, bottleneck: int, seed: int) -> Classifier:
     """A copy with new adapters."""
     twin = Classifier(net.outputs, widths=net.encoder.widths, bottleneck=bottleneck, seed=seed)
-    fill(twin.tensors(), twin.tensors() | net.tensors())
+    twin.load_state_dict(twin.state_dict() | net.state_dict())
     return twin
 
 

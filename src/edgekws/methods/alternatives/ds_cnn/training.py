@@ -12,6 +12,7 @@ from edgekws.core.optimiser import Adam
 from edgekws.core.provenance import derive_seed
 from edgekws.features.normalise import set_moments
 from edgekws.methods.alternatives.ds_cnn.classifier import Classifier, clips_of, predict
+from edgekws.models.encoder import tensors_of
 from edgekws.protocol.clips import Corpus
 from edgekws.protocol.settings import Training
 from edgekws.protocol.tasks import training_rows
@@ -41,7 +42,7 @@ def train_base(corpus: Corpus, budget: Training, *, excluded: Sequence[str], see
     net = net.to(device).train()
     weights = dict(net.named_parameters())
     optimiser = Adam(weights, budget.learning_rate)
-    for batch, wanted in batches(clips, clips.labels, budget, optimiser, net.tensors(), outputs=net.outputs,
+    for batch, wanted in batches(clips, clips.labels, budget, optimiser, tensors_of(net), outputs=net.outputs,
                                  check=net.check, seed=derive_seed(seed, "base batches"),
                                  progress="base classifier" if progress else None, checkpoint=checkpoint):
         gradients = torch.autograd.grad(cross_entropy(net(batch), wanted), list(weights.values()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import random
 from collections.abc import Sequence
@@ -20,13 +21,14 @@ from edgekws.protocol.clips import Clips, Corpus
 from edgekws.protocol.tasks import Task
 
 
+@torch.no_grad()
 def spike_counts(net: RecurrentLIF, clips: Clips, batch_size: int = 512) -> Tensor:
     """(Leaky) spike counts of the last hidden layer, [clips, neurons]: times the readout they are its last potential."""
-    counter = net.clone()
-    counter.readout = torch.eye(net.readout.shape[1], dtype=net.readout.dtype)
-    parts = [counter.forward(clips[np.arange(start, min(start + batch_size, len(clips)))])
+    counter = copy.deepcopy(net)
+    counter.readout = torch.nn.Parameter(torch.eye(net.readout.shape[1], dtype=net.readout.dtype))
+    parts = [counter(clips[np.arange(start, min(start + batch_size, len(clips)))])
              for start in range(0, len(clips), batch_size)]
-    return torch.cat(parts) if parts else counter.readout[:0]
+    return torch.cat(parts) if parts else counter.readout[:0].detach()
 
 
 @dataclass(frozen=True)
@@ -55,12 +57,12 @@ class View:
         """The clips as a client sees them."""
         counts = spike_counts(net, clips)
         seen = counts if self.down is None else counts @ self.down.T
-        return Shard(seen / self.scale, counts @ net.readout.T, torch.from_numpy(clips.labels))
+        return Shard(seen / self.scale, counts @ net.readout.detach().T, torch.from_numpy(clips.labels))
 
     def delta(self, net: RecurrentLIF, change: Tensor) -> Delta:
         """A change [outputs, width] as a delta of the net."""
         if self.down is None:
-            return Delta(replaced={"readout": net.readout + change / self.scale})
+            return Delta(replaced={"readout": net.readout.detach() + change / self.scale})
         return Delta(low_rank={"readout": (change / self.scale, self.down)})
 
 

@@ -166,8 +166,9 @@ def _locality(kind: str, network: Network, inputs: int, outputs: int, seed: int)
     def run(*, above: bool = False, readout: bool = False, given: bool = False, steps: int = _STEPS) -> LocalRule:
         """The rule at the last step, with other weights in the upper layer or the readout, with a given error."""
         rule, frames = _begin(kind, small, inputs, outputs, 5, seed, steps=steps)
-        for weights in [*rule.net.hidden[1:] * above, *[rule.net.readout] * readout]:
-            weights.mul_(-3)
+        with torch.no_grad():
+            for weights in [*(layer.weight for layer in rule.net.hidden[1:] if above), *[rule.net.readout] * readout]:
+                weights.mul_(-3)
         if given:
             rule._error = lambda drive: error  # type: ignore[method-assign]
         for frame in frames:
@@ -179,9 +180,9 @@ def _locality(kind: str, network: Network, inputs: int, outputs: int, seed: int)
                    for layer in layers)
 
     plain, given = run(), run(given=True)
-    unlocked = same(plain, run(above=True, readout=True), "hidden.0")
-    apart = (same(given, run(given=True, readout=True), "hidden.0", "hidden.1")
-             and same(given, run(given=True, above=True), "hidden.0"))
+    unlocked = same(plain, run(above=True, readout=True), "hidden.0.weight")
+    apart = (same(given, run(given=True, readout=True), "hidden.0.weight", "hidden.1.weight")
+             and same(given, run(given=True, above=True), "hidden.0.weight"))
     kept, longer = (sum({id(tensor): tensor.numel() for tensor in traces_propagation.tensors_held(rule)}.values())
                     for rule in (plain, run(steps=10 * _STEPS)))
     alone, fixed = ("does not change" if holds else "changes" for holds in (unlocked, apart))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 
 from edgekws.core import optimiser
@@ -56,7 +58,7 @@ def learn(net: RecurrentLIF, features: Features, labels: Labels, method: Alterna
     Raises:
         UserError: There is no such rule, or the clips do not fit the net.
     """
-    adapted = net.clone()
+    adapted = copy.deepcopy(net)
     rule = make_local_rule(adapted, method.kind, seed=derive_seed(seed, "projections"))
     updates = make(method.optimiser, rule.parameters, budget.learning_rate)
     for batch, wanted in epochs(adapted, features, labels, budget, updates, seed=seed):
@@ -65,4 +67,4 @@ def learn(net: RecurrentLIF, features: Features, labels: Labels, method: Alterna
             updates.step(rule.step(frame))
         del batch, frame
     return Delta(replaced={name: tensor.clone(memory_format=torch.contiguous_format)
-                           for name, tensor in adapted.tensors().items() if not name.startswith("target.")})
+                           for name, tensor in adapted.state_dict().items() if not name.startswith("target.")})

@@ -10,6 +10,7 @@ one that has a single membrane leak: Norse's ``LIFBoxCell`` (``1 - dt tau_mem_in
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import torch
@@ -69,8 +70,9 @@ class View:
             output_leak = 1 - self.gain
         self.inputs, self.outputs = blocks.widths[0], blocks.widths[-1]
         self.settings = Network.model_construct(hidden=blocks.widths[1:-1], output_leak=output_leak)
-        self.hidden = [torch.cat([tensor.detach().reshape(block.neurons, -1) for tensor in weights(block).values()], 1)
-                       for block in blocks.hidden]
+        self.hidden = [SimpleNamespace(inputs=width, weight=torch.cat(
+            [tensor.detach().reshape(block.neurons, -1) for tensor in weights(block).values()], 1))
+            for block, width in zip(blocks.hidden, blocks.widths, strict=False)]
 
     @property
     def readout(self) -> Tensor:
@@ -130,7 +132,7 @@ class CellRule(rule.LocalRule):
         blocks = view.blocks
         named = [*(weights(block) for block in blocks.hidden), blocks.readout.parameters()]
         self.parameters = {name: tensor for part in named for name, tensor in part.items() if tensor.requires_grad}
-        self.gradients = {f"hidden.{index}": torch.zeros_like(matrix) for index, matrix in enumerate(view.hidden)}
+        self.gradients = {f"hidden.{index}.weight": torch.zeros_like(layer.weight) for index, layer in enumerate(view.hidden)}
         self.gradients["readout"] = torch.zeros_like(view.readout)
         self.readout_potential = view.readout.new_empty(0, view.outputs)
         self.projections = self._project(torch.Generator().manual_seed(seed))
@@ -146,7 +148,8 @@ class CellRule(rule.LocalRule):
         for index, block in enumerate(view.blocks.hidden):
             named = weights(block)
             widths = [tensor[0].numel() for tensor in named.values()]
-            for (name, tensor), part in zip(named.items(), torch.split(matrices[f"hidden.{index}"], widths, 1), strict=True):
+            parts = torch.split(matrices[f"hidden.{index}.weight"], widths, 1)
+            for (name, tensor), part in zip(named.items(), parts, strict=True):
                 found[name] = part.reshape(tensor.shape)
         return found
 

@@ -53,9 +53,8 @@ class EligibilityLayer(Layer):
     """
 
     def __init__(self, net: RecurrentLIF, index: int, size: int) -> None:
-        network, weights = net.settings, net.hidden[index]
-        inputs = net.inputs if index == 0 else network.hidden[index - 1]
-        super().__init__(weights, size, inputs=inputs, leak=network.membrane_leak, threshold=network.threshold,
+        network, synapses = net.settings, net.hidden[index]
+        super().__init__(synapses.weight, size, inputs=synapses.inputs, leak=network.membrane_leak, threshold=network.threshold,
                          reset=network.reset)
         self.scale = network.surrogate_scale
         self.derivative = torch.empty_like(self.potential)
@@ -136,7 +135,7 @@ class LocalRule(StepRule):
         self.readout_trace.mul_(self.net.settings.output_leak).add_(drive)
         torch.mm(error.T, self.readout_trace, out=self.gradients["readout"])
         for index, layer in enumerate(self.layers):
-            layer.gradient(self._signal(index, error), out=self.gradients[f"hidden.{index}"])
+            layer.gradient(self._signal(index, error), out=self.gradients[f"hidden.{index}.weight"])
         return self.gradients
 
     def _signal(self, index: int, error: Tensor) -> Tensor:
