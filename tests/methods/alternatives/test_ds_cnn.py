@@ -105,7 +105,7 @@ def test_a_damaged_file_is_refused(tmp_path, monkeypatch):
     net, path = classifier(), tmp_path / "classifier.safetensors"
     tensors = tensors_of(net)
     del tensors["encoder.blocks.2.4.weight"]
-    monkeypatch.setattr(net, "tensors", lambda: tensors)
+    monkeypatch.setattr(ds_cnn.classifier, "tensors_of", lambda net: tensors)
     ds_cnn.save_classifier(path, net, vocabulary=[], provenance={})
     with pytest.raises(UserError, match="does not hold the tensors") as caught:
         ds_cnn.load_classifier(path)
