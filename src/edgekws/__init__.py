@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from edgekws.core.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from edgekws.methods.alternatives.local_rules.public import Decolle as Decolle
     from edgekws.methods.alternatives.local_rules.public import EProp as EProp
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from edgekws.methods.alternatives.local_rules.public import Tess as Tess
     from edgekws.methods.traces_propagation.public import TracesPropagation as TracesPropagation
 
-__version__ = "0.1.0"
 
 __all__ = ["Decolle", "EProp", "Etlp", "Osttp", "RandomEProp", "Tess", "TracesPropagation"]
 

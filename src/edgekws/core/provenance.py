@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import edgekws
+from edgekws.core.version import __version__
 
 _PACKAGES = ("numpy", "scipy", "torch", "torch-pruning", "norse", "peft", "opacus", "snakemake", "papermill", "dvc",
              "espeakng-loader")
@@ -25,10 +25,10 @@ def code_version() -> str:
     """The package version, with the commit where the library runs from a git checkout (``+dirty`` if changed)."""
     root = Path(__file__).resolve().parents[3]
     if not (root / ".git").exists():
-        return edgekws.__version__
+        return __version__
     command = ["git", "-C", str(root), "describe", "--always", "--dirty=+dirty", "--exclude=*"]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
-    return f"{edgekws.__version__} ({found.stdout.strip()})" if found.returncode == 0 else edgekws.__version__
+    return f"{__version__} ({found.stdout.strip()})" if found.returncode == 0 else __version__
 
 
 @functools.cache

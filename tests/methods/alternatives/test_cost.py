@@ -106,6 +106,6 @@ def test_a_conventional_net_is_measured_at_one_length(conventional):
     found = cost.costs(conventional.base, clips, {name: METHODS[name] for name in names}, AlternativeTraining(epochs=1),
                        repetitions=1)
     assert all("memory_longer" not in found["methods"][name] for name in names) and found["checks"] == {}
-    trained = sum(weights.numel() for weights in conventional.base.net.trained)
+    trained = sum(weights.numel() for weights in conventional.base.net.parameters())
     full, readout = (found["methods"][name]["memory"] for name in names)
     assert full["largest"]["parameters"] == 4 * trained and full["peak"] > 3 * readout["peak"]

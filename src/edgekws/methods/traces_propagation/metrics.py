@@ -12,7 +12,8 @@ from edgekws.protocol.metrics import Cell, Check, Fields, Metrics, Number, Of, S
 from edgekws.protocol.settings import Statistics, Training
 
 Property = Literal["traces_two_per_neuron", "memory_linear", "learning_signal_linear", "auxiliary_classes_by_neurons",
-                   "no_update_locking", "no_weight_transport", "local_in_space", "local_in_time"]
+                   "auxiliary_not_by_layer", "no_update_locking", "no_weight_transport", "local_in_space", "local_in_time",
+                   "tess_by_formula", "tess_as_it_runs"]
 
 
 class BaseSettings(Fields):
