@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from edgekws import methods
 from edgekws.config import Config, Shared
-from edgekws.core import settings
+from edgekws.core import registry, settings
 from edgekws.core.errors import UserError
 
 Status = Literal["built", "stale", "missing"]
@@ -63,7 +62,7 @@ class Job:
     def group(self) -> str:
         """The method whose job it is, by the first folder of its benchmark, or ``shared``."""
         folder = (self.benchmark or "").partition("/")[0]
-        return folder if folder in methods.names("settings") else "shared"
+        return folder if folder in registry.names("settings") else "shared"
 
 
 def read_config(configfiles: Sequence[Path]) -> Shared:
