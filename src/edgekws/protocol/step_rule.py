@@ -29,8 +29,8 @@ class StepRule:
             raise UserError(f"the rule is for the net of the paper; this one also has {', '.join(sorted(net.added))}",
                             where="rule", remedy="start from a base, or from one whose own weights were adapted")
         self.net = net
-        self.parameters = {name: weights for name, weights in net.trained.items()
-                           if self.trains_hidden or name == "readout"}
+        self.parameters: dict[str, Tensor] = {
+            name: weights for name, weights in net.trained.items() if self.trains_hidden or name == "readout"}
         self.gradients = {name: torch.zeros_like(weights) for name, weights in self.parameters.items()}
         self.readout_potential = net.readout.new_empty(0, net.outputs)
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from edgekws.methods.onda.settings import OnDA, OndaEvaluation, Personalisation, Schedule
+from edgekws.methods.onda.settings import OnDA, OndaEvaluation, Personalisation, Pretraining, Schedule
 from edgekws.models.choices import Backbone
 from edgekws.protocol.metrics import Cell, Check, Fields, Metrics, NotMeasured, Number, Of
 from edgekws.protocol.settings import Statistics
@@ -33,11 +33,20 @@ class OperatingPoint(Fields):
     told: bool
 
 
+class Machine(Fields):
+    """What was measured on."""
+
+    name: str
+    jetson: bool
+    kind: str
+    threads: int
+
+
 class Encoder(Fields):
     """The encoder that was deployed."""
 
     backbone: Backbone
-    pretraining: dict[str, Any]
+    pretraining: Annotated[dict[str, Any], Of(Pretraining)]
     separation: Number
     parameters: int
     multiply_accumulates: int
@@ -213,7 +222,7 @@ class Cost(Metrics, Judged):
 
     experiment: Literal["cost"]
     backbone: Backbone
-    device: dict[str, Any]
+    device: Machine
     units: dict[str, str]
     settings: Annotated[dict[str, Any], Of(OnDA)]
     gpu: Gpu | NotMeasured

@@ -99,10 +99,20 @@ class UserRow(Fields):
     forgetting: Number
 
 
+class Plan(Fields):
+    """Who adapted to what: facts of either plan, of :mod:`edgekws.protocol.users`."""
+
+    plan: Literal["one_user", "many_users"]
+    shots: list[int | str]
+    short_words: Literal["drop", "keep"]
+    user: str = ""
+    query_clips: int = 0
+
+
 class ExperimentSettings(Fields):
     """What an experiment was made with."""
 
-    plan: dict[str, Any]
+    plan: Plan
     tuned: bool
     budgets: dict[MethodName, Training]
     base: BaseSettings
