@@ -243,7 +243,7 @@ rule alternatives_summarise:
     params:
         settings=as_json(SETTINGS.statistics),
     message:
-        "Summing up every method"
+        "Aggregating every method"
     shell:
         "edgekws alternatives summarise {output} {input} --settings {params.settings:q} &> {log}"
 
@@ -321,7 +321,7 @@ rule alternatives_limits:
         threads=THREADS,
         settings=as_json(limits=ALT.limits),
     message:
-        "Reckoning which methods fit which device"
+        "Estimating which methods fit which device"
     shell:
         "edgekws alternatives limits {input} {output} --settings {params.settings:q} {params.threads} &> {log}"
 
@@ -385,7 +385,7 @@ rule alternatives_summarise_retention:
     params:
         settings=as_json(SETTINGS.statistics),
     message:
-        "Summing up the remedies against forgetting"
+        "Aggregating the remedies against forgetting"
     shell:
         "edgekws alternatives summarise-retention {output} {input} --settings {params.settings:q} &> {log}"
 
@@ -439,7 +439,7 @@ rule alternatives_summarise_federated:
     params:
         settings=as_json(SETTINGS.statistics),
     message:
-        "Summing up what users learn together"
+        "Aggregating what users learn together"
     shell:
         "edgekws alternatives summarise-federated {output} {input} --settings {params.settings:q} &> {log}"
 

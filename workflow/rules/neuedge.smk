@@ -202,7 +202,7 @@ rule neuedge_summarise:
     params:
         settings=as_json(SETTINGS.statistics),
     message:
-        "Summing up the ablation"
+        "Aggregating the ablation"
     shell:
         "edgekws neuedge summarise {output} {input} --settings {params.settings:q} &> {log}"
 

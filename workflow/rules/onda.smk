@@ -58,7 +58,7 @@ def encoder_of(experiment, offline):
 
 
 def jobs_of(wildcards):
-    """The parts that an experiment is summed up from."""
+    """The parts that an experiment is aggregated from."""
     experiment = ONDA.experiments[wildcards.experiment]
     return expand(
         f"{ONDA_METRICS}/{wildcards.experiment}/offline{{share}}_seed{{seed}}_part{{part}}.json",
@@ -130,7 +130,7 @@ def personalise_units(wildcards):
 
 
 def onda_rows(wildcards):
-    """Values that an experiment is summed up from."""
+    """Values that an experiment is aggregated from."""
     experiment = ONDA.experiments[wildcards.experiment]
     users, seeds = min(WAKE_WORDS.users, experiment.users or WAKE_WORDS.users), experiment.seeds or SETTINGS.seeds
     return users * len(experiment.offline) * len(seeds) * len(experiment.schedules) * len(experiment.ratios)
@@ -377,7 +377,7 @@ rule onda_summarise:
     params:
         settings=as_json(evaluation=ONDA.evaluation, statistics=SETTINGS.statistics),
     message:
-        "Summing up {wildcards.experiment}"
+        "Aggregating {wildcards.experiment}"
     shell:
         "edgekws onda summarise {output} {input} --settings {params.settings:q} &> {log}"
 

@@ -32,7 +32,7 @@ rule claims:
         run=SETTINGS.run,
         results=RUN,
     message:
-        "Holding the papers' claims against what was measured"
+        "Evaluating every claim"
     shell:
         "edgekws claims ledger {params.run} claims {params.results} {input.index} {output.json} &> {log}"
 
@@ -60,7 +60,7 @@ rule claims_table:
         run=SETTINGS.run,
         results=RUN,
     message:
-        "Holding the claims of {wildcards.paper} against what was measured"
+        "Evaluating the claims of {wildcards.paper}"
     shell:
         "edgekws claims ledger {params.run} claims {params.results} {input.index} {output.json}"
         " --paper {wildcards.paper} &> {log}"

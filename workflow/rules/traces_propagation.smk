@@ -242,7 +242,7 @@ rule traces_propagation_summarise:
     params:
         settings=as_json(SETTINGS.statistics),
     message:
-        "Summing up {wildcards.experiment}"
+        "Aggregating {wildcards.experiment}"
     shell:
         "edgekws traces-propagation summarise {output} {input} --settings {params.settings:q} &> {log}"
 

@@ -324,7 +324,7 @@ def _check_phrase(phrase: str) -> str:
 # ------------------------------------------------------------------------------------------------ one speaker
 def _utterances(espeak: Espeak, part: _Part, phrase: str, alike: list[str], settings: SyntheticWakeWords,
                 seed: int) -> Iterator[npt.NDArray[np.int16]]:
-    """The wake phrases of one speaker, then his sentences, the last of which crosses his number of seconds."""
+    """The wake phrases of one speaker, then their sentences, the last of which crosses the speaker's number of seconds."""
     speaker = draw_speaker(f"wake words {part.worker}", part.split, settings.noise_db, seed)
     room = impulse_response(speaker, np.random.default_rng(derive_seed(seed, f"wake words room {part.worker}")))
     number, seconds = 0, 0.0

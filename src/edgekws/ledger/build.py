@@ -1,4 +1,4 @@
-"""The claims ledger: every claim of the papers, held against what a run measured."""
+"""The claims ledger: every claim of the papers, evaluated against what a run measured."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ def ledger(
     out: Annotated[Path, typer.Argument(help="Ledger to write (.json; .csv and .html beside it).")],
     paper: Annotated[str | None, typer.Option(help="The claims of this paper alone.")] = None,
 ) -> None:
-    """Hold every claim against what this run measured, and state the verdict and why."""
+    """Evaluate every claim against what this run measured: number, verdict and why."""
     from edgekws.core.provenance import provenance
     from edgekws.corpus import index as corpus_index_
     from edgekws.ledger.build import build_ledger, findings, verdict_counts, write_ledger
@@ -55,7 +55,7 @@ def explain(
     claims: Annotated[Path | None, typer.Option(help="A ledger (claims.json) in place of the run's.")] = None,
     papers: Annotated[Path, typer.Option(help="Folder of the papers' claims (*.yaml).")] = Path("claims"),
 ) -> None:
-    """Tell the way back from a claim: verdict, rule, number, file, how it is made, settings, seeds, corpus, code."""
+    """Trace a verdict back: verdict, rule, number, file, how it is made, settings, seeds, corpus, code."""
     from edgekws.ledger import explain
 
     typer.echo(explain.explain(claim, papers, results=Path("results") / run, ledger=claims), nl=False)

@@ -1,4 +1,4 @@
-"""The way back from a verdict: rule, number, the file it is in, how that file is made, and from what.
+"""Trace a verdict back: rule, number, the file it is in, how that file is made, and from what.
 
 Nothing is computed here but a verdict that no ledger holds yet. The library does not know the workflow: which of its rules
 makes a file stands in ``claims/<paper>.yaml``.

@@ -37,7 +37,7 @@ class LifNetwork(Settings):
 
 
 class Conventional(Settings):
-    """The convolutional net that the spiking one is held against, on the same features."""
+    """The convolutional net that the spiking one is compared with, on the same features."""
 
     channels: list[PositiveInt] = Field([32, 32], min_length=1, description="channels of each convolution over time")
     width: PositiveInt = Field(9, description="steps a convolution sees")

@@ -1,4 +1,4 @@
-"""A small convolutional net over time: the conventional keyword spotter that a spiking net is held against.
+"""A small convolutional net over time: the conventional keyword spotter that a spiking net is compared with.
 
 Two strided convolutions along time, with the mel bands as channels (the idea of TC-ResNet: Choi et al. 2019,
 arXiv:1904.03814), a mean over time and a linear readout; ReLU in between. Every clip costs the same number of

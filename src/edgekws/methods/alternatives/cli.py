@@ -200,7 +200,7 @@ def summarise(
     parts: Annotated[list[Path], typer.Argument(help="Metrics of `adapt`, any methods and seeds.")],
     settings: SettingsText = None, set_: SetOption = None,
 ) -> None:
-    """Sum the methods up: gains with intervals over users, what they change, what they keep of full fine-tuning.
+    """Aggregate the methods' results: gains with intervals over users, what they change, what they keep of full fine-tuning.
 
     Settings: statistics.
     """
@@ -360,7 +360,7 @@ def summarise_retention(
     parts: Annotated[list[Path], typer.Argument(help="Metrics of `retain`, any methods and seeds.")],
     settings: SettingsText = None, set_: SetOption = None,
 ) -> None:
-    """Sum `retain` up: means with intervals over users.
+    """Aggregate the results of `retain`: means with intervals over users.
 
     Settings: statistics.
     """

@@ -82,8 +82,8 @@ def one_after_another(groups: Sequence[Sequence[Task]], base: Base, corpus: Corp
         groups: From :func:`deal`.
 
     Returns:
-        A row for each user, and each position in his group from his own on: ``group``, ``user``, ``place`` (his own),
-        ``after`` (users since then), ``query_clips`` and how many of them the base (``before``), his own delta on the
+        A row for each user, and each position in the group from there on: ``group``, ``user``, ``place`` (the user's own),
+        ``after`` (users since then), ``query_clips`` and how many of them the base (``before``), the user's own delta on the
         base (``alone``) and the shared net at that time (``shared``) have right.
     """
     rows: Rows = []

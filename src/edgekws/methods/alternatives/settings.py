@@ -70,7 +70,7 @@ class DsCnnTraining(Training):
 
 
 class DeviceLimits(Settings):
-    """Memory of a device, and what is reckoned for it."""
+    """Memory of a device, and what is estimated for it."""
 
     budgets: list[PositiveInt] = Field([256, 512, 1024, 2048], min_length=1, description="memories of a device, KiB")
     widths: list[PositiveInt] = Field([64, 128, 256, 450], min_length=1, description="neurons of the spiking net's hidden layer")

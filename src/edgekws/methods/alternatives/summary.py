@@ -1,4 +1,4 @@
-"""Sum the bench up: every method's gain with its interval, what it changes, and what it keeps of full fine-tuning.
+"""Aggregate the bench: every method's gain with its interval, what it changes, and what it keeps of full fine-tuning.
 
 Needs no torch, which takes seconds to import.
 """
@@ -17,7 +17,7 @@ from edgekws.protocol import statistics
 from edgekws.protocol.settings import Statistics
 
 FULL = {"spiking": "bptt_full", "ds_cnn": "ds_cnn_full"}
-"""Full fine-tuning of each net: what the others are held against."""
+"""Full fine-tuning of each net: what the others are compared with."""
 
 
 def adaptation_file(parts: Sequence[Mapping[str, Any]], settings: Statistics) -> dict[str, Any]:

@@ -182,7 +182,7 @@ def summarise(
     parts: Annotated[list[Path], typer.Argument(help="Metrics of `edgekws neuedge measure`, one for each seed.")],
     settings: SettingsText = None, set_: SetOption = None,
 ) -> None:
-    """Sum the ablation up: means with intervals over seeds, and the effect of each step.
+    """Aggregate the ablation: means with intervals over seeds, and the effect of each step.
 
     Settings: statistics.
     """

@@ -1,4 +1,4 @@
-"""The ablation summed up over seeds: means with intervals, and the effect of each step against the one before.
+"""The ablation aggregated over seeds: means with intervals, and the effect of each step against the one before.
 
 Needs no torch, which takes seconds to import.
 """
@@ -16,7 +16,7 @@ from edgekws.protocol.settings import Statistics
 
 STEPS = (("hybrid", "rate"), ("lif", "rate"), ("hybrid", "lif"), ("mapped", "hybrid"), ("adaptive", "mapped"),
          ("homeostatic", "mapped"), ("full", "adaptive"), ("full", "rate"))
-"""Variants and what each is held against."""
+"""Variants and what each is compared with."""
 
 PRICES = "davies2018"
 """The price set of the effects; every set is in the summary."""
@@ -36,7 +36,7 @@ def per_seed(parts: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def _quantities(row: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, float]:
-    """What is summed up of a variant on a subset."""
+    """What is aggregated of a variant on a subset."""
     clips = found["clips"]
     correct = {f"accuracy_{kind}": 100 * right / clips for kind, right in found["correct"].items()}
     if "spikes" not in found:

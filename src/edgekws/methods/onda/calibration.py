@@ -80,7 +80,7 @@ def _filtered_utterances(found: Tensor, places: Rows, length: int) -> Tensor:
 
 
 class Draw(NamedTuple):
-    """What is known of a user and what he is tested with: rows of the table of windows.
+    """What is known of a user and what they are tested with: rows of the table of windows.
 
     Attributes:
         user: Whose draw it is.

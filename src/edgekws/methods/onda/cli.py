@@ -163,7 +163,7 @@ def summarise(
     parts: Annotated[list[Path], typer.Argument(help="Metrics of `edgekws onda personalise`, all of one experiment.")],
     settings: SettingsText = None, set_: SetOption = None,
 ) -> None:
-    """Sum an experiment up: means over users with intervals, effects, the largest compression at equal accuracy.
+    """Aggregate an experiment's results: means over users with intervals, effects, the largest compression at equal accuracy.
 
     Settings: {"evaluation": ..., "statistics": ...}.
     """

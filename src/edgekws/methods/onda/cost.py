@@ -2,7 +2,7 @@
 
 Operations of all nets are measured in turn in one loop, forwards and backwards by turns, so that whatever else slows the
 machine down slows all of them; gains are medians of the ratios within a round, with bootstrap intervals over rounds.
-An adaptation is reckoned from its parts: so many probes, one pruning, so many updates.
+The cost of an adaptation is estimated from its parts: so many probes, one pruning, so many updates.
 """
 
 from __future__ import annotations

@@ -226,10 +226,10 @@ def _encoder_facts(about: Mapping[str, Any], net: Encoder) -> dict[str, Any]:
 
 def adapt_user(features: Path, encoder: Path, out: Path, settings: Personalisation, *, user: str | None, schedule: Schedule,
                ratio: float, seed: int, threads: int, progress: bool = False) -> str:
-    """Adapt one user's encoder and write the model that his device would run; returns a line to read.
+    """Adapt one user's encoder and write the model that their device would run; returns a line to read.
 
     Raises:
-        UserError: There is no such user, or his calibration gave no gap or too few pseudo-labels to adapt with.
+        UserError: There is no such user, or their calibration gave no gap or too few pseudo-labels to adapt with.
     """
     windows = open_windows(features)
     net, backbone, metadata = encoders.load_encoder(encoder)

@@ -176,7 +176,7 @@ def fine_tune(encoder: Encoder, windows: Windows, drawn: Draw, labels: PseudoLab
         the mean ``loss`` and the share of triplets with a loss, ``active_fraction`` (empty where nothing was trained).
 
     Raises:
-        UserError: The loss is no finite number any more.
+        UserError: The loss diverged.
     """
     generator, encoder = np.random.default_rng(seed), copy.deepcopy(encoder)
     labels = _at_most(labels, settings, generator)
@@ -195,7 +195,7 @@ def fine_tune(encoder: Encoder, windows: Windows, drawn: Draw, labels: PseudoLab
             measured.append((loss.item(), (found > 0).float().mean().item()))
         means.append((float(np.mean([loss for loss, _ in measured])), float(np.mean([share for _, share in measured]))))
         if not np.isfinite(means[-1][0]):
-            raise UserError("is so high that the loss is no finite number any more", where="onda.finetuning.learning_rate",
+            raise UserError("is so high that the loss diverged", where="onda.finetuning.learning_rate",
                             remedy="lower it")
     ends = [means[0], means[-1]]
     tuned: Encoder = encoder.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]

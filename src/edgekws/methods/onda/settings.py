@@ -72,7 +72,7 @@ class Calibration(Settings):
     cap: PositiveFloat = Field(0.5, description="the most that the lower threshold lies above the worst positive")
     detection: PositiveFloat = Field(0.3, description="share of the gap of the threshold that a device would use")
     refuse_negative_gap: bool = Field(
-        True, description="leave a user as he is whose calibration failed (no gap); the base code goes on")
+        True, description="leave users unadapted whose calibration failed (no gap); the base code goes on")
 
 
 class FineTuning(Settings):
@@ -160,7 +160,7 @@ class OndaCost(Settings):
     warm_up: PositiveInt = Field(50, description="inferences before the clock starts")
     inferences: PositiveInt = Field(500, description="inferences of one window, interleaved with the unpruned net's")
     steps: PositiveInt = Field(10, description="training steps timed, interleaved likewise")
-    pseudo_positives: PositiveInt = Field(200, description="pseudo-positives of the adaptation that is reckoned")
+    pseudo_positives: PositiveInt = Field(200, description="pseudo-positives of the adaptation whose cost is estimated")
 
 
 class HessianCheck(Settings):
@@ -212,7 +212,7 @@ class OnDA(Settings):
 
 
 class OndaSummary(Settings):
-    """What summing an experiment up depends on."""
+    """What aggregating an experiment's results depends on."""
 
     evaluation: OndaEvaluation = Field(default_factory=OndaEvaluation)
     statistics: Statistics = Field(default_factory=Statistics)

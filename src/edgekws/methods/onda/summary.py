@@ -1,4 +1,4 @@
-"""Sum an experiment up: rows of users and seeds to means with intervals, effects and the largest iso-accurate compression.
+"""Aggregate results: rows of users and seeds to means with intervals, effects and the largest iso-accurate compression.
 
 Needs no torch, which takes seconds to import.
 """

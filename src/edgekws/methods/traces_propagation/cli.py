@@ -174,7 +174,7 @@ def summarise(
     parts: Annotated[list[Path], typer.Argument(help="Metrics of `adapt`, any methods and seeds of one experiment.")],
     settings: SettingsText = None, set_: SetOption = None,
 ) -> None:
-    """Sum an experiment up: per user, and means with bootstrap intervals by method and shot.
+    """Aggregate an experiment's results: per user, and means with bootstrap intervals by method and shot.
 
     Settings: statistics.
     """

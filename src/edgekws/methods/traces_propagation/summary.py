@@ -1,4 +1,4 @@
-"""Sum an experiment up: tasks to users, users to means with intervals. Needs no torch, which takes seconds to import."""
+"""Aggregate results: tasks to users, users to means with intervals. Needs no torch, which takes seconds to import."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def experiment_file(name: str, parts: Sequence[dict[str, Any]], settings: Statis
         "provenance": first["provenance"],
         "base": {"test_accuracy": _cell(pd.Series(bases), settings)},
         "summary": summarise(users, settings),
-        # What a tuned budget is held against: it is reported on these users only.
+        # What a tuned budget is compared with: it is reported on these users only.
         "summary_test_users": summarise(users[users.split == "test"], settings),
         "rows": users.to_dict("records"),
     }

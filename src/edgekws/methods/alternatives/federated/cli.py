@@ -69,7 +69,7 @@ def summarise_federated(
     parts: Annotated[list[Path], typer.Argument(help="Metrics of `federate`, one for each seed.")],
     settings: SettingsText = None, set_: SetOption = None,
 ) -> None:
-    """Sum `federate` up: means with intervals over users, and the curves by round.
+    """Aggregate the results of `federate`: means with intervals over users, and the curves by round.
 
     Settings: statistics.
     """

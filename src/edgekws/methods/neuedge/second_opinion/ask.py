@@ -1,4 +1,4 @@
-"""Ask NeuroBench and SANA-FE about a network of ours, and hold their figures against a count by hand.
+"""Ask NeuroBench and SANA-FE about a network of ours, and compare their figures with a count by hand.
 
 Both run as scripts in environments of their own (``envs/neurobench.txt``, ``envs/sanafe.txt``); arrays and JSON go
 through a temporary folder. An answer never holds wall time. Where an environment could not be built, or a script did not
