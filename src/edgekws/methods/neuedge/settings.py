@@ -60,7 +60,8 @@ ChipName = Literal["mini_chip", "loihi1", "loihi2", "truenorth"]
 class Hardware(Settings):
     """Joint optimisation of network and mapping (Eq. 9 and 10, Algorithm 1)."""
 
-    chip: ChipName = Field("mini_chip", description="chip of src/edgekws/methods/neuedge/chips.yaml that the network is trained for")
+    chip: ChipName = Field(
+        "mini_chip", description="chip of src/edgekws/methods/neuedge/chips.yaml that the network is trained for")
     weight: Annotated[float, Field(ge=0)] = Field(3e-4, description="weight of the hardware loss beside the task's (lambda_hw)")
     warm_up: Fraction = Field(
         0.2, description="share of the epochs before the hardware loss sets in, and as many in which it grows")

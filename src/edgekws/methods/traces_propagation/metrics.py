@@ -163,7 +163,7 @@ class Complexity(Metrics):
     sizes: Sizes
     values: dict[Literal["traces", "label_trace", "auxiliary_label", "auxiliary_recurrent", "trained", "adam", "prototypes"],
                  Count]
-    operations: dict[Literal["learning_signal"], Count]
+    operations: dict[Literal["learning_signal", "learning_signal_prototypes"], Count]
     checks: dict[Property, Check]
 
 
