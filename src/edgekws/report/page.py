@@ -13,7 +13,7 @@ from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PackageLoader, S
 from markupsafe import Markup
 
 from edgekws.core import files, registry
-from edgekws.ledger.build import code_of, is_decided, read_ledger, verdict_counts
+from edgekws.ledger.build import code_of, findings, is_decided, read_ledger, verdict_counts
 from edgekws.ledger.rendering import claims_table
 from edgekws.ledger.schema import REQUIREMENT_NAMES, CorpusFacts
 from edgekws.ledger.verdict import RULES, VERDICT_LABELS, VERDICTS
@@ -56,7 +56,7 @@ def build(results: str | Path, out: str | Path, *, names: Mapping[str, str] | No
         on_synthetic_speech=[names[paper] for paper, section in own.items()
                              if any(found.get("synthetic") for found in section.corpora)],
         corpus=CorpusFacts.model_validate(corpus).label, code=code_of(ledger),
-        counts=verdict_counts(ledger), labels=VERDICT_LABELS, rules=RULES,
+        counts=verdict_counts(ledger), learnt=findings(ledger), labels=VERDICT_LABELS, rules=RULES,
         lacking=lacking(ledger), papers=by_paper(ledger, names, own, figures.read(results / "figures"), told),
         **{paper: section.shown for paper, section in own.items()},
         deviations=[found for name, found in told.items() if name not in ledger["papers"]],
