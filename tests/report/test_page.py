@@ -90,6 +90,7 @@ def test_the_page_is_whole_and_needs_nothing_beside_it(made_up_run, tmp_path):
     assert [image["alt"] for image in checker.images] == ["Points <rising>"]
     assert len(checker.ids) == len(set(checker.ids))
     assert {anchor[1:] for anchor in checker.anchors if anchor.startswith("#")} <= set(checker.ids)
+    assert '<ul class="learnt">' in text and "own test: " in text
     assert "notebooks/traces_propagation.ipynb" in checker.anchors
     of_paper = [f"traces_propagation-{part}" for part in ("claims", "figures", "numbers", "deviations")]
     sections = ["summary", "traces_propagation", *of_paper, "neuedge", "neuedge-claims", "onda", "onda-claims", "deviations",
