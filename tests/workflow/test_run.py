@@ -77,7 +77,7 @@ ONDA_ENCODER = "onda={pretraining: {episodes_of: {resnet15_narrow: 2}}, experime
                                         "onda_summarise", ONDA_FIGURES}),
     ("traces_propagation={methods: {bptt: {epochs: 2}}}",
      {"traces_propagation_adapt", "traces_propagation_summarise", TP_FIGURES}),
-    ("traces_propagation={many_users: {folds: 3}}",
+    ("protocol={many_users: {folds: 3}}",
      {"protocol_plan", "traces_propagation_adapt", "traces_propagation_tune", "traces_propagation_summarise",
       TP_FIGURES}),
     ("traces_propagation={tuning: {epochs: [2]}}",
