@@ -67,7 +67,7 @@ def test_a_finished_run_has_nothing_to_do(finished):
 
 # Rules of methods that were added: they begin with the method's name (docs/add_a_method.md).
 ADDED = tuple({path.stem for path in (ROOT / "workflow" / "rules").glob("*.smk")} - {
-    "common", "corpus", "traces_propagation", "neuedge", "loihi", "onda", "report"})
+    "common", "environments", "corpus", "protocol", "traces_propagation", "neuedge", "onda", "report", "targets"})
 TP_FIGURES, NEUEDGE_FIGURES, ONDA_FIGURES = "traces_propagation_figures", "neuedge_figures", "onda_figures"
 ONDA_ENCODER = "onda={pretraining: {episodes_of: {resnet15_narrow: 2}}, experiments: {resnet: {backbone: resnet15_narrow}}}"
 
