@@ -144,7 +144,7 @@ def test_snakemakes_own_report_builds_with_every_figure_and_its_caption(finished
     for caption in (ROOT / "workflow" / "report").glob("*.rst"):
         if caption.stem not in ("workflow", "claims", "report"):
             assert f"{caption.stem}.svg" in page
-    assert "How far does the width of the layers alone move utilisation?" in page
+    assert "How much does layer width alone change utilisation?" in page
 
 
 def test_the_table_of_one_paper_says_what_the_ledger_says(finished):

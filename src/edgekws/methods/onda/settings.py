@@ -138,7 +138,7 @@ def _onda_experiments() -> dict[Name, OndaExperiment]:
 
 
 class OndaEvaluation(Settings):
-    """At what rate of false alarms accuracy is told, and how the test set is scanned."""
+    """The rate of false alarms at which accuracy is reported, and how the test set is scanned."""
 
     false_alarms_per_hour: PositiveFloat = Field(0.5, description="the operating point of the paper's metric")
     curve: list[Annotated[float, Field(ge=0)]] = Field(
