@@ -30,9 +30,7 @@ def about_claim(claim):
     if metrics_of_claim(claim):
         if claim.value is None:
             return claim.statement
-        return (
-            f"{claim.statement} Paper: {spoken_paper(claim.value, claim.uncertainty.std, claim.unit)}."
-        )
+        return f"{claim.statement} Paper: {spoken_paper(claim.value, claim.uncertainty.std, claim.unit)}."
     if claim.measured:
         return f"Not in this run, which has no experiment '{claim.measured.experiment}': {claim.statement}"
     needs = f", it needs {' and '.join(claim.needs)}" if claim.needs else ""
