@@ -1,6 +1,7 @@
 """The command line: one verb per step of the workflow, each usable by hand.
 
-Every room brings its own commands as ``cli.app``; those of the methods are found by the names of their folders.
+Every room brings its own commands as ``cli.app``; those of the methods are found by the names of their folders. What a method
+offers to a person with recordings of their own stands at the top of the tree: ``cli.front``.
 """
 
 from __future__ import annotations
@@ -15,16 +16,21 @@ import typer
 import edgekws
 from edgekws.core import registry
 from edgekws.core.errors import UserError
+from edgekws.core.options import example
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
-                  help="Keyword spotting that adapts on the device: replicate the papers, step by step.")
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False,
+                  help="Keyword spotting that adapts on the device: adapt a model to your own voice; replicate the papers.")
 settings_app = typer.Typer(no_args_is_help=True, help="The settings: check them, write their defaults.")
 ROOMS = {"corpus": "corpus.cli", "protocol": "protocol.cli", **{name.replace("_", "-"): f"methods.{name}.cli"
          for name in registry.names("cli")}, "delta": "models.delta.cli", "claims": "ledger.cli", "report": "report.cli",
          "run": "run.cli", "release": "run.release"}
 for name, module in ROOMS.items():
-    app.add_typer(importlib.import_module(f"edgekws.{module}").app, name=name)
-app.add_typer(settings_app, name="settings")
+    room = importlib.import_module(f"edgekws.{module}")
+    app.add_typer(room.app, name=name, rich_help_panel="Steps of the workflow")
+    for command in room.front.registered_commands if hasattr(room, "front") else ():
+        command.rich_help_panel = "With recordings of your own"
+        app.registered_commands.append(command)
+app.add_typer(settings_app, name="settings", rich_help_panel="Steps of the workflow")
 
 
 @app.callback(invoke_without_command=True)
@@ -34,7 +40,7 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
         raise typer.Exit
 
 
-@settings_app.command("write")
+@settings_app.command("write", epilog=example("settings write config/default.yaml workflow/schemas/config.schema.json"))
 def settings_write(
     default: Annotated[Path, typer.Argument(help="YAML of all defaults.")] = Path("config/default.yaml"),
     schema: Annotated[Path, typer.Argument(help="JSON schema.")] = Path("workflow/schemas/config.schema.json"),
@@ -47,7 +53,7 @@ def settings_write(
     files.write_text(schema, json_schema())
 
 
-@settings_app.command("check")
+@settings_app.command("check", epilog=example("settings check config/demo.yaml"))
 def settings_check(
     overlays: Annotated[list[Path], typer.Argument(help="YAML overlays, for example config/demo.yaml, as for --configfile.")],
 ) -> None:

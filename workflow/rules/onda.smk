@@ -414,7 +414,7 @@ rule onda_adapt:
     message:
         "Adapting and pruning the encoder for one user"
     shell:
-        "edgekws onda adapt {input.features} {input.encoder} {output} --schedule onda_1 --ratio {params.ratio}"
+        "edgekws adapt {input.features} {input.encoder} {output} --schedule onda_1 --ratio {params.ratio}"
         " --seed {params.seed} --settings {params.settings:q} {params.threads} &> {log}"
 
 

@@ -26,6 +26,15 @@ Progress = Annotated[bool, typer.Option(
     "--progress/--no-progress", help="Tell how far it is: a bar on a terminal, a line every half minute in a log.")]
 
 
+def example(command: str) -> str:
+    """The end of a command's help: one call that works, most often on the files that the demo makes.
+
+    Args:
+        command: What follows ``edgekws``.
+    """
+    return f"Example: edgekws {command}"
+
+
 def pin_threads(threads: int) -> None:
     """Compute threads and determinism of everything that follows in this process."""
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):

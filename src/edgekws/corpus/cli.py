@@ -7,12 +7,12 @@ from typing import Annotated, Literal
 
 import typer
 
-from edgekws.core.options import Progress, Seed, SetOption, SettingsText
+from edgekws.core.options import Progress, Seed, SetOption, SettingsText, example
 
 app = typer.Typer(no_args_is_help=True, help="Archives of speech: make, pin and index them.")
 
 
-@app.command("synthesise")
+@app.command("synthesise", epilog=example("corpus synthesise results/demo/corpus/synthetic.tar --jobs 2"))
 def synthesise(
     out: Annotated[Path, typer.Argument(help="Archive to write (.tar).")],
     settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0,
@@ -30,7 +30,7 @@ def synthesise(
     synthetic.synthesise(s.read(Synthetic, settings, set_ or ()), seed, out, jobs=jobs, progress=progress)
 
 
-@app.command("register")
+@app.command("register", epilog=example("corpus register heysnips hey_snips_research_6k_en_train_eval_clean_ter.tar.gz"))
 def register(
     kind: Annotated[Literal["gsc", "heysnips"], typer.Argument(
         help="gsc: an archive in the layout of Google Speech Commands; heysnips: HeySnips v1 or v2.")],
@@ -48,7 +48,7 @@ def register(
         register.register(Path(archive), out)
 
 
-@app.command("synthesise-wake-words")
+@app.command("synthesise-wake-words", epilog=example("corpus synthesise-wake-words results/demo/corpus/wake_words.tar --jobs 2"))
 def synthesise_wake_words(
     out: Annotated[Path, typer.Argument(help="Archive to write (.tar).")],
     settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0,
@@ -67,7 +67,8 @@ def synthesise_wake_words(
                                     progress=progress)
 
 
-@app.command("index-wake-words")
+@app.command("index-wake-words", epilog=example(
+    "corpus index-wake-words results/demo/corpus/wake_words.tar results/demo/corpus/wake_words.parquet"))
 def index_wake_words(
     archive: Annotated[Path, typer.Argument(help="Archive or folder in the layout of HeySnips (v1 or v2).")],
     out: Annotated[Path, typer.Argument(help="Index to write (.parquet).")],
@@ -85,7 +86,7 @@ def index_wake_words(
                "speech: " + ", ".join(f"{split} {hours:.2f}" for split, hours in facts["negative_hours"].items()))
 
 
-@app.command("index")
+@app.command("index", epilog=example("corpus index results/demo/corpus/synthetic.tar results/demo/corpus/index.parquet"))
 def index(
     archive: Annotated[Path, typer.Argument(help="Archive (.tar, .tar.gz) or folder in the layout of GSC.")],
     out: Annotated[Path, typer.Argument(help="Index to write (.parquet).")],

@@ -7,10 +7,13 @@ from typing import Annotated
 
 import typer
 
+from edgekws.core.options import example
+
 app = typer.Typer(no_args_is_help=True, help="The claims of the papers and their verdicts.")
 
 
-@app.command("ledger")
+@app.command("ledger", epilog=example(
+    "claims ledger demo claims results/demo results/demo/corpus/index.parquet results/demo/claims.json"))
 def ledger(
     run: Annotated[str, typer.Argument(help="Name of the run.")],
     claims: Annotated[Path, typer.Argument(help="Folder of the papers' claims (*.yaml).")],
@@ -33,7 +36,7 @@ def ledger(
         typer.echo(f"{name}: {learnt['words']}")
 
 
-@app.command("list")
+@app.command("list", epilog=example("claims list"))
 def list_(
     papers: Annotated[Path, typer.Option(help="Folder of the papers' claims (*.yaml).")] = Path("claims"),
 ) -> None:
@@ -48,7 +51,7 @@ def list_(
             typer.echo(f"  {claim.id}  {number}  claim_{claim.id.replace('-', '_')}  {claim.statement}")
 
 
-@app.command("explain")
+@app.command("explain", epilog=example("claims explain tp-02 --run demo"))
 def explain(
     claim: Annotated[str, typer.Argument(help="Id of a claim, for example tp-02.")],
     run: Annotated[str, typer.Option(help="Name of the run: results/<run> is looked at.")] = "demo",
@@ -61,7 +64,7 @@ def explain(
     typer.echo(explain.explain(claim, papers, results=Path("results") / run, ledger=claims), nl=False)
 
 
-@app.command("readme")
+@app.command("readme", epilog=example("claims readme results/gsc_subset/claims.json README.md"))
 def readme(
     ledger: Annotated[Path, typer.Argument(help="Ledger of a run on real recordings (claims.json).")],
     readme: Annotated[Path, typer.Argument(help="Markdown file with the two markers to write between.")],

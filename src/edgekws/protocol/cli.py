@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from edgekws.core.options import IndexPath, SetOption, SettingsText
+from edgekws.core.options import IndexPath, SetOption, SettingsText, example
 
 app = typer.Typer(no_args_is_help=True, help="The protocol: who adapts to what.")
 
@@ -17,7 +17,8 @@ def _group() -> None:
     """Keeps the one verb a verb."""
 
 
-@app.command("plan")
+@app.command("plan", epilog=example(
+    "protocol plan results/demo/corpus/index.parquet results/demo/corpus/plan_many_users.parquet --protocol many_users"))
 def plan(
     index: IndexPath,
     out: Annotated[Path, typer.Argument(help="Plan to write (.parquet).")],

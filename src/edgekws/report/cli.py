@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from edgekws.core.options import example
+
 app = typer.Typer(no_args_is_help=True, help="Notebooks, figures and the report.")
 
 
@@ -19,7 +21,9 @@ def _pairs(option: str, given: list[str] | None) -> dict[str, str]:
     return dict(text.split("=", 1) for text in given or ())
 
 
-@app.command("notebook")
+@app.command("notebook", epilog=example(
+    "report notebook notebooks/onda.ipynb results/demo/notebooks/onda.ipynb -p metrics=results/demo/metrics/onda -p "
+    "claims=claims/onda.yaml -p figures=results/demo/figures"))
 def notebook(
     notebook: Annotated[Path, typer.Argument(help="Template (.ipynb) with a cell tagged `parameters`.")],
     out: Annotated[Path, typer.Argument(help="Executed copy to write (.ipynb).")],
@@ -32,7 +36,7 @@ def notebook(
     notebooks.execute(notebook, out, _pairs("--parameter", parameter))
 
 
-@app.command("rulegraph")
+@app.command("rulegraph", epilog=example("report rulegraph rulegraph.svg --dot rulegraph.dot"))
 def rulegraph(
     out: Annotated[Path, typer.Argument(help="Picture to write (.svg).")],
     dot: Annotated[Path | None, typer.Option(help="Rule graph in dot form; default: standard input.")] = None,
@@ -44,7 +48,8 @@ def rulegraph(
     files.write_text(out, rulegraph.draw(dot.read_text(encoding="utf-8") if dot else sys.stdin.read()))
 
 
-@app.command("build")
+@app.command("build", epilog=example(
+    "report build results/demo results/demo/report.html --deviations docs/deviations.md --config results/demo/config.json"))
 def build(
     results: Annotated[Path, typer.Argument(help="Folder of the run's results.")],
     out: Annotated[Path, typer.Argument(help="Report to write (.html).")],

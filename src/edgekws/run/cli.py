@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgekws.core.errors import UserError
+from edgekws.core.options import example
 from edgekws.core.text import aligned
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def _measured(sources: list[Path] | None) -> Measured:
     return measured.together(readable)
 
 
-@app.command("status")
+@app.command("status", epilog=example("run status --configfile config/demo.yaml"))
 def status(configfile: ConfigFiles = None, measured: MeasuredPaths = None, cores: Cores = None) -> None:
     """What of a run is built, out of date or missing, and what building the rest would cost."""
     from edgekws.run import estimate, page, workflow
@@ -65,7 +66,7 @@ def status(configfile: ConfigFiles = None, measured: MeasuredPaths = None, cores
         typer.echo(line)
 
 
-@app.command("cost")
+@app.command("cost", epilog=example("run cost --configfile config/paper.yaml --cores 128"))
 def cost(
     configfile: ConfigFiles = None, measured: MeasuredPaths = None, cores: Cores = None,
     markdown: Annotated[Path | None, typer.Option(help="Write the table to this page, too (.md).")] = None,
@@ -93,7 +94,7 @@ def cost(
                                                  command=f"edgekws run cost {' '.join(options)}", cores=chosen))
 
 
-@app.command("measured")
+@app.command("measured", epilog=example("run measured results/demo --out measured.json"))
 def measured_(
     runs: Annotated[list[Path], typer.Argument(help="Folders results/<run> of finished runs.")],
     out: Annotated[Path, typer.Option("--out", help="Summary to write (.json).")],

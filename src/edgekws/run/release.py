@@ -22,6 +22,7 @@ import yaml
 
 from edgekws.core import dvc, files
 from edgekws.core.errors import UserError, did_you_mean
+from edgekws.core.options import example
 
 app = typer.Typer(no_args_is_help=True, help="Releases: versions of a run's models, metrics and claims, kept by DVC.")
 
@@ -116,7 +117,7 @@ def pull(run: str, remote: str | None = None) -> Path:
     return folder
 
 
-@app.command("push")
+@app.command("push", epilog=example("release push demo --remote /shared/releases"))
 def push_command(
     run: RunName,
     remote: Annotated[str, typer.Option(help="Where the data go: a folder, or any address that DVC knows.")],
@@ -126,7 +127,7 @@ def push_command(
     typer.echo(f"{pointer}: pushed to {remote}; keep the pointer in git: git add {pointer}")
 
 
-@app.command("pull")
+@app.command("pull", epilog=example("release pull demo --remote /shared/releases"))
 def pull_command(
     run: RunName,
     remote: Annotated[str | None, typer.Option(help="Where the data are; default: where they were last time.")] = None,

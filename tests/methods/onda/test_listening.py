@@ -142,7 +142,7 @@ def test_recordings_that_cannot_be_used(encoder: encoders.Encoder, tmp_path: Pat
 def test_a_plain_encoder_knows_no_wake_word(encoder: encoders.Encoder, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="knows no wake word") as error:
         list(listening.listen(save(tmp_path / "m.safetensors", encoder), write(tmp_path / "a.wav", noise(1))))
-    assert "onda adapt" in error.value.remedy and "onda enrol" in error.value.remedy
+    assert "edgekws adapt" in error.value.remedy and "edgekws enrol" in error.value.remedy
 
 
 def test_enrolled_words_are_found(encoder: encoders.Encoder, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from edgekws.core.options import (
     SetOption,
     SettingsText,
     Threads,
+    example,
     pin_threads,
 )
 from edgekws.methods.alternatives.federated import cli as federated
@@ -50,7 +51,9 @@ def _budget(path: Path) -> AlternativeTraining:
     return s.validate(AlternativeTraining, found["budget"], where=str(path))
 
 
-@app.command("features")
+@app.command("features", epilog=example(
+    "alternatives features results/demo/corpus/synthetic.tar results/demo/corpus/index.parquet "
+    "results/demo/features/alternatives.npy"))
 def features(
     archive: Annotated[Path, typer.Argument(help="Archive or folder in GSC's layout.")],
     index: IndexPath,
@@ -64,7 +67,9 @@ def features(
     ds_cnn.extract(archive, index, out, progress=progress)
 
 
-@app.command("base")
+@app.command("base", epilog=example(
+    "alternatives base results/demo/features/alternatives.npy results/demo/corpus/index.parquet "
+    "results/demo/corpus/plan_one_user.parquet results/demo/models/alternatives/base_ds_cnn_seed0.safetensors"))
 def base(
     features: FeaturesPath,
     index: IndexPath,
@@ -98,7 +103,10 @@ def base(
     typer.echo(f"accuracy on the test split: {measured:.2f} %")
 
 
-@app.command("tune")
+@app.command("tune", epilog=example(
+    "alternatives tune results/demo/features/traces_propagation.npy results/demo/corpus/index.parquet "
+    "results/demo/corpus/plan_many_users.parquet results/demo/models/traces_propagation/base_frozen_seed0.safetensors "
+    "results/demo/metrics/alternatives/tuning/decolle.json --method decolle"))
 def tune(
     features: FeaturesPath,
     index: IndexPath,
@@ -141,7 +149,11 @@ def tune(
     typer.echo(f"{method}: learning rate {budget.learning_rate:g}")
 
 
-@app.command("adapt")
+@app.command("adapt", epilog=example(
+    "alternatives adapt results/demo/features/traces_propagation.npy results/demo/corpus/index.parquet "
+    "results/demo/corpus/plan_many_users.parquet results/demo/models/traces_propagation/base_frozen_seed0.safetensors "
+    "results/demo/metrics/alternatives/tuning/decolle.json results/demo/metrics/alternatives/adaptation/decolle_seed0.json "
+    "--method decolle"))
 def adapt(
     features: FeaturesPath,
     index: IndexPath,
@@ -194,7 +206,9 @@ def adapt(
                             "delta": experiments.delta_of(work[0], loaded, corpus, way, spent), "rows": rows}, kinds.Adapted)
 
 
-@app.command("summarise")
+@app.command("summarise", epilog=example(
+    "alternatives summarise results/demo/metrics/alternatives/adaptation.json "
+    "results/demo/metrics/alternatives/adaptation/decolle_seed0.json"))
 def summarise(
     out: Annotated[Path, typer.Argument(help="Summary to write, adaptation.json.")],
     parts: Annotated[list[Path], typer.Argument(help="Metrics of `adapt`, any methods and seeds.")],
@@ -214,7 +228,9 @@ def summarise(
                                                s.read(Statistics, settings, set_ or ())), kinds.Adaptation)
 
 
-@app.command("complexity")
+@app.command("complexity", epilog=example(
+    "alternatives complexity results/demo/models/traces_propagation/base_frozen_seed0.safetensors "
+    "results/demo/metrics/alternatives/complexity.json"))
 def complexity(
     base: Annotated[Path, typer.Argument(help="Spiking base model (.safetensors); only its sizes are taken.")],
     out: MetricsPath,
@@ -231,7 +247,10 @@ def complexity(
                         **counting.complexity(net.settings, inputs=net.inputs, outputs=net.outputs, batch=32)}, kinds.Complexity)
 
 
-@app.command("cost")
+@app.command("cost", epilog=example(
+    "alternatives cost results/demo/features/traces_propagation.npy results/demo/corpus/index.parquet "
+    "results/demo/corpus/plan_many_users.parquet results/demo/models/traces_propagation/base_frozen_seed0.safetensors "
+    "results/demo/metrics/alternatives/cost_spiking.json --net spiking"))
 def cost(
     features: FeaturesPath,
     index: IndexPath,
@@ -273,7 +292,9 @@ def cost(
                         "provenance": provenance(corpus=facts, threads=threads), **measured}, kinds.Cost)
 
 
-@app.command("limits")
+@app.command("limits", epilog=example(
+    "alternatives limits results/demo/models/traces_propagation/base_frozen_seed0.safetensors "
+    "results/demo/metrics/alternatives/limits.json"))
 def limits(
     base: Annotated[Path, typer.Argument(help="Spiking base model (.safetensors); only its sizes are taken.")],
     out: MetricsPath,
@@ -304,7 +325,11 @@ def limits(
                         **limiting.device_table(net, chosen, frames=frames, progress=progress)}, kinds.Limits)
 
 
-@app.command("retain")
+@app.command("retain", epilog=example(
+    "alternatives retain results/demo/features/traces_propagation.npy results/demo/corpus/index.parquet "
+    "results/demo/corpus/plan_many_users.parquet results/demo/models/traces_propagation/base_frozen_seed0.safetensors "
+    "results/demo/metrics/alternatives/tuning/bptt_full.json "
+    "results/demo/metrics/alternatives/retention/bptt_full_seed0.json --method bptt_full"))
 def retain(
     features: FeaturesPath,
     index: IndexPath,
@@ -354,7 +379,9 @@ def retain(
                             "remedies": remedies, "sequence": sequence}, kinds.Retained)
 
 
-@app.command("summarise-retention")
+@app.command("summarise-retention", epilog=example(
+    "alternatives summarise-retention results/demo/metrics/alternatives/retention.json "
+    "results/demo/metrics/alternatives/retention/bptt_full_seed0.json"))
 def summarise_retention(
     out: Annotated[Path, typer.Argument(help="Summary to write, retention.json.")],
     parts: Annotated[list[Path], typer.Argument(help="Metrics of `retain`, any methods and seeds.")],

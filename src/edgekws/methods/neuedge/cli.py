@@ -17,6 +17,7 @@ from edgekws.core.options import (
     SetOption,
     SettingsText,
     Threads,
+    example,
     pin_threads,
 )
 from edgekws.methods.neuedge.choices import NeuEdgeArm
@@ -37,7 +38,8 @@ def _open_neuedge(features: Path, index_path: Path) -> tuple[experiments.Corpus,
     return experiments.Corpus(packed, table, list(facts["words"])), facts
 
 
-@app.command("features")
+@app.command("features", epilog=example(
+    "neuedge features results/demo/corpus/synthetic.tar results/demo/corpus/index.parquet results/demo/features/neuedge.npy"))
 def features(
     archive: Annotated[Path, typer.Argument(help="Archive the index was made from.")],
     index: IndexPath,
@@ -56,7 +58,9 @@ def features(
     unit_logmel.extract(archive, index, out, s.read(LogMel, settings, set_ or ()), progress=progress)
 
 
-@app.command("noise")
+@app.command("noise", epilog=example(
+    "neuedge noise results/demo/corpus/synthetic.tar results/demo/corpus/index.parquet results/demo/features/neuedge.json "
+    "results/demo/features/neuedge_noise.npy"))
 def noise(
     archive: Annotated[Path, typer.Argument(help="Archive the index was made from.")],
     index: IndexPath,
@@ -79,7 +83,9 @@ def noise(
                          progress=progress)
 
 
-@app.command("encode")
+@app.command("encode", epilog=example(
+    "neuedge encode results/demo/features/neuedge.npy results/demo/corpus/index.parquet "
+    "results/demo/metrics/neuedge/encoding.json"))
 def encode(
     features: FeaturesPath,
     index: IndexPath,
@@ -114,7 +120,9 @@ def encode(
                             **experiments.encoding_file(rows)}, kinds.Encoding)
 
 
-@app.command("train")
+@app.command("train", epilog=example(
+    "neuedge train results/demo/features/neuedge.npy results/demo/corpus/index.parquet "
+    "results/demo/models/neuedge/hybrid_seed0.safetensors --arm hybrid"))
 def train(
     features: FeaturesPath,
     index: IndexPath,
@@ -150,7 +158,7 @@ def train(
     typer.echo(f"accuracy on the validation split: {about['validation_accuracy']:.2f} %")
 
 
-@app.command("utilisation")
+@app.command("utilisation", epilog=example("neuedge utilisation results/demo/metrics/neuedge/utilisation.json"))
 def utilisation(
     out: MetricsPath,
     settings: SettingsText = None, set_: SetOption = None,
@@ -176,7 +184,8 @@ def utilisation(
                                    group=hardware.group) for name in hardware.sweep_chips}}, kinds.Utilisation)
 
 
-@app.command("summarise")
+@app.command("summarise", epilog=example(
+    "neuedge summarise results/demo/metrics/neuedge/ablation.json results/demo/metrics/neuedge/ablation/seed0.json"))
 def summarise(
     out: Annotated[Path, typer.Argument(help="Summary to write (.json).")],
     parts: Annotated[list[Path], typer.Argument(help="Metrics of `edgekws neuedge measure`, one for each seed.")],
@@ -196,7 +205,9 @@ def summarise(
                                              s.read(Statistics, settings, set_ or ())), kinds.Ablation)
 
 
-@app.command("export")
+@app.command("export", epilog=example(
+    "neuedge export results/demo/models/neuedge/mapped_seed0.safetensors "
+    "results/demo/models/neuedge/loihi/mapped_seed0.safetensors --nir results/demo/models/neuedge/loihi/mapped_seed0.nir"))
 def export(
     model: Annotated[Path, typer.Argument(help="A spiking arm (.safetensors).")],
     out: Annotated[Path, typer.Argument(help="The network in Loihi's integers to write (.safetensors).")],
@@ -216,7 +227,10 @@ def export(
                          about={name: about[name] for name in ("arm", "seed", "encoder", "features")})
 
 
-@app.command("measure")
+@app.command("measure", epilog=example(
+    "neuedge measure results/demo/features/neuedge.npy results/demo/corpus/index.parquet "
+    "results/demo/features/neuedge_noise.npy results/demo/metrics/neuedge/ablation/seed0.json "
+    "results/demo/models/neuedge/rate_seed0.safetensors results/demo/models/neuedge/hybrid_seed0.safetensors"))
 def measure(
     features: FeaturesPath,
     index: IndexPath,
@@ -244,7 +258,9 @@ def measure(
                         **on_chip.measure_seed(corpus, noise, models, chosen, seed=seed)}, kinds.Measured)
 
 
-@app.command("referee")
+@app.command("referee", epilog=example(
+    "neuedge referee results/demo/features/neuedge.npy results/demo/corpus/index.parquet .envs/lava "
+    "results/demo/metrics/neuedge/referee.json results/demo/models/neuedge/mapped_seed0.safetensors"))
 def referee(
     features: FeaturesPath,
     index: IndexPath,
@@ -273,7 +289,9 @@ def referee(
                                                    progress=progress)}, kinds.Refereed)
 
 
-@app.command("second-opinion")
+@app.command("second-opinion", epilog=example(
+    "neuedge second-opinion results/demo/features/neuedge.npy results/demo/corpus/index.parquet .envs/neurobench "
+    ".envs/sanafe results/demo/metrics/neuedge/second_opinion.json results/demo/models/neuedge/mapped_seed0.safetensors"))
 def second_opinion(
     features: FeaturesPath,
     index: IndexPath,

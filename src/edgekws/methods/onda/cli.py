@@ -17,19 +17,22 @@ from edgekws.core.options import (
     SetOption,
     SettingsText,
     Threads,
+    example,
     pin_threads,
 )
 from edgekws.models.choices import Backbone
 
 app = typer.Typer(no_args_is_help=True,
                   help="OnDA: wake-word encoders, personalisation by pseudo-labels, pruning on the device.")
+front = typer.Typer()
 
 EncoderPath = Annotated[Path, typer.Argument(help="Encoder (.safetensors).")]
 WordsPath = Annotated[Path, typer.Argument(help="Words packed by `edgekws onda words` (.npy).")]
 WindowsPath = Annotated[Path, typer.Argument(help="Windows of `edgekws onda features` (.npy).")]
 
 
-@app.command("words")
+@app.command("words", epilog=example(
+    "onda words results/demo/corpus/synthetic.tar results/demo/corpus/index.parquet results/demo/features/onda_words.npy"))
 def words(
     archive: Annotated[Path, typer.Argument(help="Archive in the layout of GSC; not read where the settings name MSWC.")],
     index: IndexPath,
@@ -47,7 +50,8 @@ def words(
     packing.pack_words(archive, index, out, s.read(Pretraining, settings, set_ or ()), progress=progress)
 
 
-@app.command("features")
+@app.command("features", epilog=example(
+    "onda features results/demo/corpus/wake_words.tar results/demo/corpus/wake_words.parquet results/demo/features/onda.npy"))
 def features(
     archive: Annotated[Path, typer.Argument(help="Archive or folder of wake words, in HeySnips' layout.")],
     index: IndexPath,
@@ -69,7 +73,8 @@ def features(
                     progress=progress)
 
 
-@app.command("pretrain")
+@app.command("pretrain", epilog=example(
+    "onda pretrain results/demo/features/onda_words.npy results/demo/models/onda/ds_cnn_s.safetensors --backbone ds_cnn_s"))
 def pretrain(
     words: WordsPath,
     out: Annotated[Path, typer.Argument(help="Encoder to write (.safetensors).")],
@@ -96,7 +101,9 @@ def pretrain(
     typer.echo(f"nearest prototype of a word is right for {accuracy:.1f} % of held-out clips")
 
 
-@app.command("prune-offline")
+@app.command("prune-offline", epilog=example(
+    "onda prune-offline results/demo/models/onda/ds_cnn_s.safetensors results/demo/features/onda_words.npy "
+    "results/demo/models/onda/ds_cnn_s_offline25.safetensors --share 0.25"))
 def prune_offline(
     encoder: EncoderPath,
     words: WordsPath,
@@ -127,7 +134,9 @@ def prune_offline(
                f"nearest prototype right for {accuracy:.1f} % of held-out clips")
 
 
-@app.command("personalise")
+@app.command("personalise", epilog=example(
+    "onda personalise results/demo/features/onda.npy results/demo/models/onda/ds_cnn_s.safetensors "
+    "results/demo/features/onda_words.npy results/demo/metrics/onda/ds_cnn/offline0_seed0_part0.json"))
 def personalise(
     features: WindowsPath,
     encoder: EncoderPath,
@@ -157,7 +166,8 @@ def personalise(
                                                         checkpoint=checkpoint), kinds.Personalised)
 
 
-@app.command("summarise")
+@app.command("summarise", epilog=example(
+    "onda summarise results/demo/metrics/onda/ds_cnn.json results/demo/metrics/onda/ds_cnn/offline0_seed0_part0.json"))
 def summarise(
     out: Annotated[Path, typer.Argument(help="Summary to write, <experiment>.json.")],
     parts: Annotated[list[Path], typer.Argument(help="Metrics of `edgekws onda personalise`, all of one experiment.")],
@@ -178,7 +188,9 @@ def summarise(
     metrics.write(out, summary.experiment_file(out.stem, read, chosen.evaluation, chosen.statistics), kinds.Experiment)
 
 
-@app.command("hessian")
+@app.command("hessian", epilog=example(
+    "onda hessian results/demo/models/onda/ds_cnn_s.safetensors results/demo/features/onda_words.npy "
+    "results/demo/metrics/onda/hessian.json"))
 def hessian(
     encoder: EncoderPath,
     words: WordsPath,
@@ -200,7 +212,8 @@ def hessian(
                                                 threads=threads, progress=progress), kinds.Hessian)
 
 
-@app.command("cost")
+@app.command("cost", epilog=example(
+    "onda cost results/demo/models/onda/ds_cnn_s.safetensors results/demo/metrics/onda/cost.json"))
 def cost(
     encoder: EncoderPath,
     out: MetricsPath,
@@ -221,11 +234,13 @@ def cost(
                                        progress=progress), kinds.Cost)
 
 
-@app.command("adapt")
+@front.command("adapt", epilog=example(
+    "adapt results/demo/features/onda.npy results/demo/models/onda/ds_cnn_s.safetensors adapted.safetensors --schedule "
+    "onda_1 --ratio 0.25"))
 def adapt(
     features: WindowsPath,
     encoder: EncoderPath,
-    out: Annotated[Path, typer.Argument(help="Adapted model to write (.safetensors), for `edgekws onda listen`.")],
+    out: Annotated[Path, typer.Argument(help="Adapted model to write (.safetensors), for `edgekws listen`.")],
     user: Annotated[str | None, typer.Option(help="A user of the corpus; the first one if not given.")] = None,
     schedule: Annotated[Literal["none", "onda_1", "onda_2"], typer.Option(
         help="Weights only; pruned before fine-tuning (HAP); pruned after it (L1).")] = "onda_1",
@@ -246,10 +261,12 @@ def adapt(
     typer.echo(told)
 
 
-@app.command("enrol")
+@front.command("enrol", epilog=example(
+    "enrol results/demo/models/onda/ds_cnn_s.safetensors mine.safetensors --positive take1.wav --positive take2.wav "
+    "--negative talk.wav"))
 def enrol(
     encoder: EncoderPath,
-    out: Annotated[Path, typer.Argument(help="Model to write (.safetensors), for `edgekws onda listen`.")],
+    out: Annotated[Path, typer.Argument(help="Model to write (.safetensors), for `edgekws listen`.")],
     positive: Annotated[list[Path] | None, typer.Option(
         help="A recording of the wake word, 16 kHz mono; repeat for each.")] = None,
     negative: Annotated[list[Path] | None, typer.Option(help="A recording of other speech; repeat for each.")] = None,
@@ -265,14 +282,14 @@ def enrol(
     from edgekws.methods.onda.settings import Calibration
 
     if not positive or not negative:
-        raise UserError("needs recordings of the wake word and of other speech", where="edgekws onda enrol",
+        raise UserError("needs recordings of the wake word and of other speech", where="edgekws enrol",
                         remedy="give --positive and --negative, three of each for instance")
     typer.echo(listening.enrol(encoder, out, positive, negative, s.read(Calibration, settings, set_ or ())))
 
 
-@app.command("listen")
+@front.command("listen", epilog=example("listen mine.safetensors recording.wav"))
 def listen(
-    model: Annotated[Path, typer.Argument(help="Model of `edgekws onda adapt` or `enrol` (.safetensors).")],
+    model: Annotated[Path, typer.Argument(help="Model of `edgekws adapt` or `enrol` (.safetensors).")],
     recording: Annotated[Path, typer.Argument(help="A recording of any length, 16 kHz mono (.wav, .flac, .ogg).")],
     threshold: Annotated[float | None, typer.Option(help="Detect below this distance; default: the calibrated one.")] = None,
     threads: Threads = 1, progress: Progress = True,

@@ -102,7 +102,7 @@ def listen(model: str | Path, recording: str | Path, *, threshold: float | None 
     A run whose smallest distance comes less than :data:`REFRACTORY` after the last detection is left out.
 
     Args:
-        model: Written by ``edgekws onda adapt`` or ``edgekws onda enrol``.
+        model: Written by ``edgekws adapt`` or ``edgekws enrol``.
         recording: 16 kHz, one channel; WAV, FLAC, Ogg or whatever else libsndfile reads.
         threshold: Squared distance; None takes the calibrated one.
 
@@ -113,7 +113,7 @@ def listen(model: str | Path, recording: str | Path, *, threshold: float | None 
     word = metadata["settings"].get("wake_word")
     if not word:
         raise UserError("knows no wake word: it is an encoder as it was pre-trained", where=model,
-                        remedy="personalise it with `edgekws onda adapt`, or teach it recordings with `edgekws onda enrol`")
+                        remedy="personalise it with `edgekws adapt`, or teach it recordings with `edgekws enrol`")
     stride, length = int(word["stride"]), int(word["filter"])
     blocks = Counted(read_blocks(recording, progress=progress))
     found = distances(Embedder(encoder), torch.tensor(word["prototype"], dtype=torch.float32)[None], blocks, stride)

@@ -7,16 +7,30 @@ from typing import Annotated, Literal
 
 import typer
 
-from edgekws.core.options import Device, IndexPath, MetricsPath, Progress, Seed, SetOption, SettingsText, Threads, pin_threads
+from edgekws.core.options import (
+    Device,
+    IndexPath,
+    MetricsPath,
+    Progress,
+    Seed,
+    SetOption,
+    SettingsText,
+    Threads,
+    example,
+    pin_threads,
+)
 from edgekws.methods.traces_propagation.choices import MethodName
 
 app = typer.Typer(no_args_is_help=True, help="Traces Propagation: base models, adaptation to a user, controls.")
+front = typer.Typer()
 
 Method = Annotated[MethodName, typer.Option(
     help="What is done with the user's support clips.")]
 
 
-@app.command("features")
+@app.command("features", epilog=example(
+    "traces-propagation features results/demo/corpus/synthetic.tar results/demo/corpus/index.parquet "
+    "results/demo/features/traces_propagation.npy"))
 def features(
     archive: Annotated[Path, typer.Argument(help="Archive the index was made from.")],
     index: IndexPath,
@@ -35,7 +49,9 @@ def features(
     pack.extract(archive, index, out, s.read(Features, settings, set_ or ()), progress=progress)
 
 
-@app.command("base")
+@app.command("base", epilog=example(
+    "traces-propagation base results/demo/features/traces_propagation.npy results/demo/corpus/index.parquet "
+    "results/demo/corpus/plan_one_user.parquet results/demo/models/traces_propagation/base_frozen_seed0.safetensors"))
 def base(
     features: Annotated[Path, typer.Argument(help="Packed features (.npy).")],
     index: IndexPath,
@@ -78,7 +94,10 @@ def base(
     typer.echo(f"accuracy on the test split: {measured:.2f} %")
 
 
-@app.command("tune")
+@app.command("tune", epilog=example(
+    "traces-propagation tune results/demo/features/traces_propagation.npy results/demo/corpus/index.parquet "
+    "results/demo/corpus/plan_many_users.parquet results/demo/models/traces_propagation/base_frozen_seed0.safetensors "
+    "results/demo/metrics/traces_propagation/tuning/traces_propagation.json"))
 def tune(
     features: Annotated[Path, typer.Argument(help="Packed features (.npy).")],
     index: IndexPath,
@@ -119,7 +138,10 @@ def tune(
     typer.echo(f"{method}: {budget}")
 
 
-@app.command("adapt")
+@app.command("adapt", epilog=example(
+    "traces-propagation adapt results/demo/features/traces_propagation.npy results/demo/corpus/index.parquet "
+    "results/demo/corpus/plan_one_user.parquet results/demo/models/traces_propagation/base_frozen_seed0.safetensors "
+    "results/demo/metrics/traces_propagation/one_user/traces_propagation_seed0.json"))
 def adapt(
     features: Annotated[Path, typer.Argument(help="Packed features (.npy).")],
     index: IndexPath,
@@ -168,7 +190,9 @@ def adapt(
                             "provenance": provenance(corpus=facts, threads=threads), "rows": rows}, kinds.Adapted)
 
 
-@app.command("summarise")
+@app.command("summarise", epilog=example(
+    "traces-propagation summarise results/demo/metrics/traces_propagation/one_user.json "
+    "results/demo/metrics/traces_propagation/one_user/traces_propagation_seed0.json"))
 def summarise(
     out: Annotated[Path, typer.Argument(help="Summary to write, <experiment>.json.")],
     parts: Annotated[list[Path], typer.Argument(help="Metrics of `adapt`, any methods and seeds of one experiment.")],
@@ -188,7 +212,9 @@ def summarise(
     metrics.write(out, summary.experiment_file(out.stem, read, s.read(Statistics, settings, set_ or ())), kinds.Experiment)
 
 
-@app.command("complexity")
+@app.command("complexity", epilog=example(
+    "traces-propagation complexity results/demo/models/traces_propagation/base_frozen_seed0.safetensors "
+    "results/demo/metrics/traces_propagation/complexity.json"))
 def complexity(
     base: Annotated[Path, typer.Argument(help="Base model (.safetensors).")],
     out: MetricsPath,
@@ -201,7 +227,8 @@ def complexity(
     metrics.write(out, experiments.complexity_file(*experiments.read_base(base)), kinds.Complexity)
 
 
-@app.command("personalise")
+@front.command("personalise", epilog=example(
+    "personalise results/demo/models/traces_propagation/base_frozen_seed0.safetensors my_recordings/ adapted.safetensors"))
 def personalise(
     base: Annotated[Path, typer.Argument(help="Base model (.safetensors), of frozen normalisation for use on a device.")],
     recordings: Annotated[Path, typer.Argument(help="A person's recordings: <word>/<name>.wav, 16 kHz mono PCM.")],

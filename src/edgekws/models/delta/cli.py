@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from edgekws.core.errors import UserError
+from edgekws.core.options import example
 
 app = typer.Typer(no_args_is_help=True,
                   help="A user's delta: what adapting changed, as a small file for the base it was made from.")
@@ -19,7 +20,9 @@ Precision = Annotated[Literal["fp32", "int8"], typer.Option(
     help="fp32: gives the adapted model bit for bit; int8: about a quarter of the bytes, rounded.")]
 
 
-@app.command("diff")
+@app.command("diff", epilog=example(
+    "delta diff results/demo/models/traces_propagation/base_frozen_seed0.safetensors adapted.safetensors mine.safetensors "
+    "--precision int8"))
 def diff(
     base: BasePath,
     adapted: Annotated[Path, typer.Argument(help="The same model, adapted to a user (.safetensors).")],
@@ -46,7 +49,8 @@ def diff(
     typer.echo(f"{len(delta.tensors())} tensors, {delta.values:,} numbers, {out.stat().st_size:,} bytes")
 
 
-@app.command("apply")
+@app.command("apply", epilog=example(
+    "delta apply results/demo/models/traces_propagation/base_frozen_seed0.safetensors mine.safetensors adapted.safetensors"))
 def apply(
     base: BasePath,
     delta: Annotated[Path, typer.Argument(help="Delta of that base (.safetensors).")],
@@ -69,7 +73,7 @@ def apply(
         "delta": {"sha256": files.sha256_of(delta), "method": about.method, "precision": about.precision, **origin}})
 
 
-@app.command("merge")
+@app.command("merge", epilog=example("delta merge ann.safetensors ben.safetensors both.safetensors"))
 def merge(
     deltas: DeltaPaths,
     out: OutDelta,
@@ -107,7 +111,8 @@ def merge(
         for path, share, (_, _, origin) in zip(deltas, weight or [1.0] * len(deltas), read, strict=True)]})
 
 
-@app.command("size")
+@app.command("size", epilog=example(
+    "delta size mine.safetensors --base results/demo/models/traces_propagation/base_frozen_seed0.safetensors"))
 def size(
     deltas: DeltaPaths,
     base: Annotated[Path | None, typer.Option(help="Their base: its bytes are what a delta's share is of.")] = None,

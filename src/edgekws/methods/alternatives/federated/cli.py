@@ -16,6 +16,7 @@ from edgekws.core.options import (
     SetOption,
     SettingsText,
     Threads,
+    example,
     pin_threads,
 )
 
@@ -24,7 +25,10 @@ app = typer.Typer()
 PlanPath = Annotated[Path, typer.Argument(help="Plan of the users (.parquet).")]
 
 
-@app.command("federate")
+@app.command("federate", epilog=example(
+    "alternatives federate results/demo/features/traces_propagation.npy results/demo/corpus/index.parquet "
+    "results/demo/corpus/plan_many_users.parquet results/demo/models/traces_propagation/base_frozen_seed0.safetensors "
+    ".envs/flower results/demo/metrics/alternatives/federated/seed0.json"))
 def federate(
     features: FeaturesPath,
     index: IndexPath,
@@ -63,7 +67,9 @@ def federate(
                         "provenance": provenance(corpus=facts, threads=threads), **found}, kinds.FederatedSeed)
 
 
-@app.command("summarise-federated")
+@app.command("summarise-federated", epilog=example(
+    "alternatives summarise-federated results/demo/metrics/alternatives/federated.json "
+    "results/demo/metrics/alternatives/federated/seed0.json"))
 def summarise_federated(
     out: Annotated[Path, typer.Argument(help="Summary to write, federated.json.")],
     parts: Annotated[list[Path], typer.Argument(help="Metrics of `federate`, one for each seed.")],
