@@ -11,15 +11,18 @@ import functools
 import json
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, TypeAdapter, ValidationError
 
 from edgekws.core import files, registry
 from edgekws.core.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from edgekws.protocol.settings import Statistics
 
 Kind = TypeVar("Kind", bound="Metrics")
 
@@ -131,6 +134,16 @@ def write(path: str | Path, content: Metrics | Mapping[str, Any], kind: type[Met
 def read(path: str | Path, kind: type[Kind]) -> Kind:
     """Raises: UserError if the file is missing, or is not of this kind, with the field that is wrong."""
     return _checked(files.read_json(path), kind, path, "check the path; if the workflow made it, delete it and run again")
+
+
+def summarise(out: Path, parts: Sequence[Path], part: type[Metrics], into: type[Metrics],
+              make: Callable[[Sequence[dict[str, Any]], Statistics], dict[str, Any]], settings: Statistics) -> None:
+    """Aggregate metrics files of one kind into one of another: what every ``summarise`` command does.
+
+    Raises:
+        UserError: A part is missing or of another kind.
+    """
+    write(out, make([read(path, part).content for path in parts], settings), into)
 
 
 def _checked(content: Any, kind: type[Kind], path: str | Path, remedy: str) -> Kind:

@@ -33,6 +33,11 @@ PlanPath = Annotated[Path, typer.Argument(help="Plan of the users (.parquet).")]
 BasePath = Annotated[Path, typer.Argument(help="Base model of the method's kind of net (.safetensors).")]
 MethodName = Annotated[str, typer.Option(help="A method of the settings, by name.")]
 
+_BASE = "results/demo/models/traces_propagation/base_frozen_seed0.safetensors"
+_METRICS = "results/demo/metrics/alternatives/"
+_USERS = ("results/demo/features/traces_propagation.npy results/demo/corpus/index.parquet "
+          f"results/demo/corpus/plan_many_users.parquet {_BASE}")
+
 
 def _method(chosen: Alternatives, name: str) -> AlternativeMethod:
     if name not in chosen.methods:
@@ -103,10 +108,7 @@ def base(
     typer.echo(f"accuracy on the test split: {measured:.2f} %")
 
 
-@app.command("tune", epilog=example(
-    "alternatives tune results/demo/features/traces_propagation.npy results/demo/corpus/index.parquet "
-    "results/demo/corpus/plan_many_users.parquet results/demo/models/traces_propagation/base_frozen_seed0.safetensors "
-    "results/demo/metrics/alternatives/tuning/decolle.json --method decolle"))
+@app.command("tune", epilog=example(f"alternatives tune {_USERS} {_METRICS}tuning/decolle.json --method decolle"))
 def tune(
     features: FeaturesPath,
     index: IndexPath,
@@ -150,10 +152,7 @@ def tune(
 
 
 @app.command("adapt", epilog=example(
-    "alternatives adapt results/demo/features/traces_propagation.npy results/demo/corpus/index.parquet "
-    "results/demo/corpus/plan_many_users.parquet results/demo/models/traces_propagation/base_frozen_seed0.safetensors "
-    "results/demo/metrics/alternatives/tuning/decolle.json results/demo/metrics/alternatives/adaptation/decolle_seed0.json "
-    "--method decolle"))
+    f"alternatives adapt {_USERS} {_METRICS}tuning/decolle.json {_METRICS}adaptation/decolle_seed0.json --method decolle"))
 def adapt(
     features: FeaturesPath,
     index: IndexPath,
@@ -207,8 +206,7 @@ def adapt(
 
 
 @app.command("summarise", epilog=example(
-    "alternatives summarise results/demo/metrics/alternatives/adaptation.json "
-    "results/demo/metrics/alternatives/adaptation/decolle_seed0.json"))
+    f"alternatives summarise {_METRICS}adaptation.json {_METRICS}adaptation/decolle_seed0.json"))
 def summarise(
     out: Annotated[Path, typer.Argument(help="Summary to write, adaptation.json.")],
     parts: Annotated[list[Path], typer.Argument(help="Metrics of `adapt`, any methods and seeds.")],
@@ -224,13 +222,11 @@ def summarise(
     from edgekws.protocol import metrics
     from edgekws.protocol.settings import Statistics
 
-    metrics.write(out, summary.adaptation_file([metrics.read(part, kinds.Adapted).content for part in parts],
-                                               s.read(Statistics, settings, set_ or ())), kinds.Adaptation)
+    metrics.summarise(out, parts, kinds.Adapted, kinds.Adaptation, summary.adaptation_file,
+                      s.read(Statistics, settings, set_ or ()))
 
 
-@app.command("complexity", epilog=example(
-    "alternatives complexity results/demo/models/traces_propagation/base_frozen_seed0.safetensors "
-    "results/demo/metrics/alternatives/complexity.json"))
+@app.command("complexity", epilog=example(f"alternatives complexity {_BASE} {_METRICS}complexity.json"))
 def complexity(
     base: Annotated[Path, typer.Argument(help="Spiking base model (.safetensors); only its sizes are taken.")],
     out: MetricsPath,
@@ -247,10 +243,7 @@ def complexity(
                         **counting.complexity(net.settings, inputs=net.inputs, outputs=net.outputs, batch=32)}, kinds.Complexity)
 
 
-@app.command("cost", epilog=example(
-    "alternatives cost results/demo/features/traces_propagation.npy results/demo/corpus/index.parquet "
-    "results/demo/corpus/plan_many_users.parquet results/demo/models/traces_propagation/base_frozen_seed0.safetensors "
-    "results/demo/metrics/alternatives/cost_spiking.json --net spiking"))
+@app.command("cost", epilog=example(f"alternatives cost {_USERS} {_METRICS}cost_spiking.json --net spiking"))
 def cost(
     features: FeaturesPath,
     index: IndexPath,
@@ -292,9 +285,7 @@ def cost(
                         "provenance": provenance(corpus=facts, threads=threads), **measured}, kinds.Cost)
 
 
-@app.command("limits", epilog=example(
-    "alternatives limits results/demo/models/traces_propagation/base_frozen_seed0.safetensors "
-    "results/demo/metrics/alternatives/limits.json"))
+@app.command("limits", epilog=example(f"alternatives limits {_BASE} {_METRICS}limits.json"))
 def limits(
     base: Annotated[Path, typer.Argument(help="Spiking base model (.safetensors); only its sizes are taken.")],
     out: MetricsPath,
@@ -326,10 +317,7 @@ def limits(
 
 
 @app.command("retain", epilog=example(
-    "alternatives retain results/demo/features/traces_propagation.npy results/demo/corpus/index.parquet "
-    "results/demo/corpus/plan_many_users.parquet results/demo/models/traces_propagation/base_frozen_seed0.safetensors "
-    "results/demo/metrics/alternatives/tuning/bptt_full.json "
-    "results/demo/metrics/alternatives/retention/bptt_full_seed0.json --method bptt_full"))
+    f"alternatives retain {_USERS} {_METRICS}tuning/bptt_full.json {_METRICS}retention/bptt_full_seed0.json --method bptt_full"))
 def retain(
     features: FeaturesPath,
     index: IndexPath,
@@ -380,8 +368,7 @@ def retain(
 
 
 @app.command("summarise-retention", epilog=example(
-    "alternatives summarise-retention results/demo/metrics/alternatives/retention.json "
-    "results/demo/metrics/alternatives/retention/bptt_full_seed0.json"))
+    f"alternatives summarise-retention {_METRICS}retention.json {_METRICS}retention/bptt_full_seed0.json"))
 def summarise_retention(
     out: Annotated[Path, typer.Argument(help="Summary to write, retention.json.")],
     parts: Annotated[list[Path], typer.Argument(help="Metrics of `retain`, any methods and seeds.")],
@@ -397,12 +384,8 @@ def summarise_retention(
     from edgekws.protocol import metrics
     from edgekws.protocol.settings import Statistics
 
-    read, intervals = [metrics.read(part, kinds.Retained).content for part in parts], s.read(Statistics, settings, set_ or ())
-    metrics.write(out, {"schema": 1, "paper": "alternatives", "experiment": "retention",
-                        "seeds": sorted({part["seed"] for part in read}),
-                        "settings": {"retention": read[0]["settings"]["retention"], "statistics": intervals.model_dump()},
-                        "provenance": read[0]["provenance"], "summary": retention.summarise(read, intervals)},
-                  kinds.RetentionSummary)
+    metrics.summarise(out, parts, kinds.Retained, kinds.RetentionSummary, retention.retention_file,
+                      s.read(Statistics, settings, set_ or ()))
 
 
 app.registered_commands += federated.app.registered_commands

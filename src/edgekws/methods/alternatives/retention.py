@@ -105,6 +105,13 @@ def _right(base: Base, net: Any, query: Clips) -> int:
     return int((base.predict(net, query) == query.labels).sum())
 
 
+def retention_file(parts: Sequence[dict[str, Any]], settings: Statistics) -> dict[str, Any]:
+    """``retention.json`` from the metrics of every method and seed."""
+    return {"schema": 1, "paper": "alternatives", "experiment": "retention", "seeds": sorted({part["seed"] for part in parts}),
+            "settings": {"retention": parts[0]["settings"]["retention"], "statistics": settings.model_dump()},
+            "provenance": parts[0]["provenance"], "summary": summarise(parts, settings)}
+
+
 def summarise(parts: Sequence[dict[str, Any]], settings: Statistics) -> dict[str, Any]:
     """Means with intervals: of remedies over users, each one's seeds averaged first; of users in turn over devices.
 

@@ -201,8 +201,7 @@ def summarise(
     from edgekws.protocol import metrics
     from edgekws.protocol.settings import Statistics
 
-    metrics.write(out, summary.ablation_file([metrics.read(part, kinds.Measured).content for part in parts],
-                                             s.read(Statistics, settings, set_ or ())), kinds.Ablation)
+    metrics.summarise(out, parts, kinds.Measured, kinds.Ablation, summary.ablation_file, s.read(Statistics, settings, set_ or ()))
 
 
 @app.command("export", epilog=example(

@@ -85,5 +85,5 @@ def summarise_federated(
     from edgekws.protocol import metrics
     from edgekws.protocol.settings import Statistics
 
-    metrics.write(out, summary.federated_file([metrics.read(part, kinds.FederatedSeed).content for part in parts],
-                                              s.read(Statistics, settings, set_ or ())), kinds.FederatedSummary)
+    metrics.summarise(out, parts, kinds.FederatedSeed, kinds.FederatedSummary, summary.federated_file,
+                      s.read(Statistics, settings, set_ or ()))
