@@ -75,7 +75,8 @@ def make_archive(tmp_path):
     """
     def make(members: dict[str, object], name: str = "corpus.tar") -> Path:
         path = tmp_path / name
-        with tarfile.open(path, "w:gz" if name.endswith(".gz") else "w") as tar:
+        form = path.suffix.removeprefix(".")
+        with tarfile.open(path, f"w:{form}" if form in ("gz", "bz2", "xz") else "w") as tar:
             for member, content in members.items():
                 header = content if isinstance(content, tarfile.TarInfo) else tarfile.TarInfo(f"./{member}")
                 if isinstance(content, np.ndarray):

@@ -1,8 +1,11 @@
 import hashlib
+import io
+import unicodedata
 
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 
 from edgekws.core.errors import UserError
 from edgekws.corpus import index
@@ -110,6 +113,37 @@ def test_lists_that_agree_with_the_speakers_are_taken(make_gsc):
     assert facts["split_disagreements"] == 0
 
 
+@pytest.mark.parametrize("written", [
+    lambda text: text.replace("\n", "\r\n").encode(), lambda text: b"\xef\xbb\xbf" + text.encode(),
+    lambda text: text.replace("\n", "\r\n").encode("utf-16"), lambda text: text.encode("utf-16-le").join((b"\xff\xfe", b"")),
+    lambda text: "".join(f"./{line}\n" for line in text.splitlines()).encode(), lambda text: text.replace("/", "\\").encode(),
+    lambda text: unicodedata.normalize("NFD", text).encode(), lambda text: text.replace("\n", "  \n\n").encode()],
+    ids=["crlf", "mark", "utf-16", "utf-16-le", "dot", "backslash", "decomposed", "blanks"])
+def test_lists_are_read_however_they_were_written(make_archive, sound, capsys, written):
+    words = ("für", "turn on")
+    members = {clip(word, speaker): sound(seed) for seed, (word, speaker) in enumerate(
+        (word, speaker) for word in words for speaker in (TRAIN, VALIDATION, TEST))}
+    lists = {name: written("".join(f"{clip(word, speaker)}\n" for word in words))
+             for name, speaker in (("validation_list.txt", VALIDATION), ("testing_list.txt", TEST))}
+    table, facts = index.build_index(make_archive({**members, **lists}))
+    assert set(table["word"]) == set(words) and facts["split_disagreements"] == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_lines_of_a_list_that_match_no_clip_are_told(make_gsc, capsys):
+    names = {word: f"{clip(word, VALIDATION)}\n{clip(word, VALIDATION, 1)}\n" for word in ("no", "yes")}
+    tests = "".join(clip(word, TEST, take) + "\n" for word in ("no", "yes") for take in (0, 1))
+    index.build_index(make_gsc(**{"validation_list.txt": "".join(names.values()) + "up/x_nohash_0.wav\n",
+                                  "testing_list.txt": tests}))
+    assert "1 of the 5 lines of validation_list.txt match no clip, the first being 'up/x_nohash_0.wav'" in capsys.readouterr().err
+
+
+def test_a_list_that_is_no_text_is_named(make_gsc):
+    with pytest.raises(UserError, match="not text in UTF-8") as caught:
+        index.build_index(make_gsc(**{"validation_list.txt": b"\xff\x00\x80", "testing_list.txt": ""}))
+    assert "validation_list.txt" in str(caught.value.where)
+
+
 @pytest.mark.parametrize(("validation", "test", "what"), [
     ([clip("no", TRAIN)], [], r"is in validation_list.txt, but its speaker belongs to the train split"),
     ([], [clip("no", VALIDATION)], r"is in testing_list.txt, but its speaker belongs to the validation split"),
@@ -140,11 +174,52 @@ def test_one_list_alone_is_refused(make_gsc):
 
 # ------------------------------------------------------------------------------------------------ bad archives
 @pytest.mark.parametrize("name", ["yes/hello.wav", "yes/_nohash_1.wav", "yes/a_nohash_x.wav", "a_nohash_0.wav",
-                                  "speech/yes/a_nohash_0.wav"])
+                                  "my/speech/yes/a_nohash_0.wav", "yes/a_nohash_0.wav.wav"])
 def test_names_out_of_the_scheme_are_refused(make_archive, name, sound):
     with pytest.raises(UserError, match="not of the form") as caught:
         index.build_index(make_archive({clip("yes", TRAIN): sound(), name: sound(1)}))
     assert name in caught.value.what
+
+
+def as_format(samples, form):
+    file = io.BytesIO()
+    soundfile.write(file, samples, 16_000, format=form)
+    return file.getvalue()
+
+
+def test_clips_of_another_suffix_are_not_passed_over(make_archive, sound):
+    members = {clip("yes", TRAIN): sound(1), "yes/099d52ad_nohash_0.WAV": encode_wav(sound(2)),
+               "yes/022cd682_nohash_0.flac": as_format(sound(3), "FLAC")}
+    path = make_archive(members)
+    table, _ = index.build_index(path)
+    assert sorted(table["path"]) == sorted(members)
+    for place, samples in index.iter_clips(path, table):
+        np.testing.assert_array_equal(samples, sound({TRAIN: 1, VALIDATION: 2, TEST: 3}[table["speaker"][place]]))
+
+
+@pytest.mark.parametrize("name", ["yes/a_nohash_1.m4a", "yes/a_nohash_1.AMR", "yes/.a_nohash_1.wav.icloud", "yes/memo.mp3"])
+def test_a_recording_that_cannot_be_read_stops_it(make_archive, sound, name):
+    with pytest.raises(UserError, match=r"is not audio|not of the form") as caught:
+        index.build_index(make_archive({clip("yes", TRAIN): sound(1), name: b"\0\0\0\x20ftypM4A "}))
+    assert name in str(caught.value)
+
+
+def test_an_archive_may_lie_in_one_folder(make_archive, sound):
+    members = {clip(word, speaker): sound(seed) for seed, (word, speaker) in enumerate(
+        [("no", TRAIN), ("yes", TRAIN), ("yes", TEST), ("no", VALIDATION)])}
+    lists = {"validation_list.txt": clip("no", VALIDATION), "testing_list.txt": clip("yes", TEST)}
+    everything = {**members, **lists, "_background_noise_/a.wav": b""}
+    path = make_archive({f"mine/{name}": content for name, content in everything.items()})
+    table, facts = index.build_index(path)
+    assert facts["words"] == ["no", "yes"] and facts["split_disagreements"] == 0
+    assert len(list(index.iter_clips(path, table))) == 4
+    with pytest.raises(UserError, match="different folders"):
+        index.build_index(make_archive({f"mine/{clip('yes', TRAIN)}": sound(1), clip("no", TRAIN): sound(2)}))
+
+
+def test_words_in_two_spellings_are_refused(make_archive, sound):
+    with pytest.raises(UserError, match="'Yes' and 'yes' differ in upper and lower case"):
+        index.build_index(make_archive({clip("yes", TRAIN): sound(1), clip("Yes", TRAIN): sound(2)}))
 
 
 def test_an_empty_word_folder_is_named(make_gsc):
@@ -165,7 +240,7 @@ def test_a_take_that_is_there_twice_is_refused(make_archive, sound):
 
 def test_a_bad_clip_is_named_with_its_archive(make_archive):
     path = make_archive({clip("yes", TRAIN): b"not a recording"})
-    with pytest.raises(UserError, match="is not a WAV file") as caught:
+    with pytest.raises(UserError, match="is not audio") as caught:
         index.build_index(path)
     assert str(caught.value.where) == f"{path}: {clip('yes', TRAIN)}"
 

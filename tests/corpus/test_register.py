@@ -142,7 +142,7 @@ def test_a_download_that_is_refused_says_so_without_its_address(repository, serv
 def test_what_was_downloaded_and_is_not_heysnips_is_not_kept(repository, server, dvc):
     handler, url = server
     handler.content = b"<html>expired</html>"
-    with pytest.raises(UserError, match="no tar archive"):
+    with pytest.raises(UserError, match="is a web page"):
         register_heysnips(url)
     assert not [path for path in (repository / "data").rglob("*") if path.is_file()] and not dvc
 

@@ -91,9 +91,10 @@ def test_worker_ids_may_be_numbers_or_texts(tree, tmp_path):
     assert after.equals(before)
 
 
-def test_an_unnamed_file_does_not_matter(tree, tmp_path):
+def test_an_unnamed_file_is_left_out_and_told(tree, tmp_path, capsys):
     (tree / "audio_files" / "stray.wav").write_bytes(b"nonsense")
     assert wake_words.build_index(tree, salt=tmp_path / "salt")[1]["clips"] == 35
+    assert "1 recordings are in no manifest and are left out, the first being 'audio_files/stray.wav'" in capsys.readouterr().err
 
 
 # ------------------------------------------------------------------------------------------------ what is kept of a person
@@ -156,6 +157,11 @@ def test_refuses_another_table_as_index(tmp_path):
     ("duration", "1.2", "'duration' is not a number of seconds above 0"),
     ("duration", float("nan"), "'duration' is not a number of seconds above 0"),
     ("duration", float("inf"), "'duration' is not a number of seconds above 0"),
+    ("duration", 10**400, "'duration' is not a number of seconds above 0, an hour at most"),
+    ("duration", 1e308, "'duration' is not a number of seconds above 0, an hour at most"),
+    ("id", "\ud800", "'id' is not a text"),
+    ("worker_id", "a\udfff", "'worker_id' is not a number or a text"),
+    ("audio_file_path", "audio_files/\ud800.wav", "'audio_file_path' is not the path"),
     ("audio_file_path", None, "has no 'audio_file_path'"),
     ("audio_file_path", 1, "'audio_file_path' is not the path"),
     ("audio_file_path", "/etc/passwd.wav", "'audio_file_path' is not the path"),
@@ -229,7 +235,7 @@ def test_counts_the_recordings_that_are_missing(tree):
 
 @pytest.mark.parametrize(("damage", "what"), [
     (lambda wav: wav[:-10], "truncated"),
-    (lambda wav: b"", "not a WAV"),
+    (lambda wav: b"", "0 bytes"),
     (lambda wav: encode_wav(np.zeros(0, np.int16)), "no audio"),
     (lambda wav: wav[:24] + struct.pack("<I", 8000) + wav[28:], "8000 Hz"),
     (lambda wav: wav[:22] + struct.pack("<H", 2) + wav[24:], "2 channels"),
@@ -310,9 +316,21 @@ def test_refuses_bad_positives(tree, tmp_path):
         wake_words.build_index(tree, positives=tree)
     dataset = heysnapdragon(tmp_path)
     (dataset / "hey_snapdragon" / "p1" / "2.wav").write_bytes(b"RIFF")
-    with pytest.raises(UserError, match="not a WAV") as caught:
+    with pytest.raises(UserError, match="not audio") as caught:
         wake_words.build_index(tree, positives=dataset)
     assert caught.value.where == f"{dataset}: p1/2.wav"
+
+
+def test_no_recording_of_heysnapdragon_is_passed_over(tree, tmp_path):
+    dataset = heysnapdragon(tmp_path)
+    folder = dataset / "hey_snapdragon" / "p1"
+    (folder / "2.wav").rename(folder / "2.WAV")
+    (folder / "._1.wav").write_bytes(b"left behind")
+    assert wake_words.build_index(tree, positives=dataset, salt=tmp_path / "salt")[1]["positives"] == 15
+    (folder / "3.m4a").write_bytes(b"nothing to be read")
+    with pytest.raises(UserError, match="is not audio") as caught:
+        wake_words.build_index(tree, positives=dataset, salt=tmp_path / "salt")
+    assert "p1/3.m4a" in str(caught.value.where)
 
 
 def test_refuses_real_positives_among_synthetic_negatives(tmp_path):

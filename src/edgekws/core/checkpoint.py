@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from edgekws.core import files
 from edgekws.core.errors import UserError
+from edgekws.core.progress import tell
 from edgekws.core.provenance import provenance, sources_checksum
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Checkpoint:
         try:
             self._write(after, state)
         except UserError as error:
-            _tell(f"{error.where}: {error.what}; going on without a checkpoint")
+            tell(f"{error.where}: {error.what}; going on without a checkpoint")
         ended = time.monotonic()
         self._next = ended + max(PAUSE, (ended - started) / SHARE)
 
@@ -86,12 +86,12 @@ class Checkpoint:
         try:
             of, after, state = self._read()
         except ValueError as error:
-            _tell(f"{self.path}: is damaged ({error}); starting afresh")
+            tell(f"{self.path}: is damaged ({error}); starting afresh")
             return None
         if other := sorted(name for name in {*of, *self._of} if of.get(name) != self._of.get(name)):
-            _tell(f"{self.path}: was made with another {', '.join(other)}; starting afresh")
+            tell(f"{self.path}: was made with another {', '.join(other)}; starting afresh")
             return None
-        _tell(f"{self.path}: going on after {after}")
+        tell(f"{self.path}: going on after {after}")
         return state
 
     def each(self, tasks: Sequence[Task], do: Callable[[Task], Result], *, of: str) -> Iterator[Result]:
@@ -166,7 +166,3 @@ def _together(value: Any, tensors: Mapping[str, Tensor]) -> Any:
     if isinstance(value, dict):
         return tensors[value[_TENSOR]] if _TENSOR in value else {key: _together(each, tensors) for key, each in value.items()}
     return [_together(each, tensors) for each in value] if isinstance(value, list) else value
-
-
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

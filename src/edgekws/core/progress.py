@@ -42,3 +42,8 @@ class tqdm(_tqdm.tqdm):  # type: ignore[type-arg]
 def reading(files: Iterable[Item], what: str, *, shown: bool) -> Iterator[Item]:
     """The same files, with a bar while they are read if it is to be ``shown``."""
     yield from tqdm(files, desc=f"reading {what}", unit=" files", disable=not shown)
+
+
+def tell(line: str) -> None:
+    """A line for the person at the keyboard, beside the results."""
+    print(line, file=sys.stderr, flush=True)

@@ -71,12 +71,12 @@ class Sound(NamedTuple):
 
 
 def is_audio(name: str) -> bool:
-    """Whether a file of this name should hold audio; of any case.
+    """Whether a file of this name should hold audio; of any case, also where iCloud has not fetched it yet.
 
-    >>> is_audio("yes/Take 1.WAV"), is_audio("take.m4a"), is_audio("notes.txt")
+    >>> is_audio("yes/Take 1.WAV"), is_audio(".take.m4a.icloud"), is_audio("notes.txt")
     (True, True, False)
     """
-    return PurePosixPath(name).suffix.lower() in SUFFIXES
+    return PurePosixPath(name.lower().removesuffix(".icloud")).suffix in SUFFIXES
 
 
 # ------------------------------------------------------------------------------------------------ reading

@@ -13,9 +13,9 @@ import numpy.typing as npt
 
 from edgekws.core import files
 from edgekws.core.errors import UserError, did_you_mean
-from edgekws.core.progress import reading
-from edgekws.corpus.archive import Fingerprint, read_members
-from edgekws.corpus.audio import CLIP_SAMPLES, FULL_SCALE, decode_wav
+from edgekws.core.progress import reading, tell
+from edgekws.corpus.archive import Fingerprint, plain_name, read_members
+from edgekws.corpus.audio import CLIP_SAMPLES, FULL_SCALE, decode, is_audio
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +37,7 @@ LISTS = {"validation": "validation_list.txt", "test": "testing_list.txt"}
 """The official lists of an archive; what is in neither is for training."""
 
 _NOISE_FOLDER = "_background_noise_"
-_CLIP_NAME = re.compile(r"(?P<speaker>.+)_nohash_(?P<take>\d{1,9})\.wav")
+_CLIP_NAME = re.compile(r"(?P<speaker>.+)_nohash_(?P<take>\d{1,9})\.[^.]+")
 _MAX_WAVS_PER_CLASS = 2**27 - 1
 _PERCENT = {"validation": 10.0, "test": 10.0}
 
@@ -61,10 +61,12 @@ def build_index(archive: Path, *, words: list[str] | None = None,
                 progress: bool = False) -> tuple[pd.DataFrame, dict[str, Any]]:
     """List the clips of an archive in the layout of Google Speech Commands, ``<word>/<speaker>_nohash_<take>.wav``.
 
-    The archive is read once, as a stream; memory holds one clip and one row for each.
+    The archive is read once, as a stream; memory holds one clip and one row for each. All of it may lie in one folder, as
+    when a file manager packed it. Other formats than WAV are read too (:func:`edgekws.corpus.audio.decode`); lines of the
+    lists that match no clip are told on stderr.
 
     Args:
-        archive: A .tar, .tar.gz or folder.
+        archive: A .tar, .tar.gz, .tar.bz2, .tar.xz, .zip or folder.
         words: The words to list; all by default.
         progress: Show how far it is.
 
@@ -77,9 +79,9 @@ def build_index(archive: Path, *, words: list[str] | None = None,
         split_disagreements (files that the lists and the speaker rule place differently).
 
     Raises:
-        UserError: The archive is missing, damaged, hostile or not the one its name says; a clip cannot be read or
-            has a name out of the scheme; a folder is empty; a word is missing; or the lists contradict the
-            speaker rule, so that a speaker could be in two splits.
+        UserError: The archive is missing, damaged, hostile or not the one its name says; a clip cannot be read, is not
+            16 kHz mono or has a name out of the scheme; a folder is empty; a word is missing or is there in two
+            spellings; or the lists contradict the speaker rule, so that a speaker could be in two splits.
     """
     import pandas as pd
 
@@ -87,26 +89,33 @@ def build_index(archive: Path, *, words: list[str] | None = None,
     fingerprint, clips, lists, folders = Fingerprint(), [], {}, set()
     synthetic = False
     for name, data in reading(read_members(archive, fingerprint), "the archive", shown=progress):
-        folder = name.rpartition("/")[0]
+        folder, _, file = name.rpartition("/")
         if data is None:
             folders.add(name)
-        elif name in LISTS.values():
-            lists[name] = set(data.decode("utf-8", "surrogateescape").split())
-        elif name == SYNTHETIC_MARKER:
+        elif file in LISTS.values():
+            lists[name] = _read_list(data, f"{archive}: {name}")
+        elif file == SYNTHETIC_MARKER:
             synthetic = True
-        elif _is_clip(name):
+        elif is_audio(name) and _NOISE_FOLDER not in name.split("/"):
             folders.add(folder)
-            if words is not None and folder not in words:
+            word = folder.rpartition("/")[2]
+            if words is not None and word not in words:
                 continue
             speaker, take = _parse(archive, name)
-            clips.append({"word": folder, "speaker": speaker, "take": take, "path": name,
-                          **_describe(decode_wav(data, f"{archive}: {name}"))})
+            clips.append({"word": word, "speaker": speaker, "take": take, "path": name,
+                          **_describe(decode(data, f"{archive}: {name}"))})
+    root = _root(archive, [str(clip["path"]) for clip in clips])
+    folders = {folder.removeprefix(root) for folder in folders if folder.startswith(root)}
+    lists = {name.removeprefix(root): {root + path for path in paths} for name, paths in lists.items()}
     _check_checksum(archive, fingerprint.sha256)
     _check_folders(archive, folders, {clip["word"] for clip in clips}, words)
 
+    _check_spelling(archive, {str(clip["word"]) for clip in clips})
     table = pd.DataFrame(clips).sort_values(["word", "speaker", "take", "path"], ignore_index=True)
     _check_unique(archive, table)
     table.insert(0, "clip", np.arange(len(table), dtype=np.int64))
+    if words is None:
+        _tell_unmatched(archive, lists, set(table["path"]))
     table["split"], disagreements = _splits(archive, list(table["path"]), list(table["speaker"]), lists,
                                             official=fingerprint.sha256 in KNOWN_ARCHIVES.values())
     first = table.groupby("sha256")["path"].transform("first")
@@ -165,7 +174,7 @@ def iter_clips(archive: Path, index: pd.DataFrame) -> Iterator[tuple[int, npt.ND
         if data is None or name not in wanted:
             continue
         clip, sha256 = wanted.pop(name)
-        samples = decode_wav(data, f"{archive}: {name}")
+        samples = decode(data, f"{archive}: {name}")
         if _audio_sha256(samples) != sha256:
             raise UserError(f"clip '{name}' has other audio than the index says", where=archive, remedy=remedy)
         yield clip, samples
@@ -174,19 +183,44 @@ def iter_clips(archive: Path, index: pd.DataFrame) -> Iterator[tuple[int, npt.ND
                         f"'{min(wanted)}'", where=archive, remedy=remedy)
 
 
-def _is_clip(name: str) -> bool:
-    """Whether this file should be a clip: no noise recording, no hidden file, no text."""
-    parts = name.split("/")
-    return name.endswith(".wav") and parts[0] != _NOISE_FOLDER and not parts[-1].startswith(".")
-
-
 def _parse(archive: Path, name: str) -> tuple[str, int]:
-    word, _, file = name.rpartition("/")
+    *root, word, file = ["", *name.split("/")]
     found = _CLIP_NAME.fullmatch(file)
-    if not word or "/" in word or not found:
+    if not word or len(root) > 2 or not found:
         raise UserError(f"'{name}' is not of the form <word>/<speaker>_nohash_<take>.wav", where=archive,
                         remedy="rename the file, lay the word folders at the archive's root, or leave it out")
     return found["speaker"], int(found["take"])
+
+
+def _root(archive: Path, paths: list[str]) -> str:
+    """What all paths of clips begin with before ``<word>/<file>``: "", or the one folder that all lie in and a slash."""
+    roots = {"".join(f"{part}/" for part in path.split("/")[:-2]): path for path in paths}
+    if len(roots) > 1:
+        one, other = sorted(roots.values(), key=lambda path: path.count("/"))[:2]
+        raise UserError(f"'{one}' and '{other}' lie at different depths or in different folders", where=archive,
+                        remedy="lay all word folders at the archive's root, or all in one folder")
+    return next(iter(roots), "")
+
+
+def _read_list(data: bytes, where: str) -> set[str]:
+    """The paths that a list of a split names, one a line, as Windows, macOS and spreadsheets write them too."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encoding = "utf-16"
+    else:
+        encoding = "utf-8-sig"
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise UserError(f"is not text in UTF-8 or UTF-16 with a mark ({error.reason} at byte {error.start})", where=where,
+                        remedy="save the list as UTF-8") from error
+    return {plain_name(line.strip()) for line in text.splitlines() if line.strip()}
+
+
+def _tell_unmatched(archive: Path, lists: dict[str, set[str]], paths: set[str]) -> None:
+    for name, listed in lists.items():
+        if unmatched := sorted(listed - paths):
+            tell(f"{archive}: {len(unmatched)} of the {len(listed)} lines of {name} match no clip, the first being "
+                 f"'{unmatched[0]}'")
 
 
 def _describe(samples: npt.NDArray[np.int16]) -> dict[str, Any]:
@@ -206,7 +240,7 @@ def _check_checksum(archive: Path, sha256: str) -> None:
 
 
 def _check_folders(archive: Path, folders: set[str], found: set[str], words: list[str] | None) -> None:
-    """Every word folder holds a clip, every word that was asked for is there, and there is at least one."""
+    """Every word folder holds a clip, every word that was asked for is there, in one spelling, and there is at least one."""
     top = {folder for folder in folders if "/" not in folder and not folder.startswith((".", _NOISE_FOLDER))}
     if words is not None and (missing := sorted(set(words) - top)):
         raise UserError(f"has no word '{missing[0]}'", where=archive, remedy=did_you_mean(missing[0], top))
@@ -217,6 +251,14 @@ def _check_folders(archive: Path, folders: set[str], found: set[str], words: lis
     if not found:
         raise UserError("holds no clip", where=archive,
                         remedy="lay recordings out as <word>/<speaker>_nohash_<take>.wav at the archive's root")
+
+
+def _check_spelling(archive: Path, words: set[str]) -> None:
+    spelt: dict[str, str] = {}
+    for word in sorted(words):
+        if (other := spelt.setdefault(word.casefold(), word)) != word:
+            raise UserError(f"the words '{other}' and '{word}' differ in upper and lower case only", where=archive,
+                            remedy="lay their clips into one folder, or give one of them another name")
 
 
 def _check_unique(archive: Path, table: pd.DataFrame) -> None:

@@ -21,9 +21,9 @@ import numpy.typing as npt
 
 from edgekws.core import files
 from edgekws.core.errors import UserError
-from edgekws.core.progress import reading
-from edgekws.corpus.archive import MAX_MEMBER_BYTES, Fingerprint, read_members
-from edgekws.corpus.audio import FULL_SCALE, SAMPLE_RATE, decode_wav
+from edgekws.core.progress import reading, tell
+from edgekws.corpus.archive import MAX_MEMBER_BYTES, Fingerprint, is_leftover, plain_name, read_members
+from edgekws.corpus.audio import FULL_SCALE, SAMPLE_RATE, decode, is_audio
 from edgekws.corpus.index import SYNTHETIC_MARKER
 from edgekws.corpus.salt import hashed, read_salt, salt_beside
 
@@ -35,6 +35,9 @@ MANIFESTS = {"train.json": "train", "dev.json": "dev", "test.json": "test"}
 
 ROOTS = {"hey_snips_research_6k_en_train_eval_clean_ter": "heysnips_v1", "hey_snips_fl_amt": "heysnips_v2"}
 """The root folder of each version of HeySnips, as its owner packs it."""
+
+LONGEST = 3600.0
+"""Seconds; no utterance is longer."""
 
 DURATION_TOLERANCE = 0.1
 """Seconds by which a manifest's duration may differ from the recording's."""
@@ -97,7 +100,7 @@ def build_index(archive: Path, *, positives: Path | None = None, salt: Path | No
             version = "synthetic_wake_words"
         elif name in MANIFESTS:
             manifests[name] = data
-        elif name.endswith(".wav"):
+        elif is_audio(name):
             lengths[name] = _seconds(data, f"{archive}: {name}")
     if not version:
         raise UserError("is not HeySnips: it has another root folder", where=archive, remedy=_LAYOUT)
@@ -200,7 +203,7 @@ def _read_snapdragon(positives: Path, table: pd.DataFrame) -> Iterator[tuple[int
 
 
 def _samples(data: bytes, where: str, seconds: float) -> npt.NDArray[np.float32]:
-    samples = decode_wav(data, where)
+    samples = decode(data, where)
     if abs(len(samples) / SAMPLE_RATE - seconds) > DURATION_TOLERANCE:
         raise _changed(where, f"lasts {len(samples) / SAMPLE_RATE:.2f} s, not {seconds:.2f} s as in the index")
     return samples.astype(np.float32) / np.float32(FULL_SCALE)
@@ -273,7 +276,7 @@ def _parse_manifest(archive: Path, split: str, data: bytes) -> list[Item]:
     where = f"{archive}: {split}.json"
     try:
         entries = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"is not valid JSON ({error})", where=where, remedy=_AGAIN) from error
     if not isinstance(entries, list):
         raise UserError("is not a list of utterances", where=where, remedy=_AGAIN)
@@ -293,16 +296,21 @@ def _parse_item(entry: Any, where: str, split: str, row: int) -> Item:
 
     return Item(
         split, row,
-        identity=field("id", lambda value: isinstance(value, str) and value != "", "a text"),
+        identity=field("id", _is_text, "a text"),
         positive=field("is_hotword", lambda value: isinstance(value, int) and value in (0, 1), "0 or 1") == 1,
-        speaker=str(field("worker_id", lambda value: isinstance(value, int | str) and value != "", "a number or a text")),
-        seconds=float(field("duration", lambda value: isinstance(value, int | float) and 0 < value < float("inf"),
-                            "a number of seconds above 0")),
-        path=field("audio_file_path", _is_safe, "the path of a .wav inside the corpus"))
+        speaker=str(field("worker_id", lambda value: isinstance(value, int) or _is_text(value), "a number or a text")),
+        seconds=float(field("duration", lambda value: isinstance(value, int | float) and 0 < value <= LONGEST,
+                            "a number of seconds above 0, an hour at most")),
+        path=plain_name(field("audio_file_path", _is_safe, "the path of a .wav inside the corpus")))
+
+
+def _is_text(value: Any) -> bool:
+    """Whether it is a text that can be written: JSON may name half a character ("\\ud800")."""
+    return isinstance(value, str) and value != "" and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def _is_safe(path: Any) -> bool:
-    return isinstance(path, str) and path.endswith(".wav") and "\\" not in path and all(
+    return _is_text(path) and path.endswith(".wav") and "\\" not in path and all(
         part not in ("", ".", "..") for part in path.split("/"))
 
 
@@ -314,6 +322,8 @@ def _check_recordings(archive: Path, items: list[Item], lengths: dict[str, float
     if missing := [item.path for item in items if item.path not in lengths]:
         raise UserError(f"lacks {len(missing)} of the {len(items)} recordings, the first being '{missing[0]}'",
                         where=archive, remedy=_AGAIN)
+    if unnamed := sorted(lengths.keys() - {item.path for item in items}):
+        tell(f"{archive}: {len(unnamed)} recordings are in no manifest and are left out, the first being '{unnamed[0]}'")
     for item in items:
         found = lengths[item.path]
         if isinstance(found, UserError):
@@ -326,7 +336,7 @@ def _check_recordings(archive: Path, items: list[Item], lengths: dict[str, float
 def _seconds(data: bytes, where: str) -> float | UserError:
     """How long a recording lasts, or why it cannot be read; that matters only if a manifest names it."""
     try:
-        return len(decode_wav(data, where)) / SAMPLE_RATE
+        return len(decode(data, where)) / SAMPLE_RATE
     except UserError as error:
         return error
 
@@ -339,7 +349,7 @@ def _snapdragon_items(positives: Path, listing: hashlib._Hash) -> Iterator[Item]
     """
     for row, (name, data) in enumerate(_listing(Path(positives))):
         listing.update(f"{hashlib.sha256(data).hexdigest()}  {name}\n".encode("utf-8", "surrogateescape"))
-        seconds = len(decode_wav(data, f"{positives}: {name}")) / SAMPLE_RATE
+        seconds = len(decode(data, f"{positives}: {name}")) / SAMPLE_RATE
         yield Item("test", row, f"{_HEY_SNAPDRAGON}/{name}", True, f"{_HEY_SNAPDRAGON}/{name.partition('/')[0]}", seconds, name)
 
 
@@ -384,4 +394,4 @@ def _read_zip(archive: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _is_recording(speaker: str, name: str) -> bool:
-    return name.endswith(".wav") and not name.startswith(".") and not speaker.startswith(".")
+    return is_audio(name) and not is_leftover(f"{speaker}/{name}")

@@ -17,7 +17,7 @@ from edgekws.core import files
 from edgekws.core.errors import UserError
 from edgekws.core.provenance import derive_seed
 from edgekws.corpus.archive import read_members
-from edgekws.corpus.audio import CLIP_SAMPLES, FULL_SCALE, SAMPLE_RATE, decode_wav
+from edgekws.corpus.audio import CLIP_SAMPLES, FULL_SCALE, SAMPLE_RATE, decode, is_audio
 from edgekws.features import pack, unit_logmel
 from edgekws.features.settings import LogMel
 from edgekws.methods.neuedge.settings import NoiseTest
@@ -50,12 +50,11 @@ def recorded(archive: Path) -> list[Noise]:
     """The noise recordings of an archive, by name; none where it has none.
 
     Raises:
-        UserError: The archive cannot be read, or a recording is not 16 kHz mono 16-bit PCM.
+        UserError: The archive cannot be read, or a recording cannot be read or is not 16 kHz mono.
     """
-    found = [Noise(name.rpartition("/")[2], decode_wav(data, f"{archive}: {name}") * np.float32(1 / FULL_SCALE))
+    found = [Noise(name.rpartition("/")[2], decode(data, f"{archive}: {name}") * np.float32(1 / FULL_SCALE))
              for name, data in read_members(archive)
-             if data is not None and name.startswith(f"{FOLDER}/") and name.endswith(".wav")
-             and not name.rpartition("/")[2].startswith(".")]
+             if data is not None and is_audio(name) and name.split("/")[-2:-1] == [FOLDER]]
     return sorted(found, key=lambda noise: noise.name)
 
 
