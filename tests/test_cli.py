@@ -31,7 +31,8 @@ COMMANDS = {}
 
 
 def walk(group, path=()):
-    for name, command in group.commands.items():
+    for name in group.list_commands(None):
+        command = group.get_command(None, name)
         if hasattr(command, "commands"):
             walk(command, (*path, name))
         else:

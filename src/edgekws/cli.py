@@ -9,28 +9,52 @@ from __future__ import annotations
 import importlib
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 import edgekws
-from edgekws.core import registry
+from edgekws.core import registry, threads
 from edgekws.core.errors import UserError
 from edgekws.core.options import example
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False,
-                  help="Keyword spotting that adapts on the device: adapt a model to your own voice; replicate the papers.")
-settings_app = typer.Typer(no_args_is_help=True, help="The settings: check them, write their defaults.")
 ROOMS = {"corpus": "corpus.cli", "protocol": "protocol.cli", **{name.replace("_", "-"): f"methods.{name}.cli"
          for name in registry.names("cli")}, "delta": "models.delta.cli", "claims": "ledger.cli", "report": "report.cli",
          "run": "run.cli", "release": "run.release"}
-for name, module in ROOMS.items():
-    room = importlib.import_module(f"edgekws.{module}")
-    app.add_typer(room.app, name=name, rich_help_panel="Steps of the workflow")
-    for command in room.front.registered_commands if hasattr(room, "front") else ():
-        command.rich_help_panel = "With recordings of your own"
-        app.registered_commands.append(command)
-app.add_typer(settings_app, name="settings", rich_help_panel="Steps of the workflow")
+_STEPS = "Steps of the workflow"
+
+
+class _Rooms(TyperGroup):
+    """The rooms' commands. A room that is named is imported alone: all of them take longer than many a command."""
+
+    def _open(self, name: str) -> None:
+        room, opened = importlib.import_module(f"edgekws.{ROOMS[name]}"), typer.Typer()
+        opened.add_typer(room.app, name=name, rich_help_panel=_STEPS)
+        for command in room.front.registered_commands if hasattr(room, "front") else ():
+            command.rich_help_panel = "With recordings of your own"
+            opened.registered_commands.append(command)
+        for command_name, command in typer.main.get_group(opened).commands.items():
+            self.add_command(command, command_name)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        # Who has the commands at the top, and what an unknown name may have been, only all rooms tell.
+        for name in [cmd_name] if cmd_name in (*ROOMS, *self.commands) else ROOMS:
+            if name not in self.commands:
+                self._open(name)
+        return super().get_command(ctx, cmd_name)
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        last = [*ROOMS, "settings"]
+        for name in ROOMS:
+            self.get_command(ctx, name)
+        return [*(name for name in self.commands if name not in last), *last]
+
+
+app = typer.Typer(cls=_Rooms, no_args_is_help=True, pretty_exceptions_enable=False,
+                  help="Keyword spotting that adapts on the device: adapt a model to your own voice; replicate the papers.")
+settings_app = typer.Typer(no_args_is_help=True, help="The settings: check them, write their defaults.")
+app.add_typer(settings_app, name="settings", rich_help_panel=_STEPS)
 
 
 @app.callback(invoke_without_command=True)
@@ -66,6 +90,7 @@ def settings_check(
 
 def main() -> None:
     """Entry point: a :class:`UserError` becomes one message and exit code 2."""
+    threads.settle()
     try:
         app()
     except UserError as error:

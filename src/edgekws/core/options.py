@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from edgekws.core.device import Name as DeviceName
+from edgekws.core.threads import COUNTS
 
 SettingsText = Annotated[str | None, typer.Option(
     "--settings", metavar="YAML|JSON", help="Settings of this step: a YAML file, or JSON text. "
@@ -37,8 +38,7 @@ def example(command: str) -> str:
 
 def pin_threads(threads: int) -> None:
     """Compute threads and determinism of everything that follows in this process."""
-    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[variable] = str(threads)
+    os.environ.update(dict.fromkeys(COUNTS, str(threads)))  # for the processes that it starts
     import torch
 
     torch.set_num_threads(threads)
