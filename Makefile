@@ -8,7 +8,7 @@ REMOTE ?=
 # What is built from metrics alone.
 DRAWN = $(shell sed -n 's/^rule \([a-z_]*_figures\):/\1/p' workflow/rules/*.smk) claims report
 
-.PHONY: demo test test-slurm lint gsc_subset paper paper_run release restore help clean
+.PHONY: demo test test-slurm docs lint gsc_subset paper paper_run release restore help clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/.main ## The demo replication on embedded synthetic speech, start to report (default)
@@ -21,6 +21,15 @@ test: .venv/.test ## All tests
 
 test-slurm: .venv/.test ## The workflow on a real Slurm cluster, on this machine's loopback
 	tests/slurm/prove
+
+docs: .envs/docs ## The documentation as a site: site/index.html
+	NO_MKDOCS_2_WARNING=1 .envs/docs/bin/mkdocs build --strict --quiet
+	@! grep -rlE '<(script|link|img|iframe)[^>]*(src|href)="?https?:' site || { echo "error: these pages ask the network" >&2; exit 2; }
+	@echo "Documentation: site/index.html (search works where it is served: .envs/docs/bin/mkdocs serve)"
+
+.envs/docs: envs/docs.txt envs/tool
+	envs/tool docs .envs/docs
+	@test -x .envs/docs/bin/mkdocs || { cat .envs/docs/not_installed.txt >&2; exit 2; }
 
 lint: .venv/.test ## ruff, mypy, snakefmt
 	.venv/bin/ruff check .
