@@ -159,6 +159,37 @@ def test_a_file_of_no_known_encoder_is_refused(tmp_path, said):
 def test_widths_that_are_not_the_tensors_are_refused(tmp_path):
     path = tmp_path / "net.safetensors"
     files.write_model(path, tensors_of(build("ds_cnn_s")), architecture="wake_word_encoder", provenance={},
-                      settings={"backbone": "ds_cnn_s", "widths": [63] + [64] * 4})
+                      settings={"backbone": "ds_cnn_s", "widths": [63] + [64] * 4, "padding": [1, 1, 5, 4]})
     with pytest.raises(UserError, match=r"net\.safetensors: .*has shape"):
         load_encoder(path)
+
+
+@pytest.mark.parametrize("kept", [None, [2, 1, 5, 4]])
+def test_a_small_ds_cnn_that_padded_otherwise_is_refused(tmp_path, kept):
+    path = tmp_path / "net.safetensors"
+    files.write_model(path, tensors_of(build("ds_cnn_s")), architecture="wake_word_encoder", provenance={},
+                      settings={"backbone": "ds_cnn_s", "widths": [64] * 5, **({"padding": kept} if kept else {})})
+    with pytest.raises(UserError, match=r"net\.safetensors: is of a net that padded its input otherwise"):
+        load_encoder(path)
+
+
+def test_larger_ones_of_before_are_read_as_they_were(tmp_path):
+    path = tmp_path / "net.safetensors"
+    files.write_model(path, tensors_of(build("ds_cnn_m")), architecture="wake_word_encoder", provenance={},
+                      settings={"backbone": "ds_cnn_m", "widths": [172] * 5})
+    assert load_encoder(path)[1] == "ds_cnn_m"
+
+
+@pytest.mark.parametrize(("backbone", "before"), [("ds_cnn_s", (5, 1)), ("ds_cnn_m", (5, 2))])
+def test_the_stem_is_padded_as_the_published_nets_are(backbone, before):
+    # (ceil(10 / stride) - 1) * stride + 4 - 10 zeros: two where the coefficients are halved, three where they are not.
+    encoder = build(backbone)
+    frames, coefficients = before
+    weight = torch.zeros_like(encoder.stem[1].weight)
+    weight[:, 0, frames, coefficients] = 1
+    with torch.no_grad():
+        encoder.stem[1].weight.copy_(weight)
+        encoder.stem[1].bias.zero_()
+    given = mfcc(1)
+    step = 2 if backbone == "ds_cnn_s" else 1
+    assert torch.allclose(encoder.stem[1](encoder.stem[0](given[:, None]))[0, 0], given[0, ::2, ::step])

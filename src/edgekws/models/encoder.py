@@ -78,15 +78,16 @@ def tensors_of(net: torch.nn.Module) -> dict[str, torch.Tensor]:
 def save_encoder(path: str | Path, encoder: Encoder, backbone: Backbone, *, about: Mapping[str, Any],
                  provenance: Mapping[str, Any]) -> None:
     """Write an encoder as safetensors; ``about`` (settings, prototype, thresholds) goes into its metadata."""
+    padding = {"padding": list(encoder.padding)} if isinstance(encoder, DsCnn) else {}
     files.write_model(path, tensors_of(encoder), architecture=ARCHITECTURE, provenance=provenance,
-                      settings={**about, "backbone": backbone, "widths": encoder.widths})
+                      settings={**about, "backbone": backbone, "widths": encoder.widths, **padding})
 
 
 def load_encoder(path: str | Path) -> tuple[Encoder, Backbone, dict[str, Any]]:
     """An encoder written by :func:`save_encoder`, on the CPU and in evaluation mode, its backbone and metadata.
 
     Raises:
-        UserError: The file is missing, is no such model, or is damaged.
+        UserError: The file is missing, is no such model, is damaged, or is of a net that padded its input otherwise.
     """
     tensors, metadata = files.read_model(path, ARCHITECTURE)
     backbone, widths = metadata["settings"].get("backbone"), metadata["settings"].get("widths")
@@ -95,6 +96,8 @@ def load_encoder(path: str | Path) -> tuple[Encoder, Backbone, dict[str, Any]]:
         raise UserError(f"names no known encoder (backbone {backbone!r}, widths {widths!r})", where=path,
                         remedy="train it again, or fetch an intact copy")
     encoder = build(backbone, widths)
+    if isinstance(encoder, DsCnn):
+        encoder.check_padding(metadata["settings"].get("padding"), path)
     try:
         fill(tensors_of(encoder), tensors)
     except UserError as error:

@@ -189,7 +189,7 @@ def save_classifier(path: str | Path, net: Classifier, *, vocabulary: Iterable[s
         provenance: From :func:`edgekws.core.provenance.provenance`.
     """
     files.write_model(path, tensors_of(net), architecture=ARCHITECTURE, provenance=provenance,
-                      settings={**(about or {}), "vocabulary": list(vocabulary)})
+                      settings={**(about or {}), "vocabulary": list(vocabulary), "padding": list(net.encoder.padding)})
 
 
 def load_classifier(path: str | Path) -> tuple[Classifier, dict[str, Any]]:
@@ -198,11 +198,12 @@ def load_classifier(path: str | Path) -> tuple[Classifier, dict[str, Any]]:
     The metadata holds ``vocabulary`` (list of words), ``settings`` and ``provenance``.
 
     Raises:
-        UserError: The file is missing, is no such model, or is damaged.
+        UserError: The file is missing, is no such model, is damaged, or is of a net that padded its input otherwise.
     """
     tensors, metadata = files.read_model(path, ARCHITECTURE)
     try:
         net = Classifier.of(tensors)
     except UserError as error:
         raise UserError(error.what, where=path, remedy=error.remedy) from error
+    net.encoder.check_padding(metadata["settings"].get("padding"), path)
     return net, {**metadata, "vocabulary": metadata["settings"]["vocabulary"]}
