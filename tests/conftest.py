@@ -14,6 +14,9 @@ from edgekws.corpus import audio
 REPOSITORY = Path(__file__).parents[1]
 REAL_ARCHIVE = "speech_commands_v0.01_8words.tar.gz"
 HOW = "no real speech: set EDGEKWS_GSC_ARCHIVE to an archive in the layout of Google Speech Commands"
+HOW_ENCODERS = ("no published encoders: set EDGEKWS_ENCODERS to the folder with DSCNNS.pt and the others "
+                "(data/encoders/README.md)")
+ENCODERS = {"ds_cnn_s": "DSCNNS.pt", "ds_cnn_m": "DSCNNM.pt", "ds_cnn_l": "DSCNNL.pt", "resnet15": "RESNET15.pt"}
 
 
 @pytest.fixture(scope="session")
@@ -26,15 +29,27 @@ def real_archive():
     return archive
 
 
+@pytest.fixture(scope="session")
+def published_encoders():
+    """Paths of the published encoders by backbone; tests that ask for them are skipped where they are absent."""
+    named = os.environ.get("EDGEKWS_ENCODERS")
+    if not named:
+        pytest.skip(HOW_ENCODERS)
+    paths = {backbone: Path(named) / name for backbone, name in ENCODERS.items()}
+    assert all(path.is_file() for path in paths.values()), f"EDGEKWS_ENCODERS: {named} lacks some of {list(ENCODERS.values())}"
+    return paths
+
+
 def pytest_collection_modifyitems(items):
     """Slow tests first, so that no worker ends on a long one while the others are idle."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 def pytest_terminal_summary(terminalreporter):
-    skipped = [report for report in terminalreporter.stats.get("skipped", []) if HOW in str(report.longrepr)]
-    if skipped:
-        terminalreporter.write_line(f"{len(skipped)} tests skipped: {HOW}", yellow=True)
+    for how in (HOW, HOW_ENCODERS):
+        skipped = [report for report in terminalreporter.stats.get("skipped", []) if how in str(report.longrepr)]
+        if skipped:
+            terminalreporter.write_line(f"{len(skipped)} tests skipped: {how}", yellow=True)
 
 
 @pytest.fixture(scope="module", autouse=True)

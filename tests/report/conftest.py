@@ -254,7 +254,8 @@ def made_up_experiment(name: str, backbone: str, corpus: dict, *, users: int, se
         "settings": {"experiment": {"backbone": backbone}, "pruning": {"probes": 50}},
         "provenance": {"code": "0", "corpus": corpus},
         "operating_point": {"hours": 4.25, "false_alarms_per_hour": 0.5, "allowed": 2, "smallest_rate": 1 / 4.25, "told": True},
-        "encoder": {"backbone": backbone, "pretraining": {}, "separation": 93.0, "parameters": whole,
+        "encoder": {"backbone": backbone, "pretraining": {}, "published": None, "trained_on": "gsc", "separation": 93.0,
+                    "parameters": whole,
                     "multiply_accumulates": 60 * whole}})
     return onda_summary.experiment_file(name, parts, OndaEvaluation(curve=CURVE), Statistics(resamples=200))
 

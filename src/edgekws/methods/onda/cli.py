@@ -101,6 +101,23 @@ def pretrain(
     typer.echo(f"nearest prototype of a word is right for {accuracy:.1f} % of held-out clips")
 
 
+@app.command("import", epilog=example(
+    "onda import data/encoders/published/DSCNNS.pt results/demo/models/onda/ds_cnn_s.safetensors"))
+def import_(
+    published: Annotated[Path, typer.Argument(help="DSCNNS.pt, DSCNNM.pt, DSCNNL.pt or RESNET15.pt of the base pipeline.")],
+    out: Annotated[Path, typer.Argument(help="Encoder to write (.safetensors).")],
+) -> None:
+    """Bring in an encoder that the base pipeline published; nothing in its pickle is run.
+
+    data/encoders/README.md says how to get the four.
+    """
+    from edgekws.methods.onda.published import import_encoder
+    from edgekws.models.encoder import parameters
+
+    net, backbone = import_encoder(published, out)
+    typer.echo(f"{backbone}, {parameters(net):,} parameters")
+
+
 @app.command("prune-offline", epilog=example(
     "onda prune-offline results/demo/models/onda/ds_cnn_s.safetensors results/demo/features/onda_words.npy "
     "results/demo/models/onda/ds_cnn_s_offline25.safetensors --share 0.25"))

@@ -210,7 +210,7 @@ def personalise_file(features: Path, encoder: Path, words: Path, settings: Perso
     return {"schema": 1, "paper": "onda", "seed": seed, "offline": offline, "part": part,
             "settings": settings.model_dump(mode="json"),
             "provenance": provenance(corpus=corpus_facts(windows, metadata), threads=threads),
-            "operating_point": facts, "screening": screening, "encoder": _encoder_facts(metadata["settings"], net), "rows": rows}
+            "operating_point": facts, "screening": screening, "encoder": _encoder_facts(metadata, net), "rows": rows}
 
 
 def corpus_facts(windows: Windows, metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -219,8 +219,11 @@ def corpus_facts(windows: Windows, metadata: Mapping[str, Any]) -> dict[str, Any
     return {**windows.facts["corpus"], "pretraining": words, "meets": ["mswc"] if words == "mswc_en" else []}
 
 
-def _encoder_facts(about: Mapping[str, Any], net: Encoder) -> dict[str, Any]:
-    return {"backbone": about["backbone"], "pretraining": about.get("pretraining"), "separation": about.get("accuracy"),
+def _encoder_facts(metadata: Mapping[str, Any], net: Encoder) -> dict[str, Any]:
+    """Which encoder it is and what it was trained on; ``published`` says where it is from if it was not trained here."""
+    about = metadata["settings"]
+    return {"backbone": about["backbone"], "pretraining": about.get("pretraining"), "published": about.get("published"),
+            "trained_on": metadata["provenance"].get("corpus", {}).get("name", ""), "separation": about.get("accuracy"),
             "parameters": encoders.parameters(net), "multiply_accumulates": encoders.multiply_accumulates(net)}
 
 

@@ -43,11 +43,13 @@ class Machine(Fields):
 
 
 class Encoder(Fields):
-    """The encoder that was deployed."""
+    """The encoder that was deployed; ``published``: repository, file and checksum of one that was not trained here."""
 
     backbone: Backbone
     pretraining: Annotated[dict[str, Any], Of(Pretraining)]
-    separation: Number
+    published: dict[str, str] | None
+    trained_on: str
+    separation: Number | None
     parameters: int
     multiply_accumulates: int
 
