@@ -125,6 +125,27 @@ def test_shots_are_nested_and_bounded(shot):
     assert index.word[fewer].value_counts().max() <= shot
 
 
+def three_splits(repeats=0):
+    index = pd.concat([make_index({"aa": {"yes": 8}, "bb": {"yes": 4}}, split="train", repeats=repeats),
+                       make_index({"cc": {"yes": 8}}, split="validation"), make_index({"dd": {"yes": 8}})], ignore_index=True)
+    return index.assign(clip=range(len(index)))
+
+
+def test_users_of_the_training_split_report_and_are_left_out_of_training():
+    table, facts = plan.many_users(three_splits(), ManyUsers(splits=["train", "validation", "test"], minimum_takes=8, folds=2))
+    assert dict(zip(table.user, table.split, strict=True)) == {"aa": "train", "cc": "validation", "dd": "test"}
+    assert set(table.user[table.split.isin(plan.REPORT)]) == {"aa", "dd"}
+    one = plan.one_user(three_splits(), OneUser(speaker="bb", split_seeds=[42]))
+    assert plan.left_out(one, (table, facts)) == ["aa", "bb"]
+    assert plan.left_out(plan.many_users(three_splits(), ManyUsers(minimum_takes=8, folds=2))) == []
+
+
+def test_a_speaker_of_repeats_alone_is_no_user():
+    settings = ManyUsers(splits=["train"], minimum_takes=8, folds=2)
+    with pytest.raises(UserError, match="no speaker of the splits train has 8 distinct takes"):
+        plan.many_users(three_splits(repeats=1), settings)
+
+
 def test_a_corpus_without_users_says_so():
     with pytest.raises(UserError, match="has 20 distinct takes"):
         plan.many_users(make_index({"aa": {"yes": 5}}), ManyUsers())

@@ -452,7 +452,7 @@ def test_tuned_is_set_beside_published_where_both_exist():
     def cell(value):
         return {"gain": {"value": value}}
     found = {"many_users": {"summary": {"bptt": {"all": cell(9)}},
-                            "summary_test_users": {"bptt": {"1": cell(1), "all": cell(2)}}},
+                            "summary_reporting_users": {"bptt": {"1": cell(1), "all": cell(2)}}},
              "many_users_tuned": {"summary": {"bptt": {"all": cell(3)}, "b": {"all": cell(4)}}}}
     assert traces_propagation.tuned_against_published(found) == [
         {"label": "BPTT", "shot": "all", "published": cell(2), "tuned": cell(3)}]

@@ -74,7 +74,7 @@ def alt_tune_units(wildcards):
 def alt_adapt_units(wildcards):
     """Every test user, fold and shot: learning, and answers to the user's own and to others' clips."""
     folds = min(ALT.folds or ALT_PLAN.folds, ALT_PLAN.folds)
-    asked = 2 * (SPEECH.user_clips - ALT_POOL) + min(ALT.others, SPEECH.test) / folds
+    asked = 2 * (SPEECH.user_clips - ALT_POOL) + min(ALT.others or SPEECH.test, SPEECH.test) / folds
     asked *= 2_549_760 if alt_net(wildcards) == "ds_cnn" else TP_CLIP / 3
     shots = ALT.shots or ALT_PLAN.shots
     learnt = sum(alt_learning(wildcards.method, SPEECH.support(shot, ALT_POOL)) for shot in shots)
@@ -137,6 +137,7 @@ rule alternatives_base:
         features=f"{RUN}/features/alternatives.npy",
         index=f"{RUN}/corpus/index.parquet",
         plan=f"{RUN}/corpus/plan_one_user.parquet",
+        also=also_left_out,
     output:
         f"{ALT_MODELS}/base_ds_cnn_seed{{seed}}.safetensors",
     log:
@@ -151,10 +152,11 @@ rule alternatives_base:
     params:
         threads=THREADS,
         settings=as_json(ALT.ds_cnn),
+        also=also_option,
     message:
         "Training the DS-CNN of seed {wildcards.seed}"
     shell:
-        "edgekws alternatives base {input.features} {input.index} {input.plan} {output} --seed {wildcards.seed}"
+        "edgekws alternatives base {input.features} {input.index} {input.plan} {output} --seed {wildcards.seed} {params.also}"
         " --settings {params.settings:q} {params.threads} &> {log}"
 
 

@@ -4,6 +4,19 @@ Inputs: the corpus' index.
 Outputs: results/<run>/corpus/plan_<protocol>.parquet, which every method reads that adapts to users.
 """
 
+# Users of the training split must not be heard in a base's training.
+USERS_OF_TRAINING = "train" in SETTINGS.protocol.many_users.splits
+
+
+def also_left_out(wildcards):
+    """The plan whose users of the training split a base must not hear either, where there are any."""
+    return f"{RUN}/corpus/plan_many_users.parquet" if USERS_OF_TRAINING else []
+
+
+def also_option(wildcards, input):
+    """The same as an option of the command."""
+    return f"--also {input.also}" if input.also else ""
+
 
 rule protocol_plan:
     input:

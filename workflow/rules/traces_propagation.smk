@@ -52,7 +52,7 @@ def tp_adapt_units(wildcards):
     epochs, size = budget.epochs, budget.batch_size
     if experiment.tuned:
         epochs, size = max(TP.tuning.epochs), min(TP.tuning.batch_size)
-    asked = 2 * clips * (1 - share) + min(TP.others, SPEECH.test) * (1 - share)
+    asked = 2 * clips * (1 - share) + min(TP.others or SPEECH.test, SPEECH.test) * (1 - share)
     return int(
         tasks
         * sum(
@@ -129,6 +129,7 @@ rule traces_propagation_base:
         features=f"{RUN}/features/traces_propagation.npy",
         index=f"{RUN}/corpus/index.parquet",
         plan=f"{RUN}/corpus/plan_one_user.parquet",
+        also=also_left_out,
     output:
         f"{TP_MODELS}/base_{{normalisation}}_seed{{seed}}.safetensors",
     log:
@@ -144,11 +145,12 @@ rule traces_propagation_base:
     params:
         threads=TRAINS_ON,
         settings=as_json(network=TP.network, base=TP.base, features=TP.features),
+        also=also_option,
     message:
         "Training the base model of seed {wildcards.seed} ({wildcards.normalisation} normalisation)"
     shell:
         "edgekws traces-propagation base {input.features} {input.index} {input.plan} {output}"
-        " --normalisation {wildcards.normalisation} --seed {wildcards.seed}"
+        " --normalisation {wildcards.normalisation} --seed {wildcards.seed} {params.also}"
         " --settings {params.settings:q} {params.threads} &> {log}"
 
 

@@ -11,6 +11,8 @@ import typer
 from edgekws.core.device import Name as DeviceName
 from edgekws.core.threads import COUNTS
 
+AlsoLeftOut = Annotated[Path | None, typer.Option(
+    help="Plan of many users (.parquet): those of the training split are left out, too.")]
 SettingsText = Annotated[str | None, typer.Option(
     "--settings", metavar="YAML|JSON", help="Settings of this step: a YAML file, or JSON text. "
                                           "Default: as in config/default.yaml.")]

@@ -38,11 +38,28 @@ class Clips:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def some(self, places: Ints) -> Clips:
+        """The clips at ``places`` (B,) as a set of their own, each divided by what it is divided by here."""
+        return Clips(self.features, self.rows[places], self.labels[places], self.scale, self.scale_of[places])
+
     def __getitem__(self, places: Any) -> torch.Tensor:
         """Scaled features (B, T, F) of the clips at ``places`` (B,)."""
         places = np.asarray(places)
         gathered = torch.from_numpy(np.ascontiguousarray(self.features[self.rows[places]]))
         return gathered / self.scale[torch.from_numpy(self.scale_of[places])].unsqueeze(1)
+
+
+def joined(first: Clips, second: Clips) -> Clips:
+    """Both sets as one, each clip divided by what it was divided by.
+
+    Raises:
+        UserError: They are not of the same packed features.
+    """
+    if second.features is not first.features:
+        raise UserError("the clips are of two sets of packed features", where="clips", remedy="take both from the same corpus")
+    return Clips(first.features, np.concatenate([first.rows, second.rows]), np.concatenate([first.labels, second.labels]),
+                 torch.cat([first.scale, second.scale]),
+                 np.concatenate([first.scale_of, len(first.scale) + second.scale_of]))
 
 
 @dataclass(frozen=True)

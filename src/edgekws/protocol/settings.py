@@ -8,6 +8,7 @@ from pydantic import Field
 
 from edgekws.core.settings import Fraction, PositiveFloat, PositiveInt, Settings
 
+Split = Literal["train", "validation", "test"]
 Shot = Annotated[int, Field(ge=1)] | Literal["all"]
 
 
@@ -41,8 +42,11 @@ class OneUser(Settings):
 
 
 class ManyUsers(Settings):
-    """Every speaker of the validation and test splits with enough takes, cross-validated over takes."""
+    """Every speaker of some splits with enough takes, cross-validated over takes."""
 
+    splits: list[Split] = Field(
+        ["validation", "test"], min_length=1,
+        description="splits that users come from; those of the training split are then left out of base training")
     minimum_takes: PositiveInt = Field(20, description="distinct takes a speaker needs")
     folds: Annotated[int, Field(ge=2)] = Field(5, description="folds over the takes of a user")
     shots: list[Shot] = Field([1, 3, "all"], min_length=1, description="support clips of each word, at most")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
 
@@ -14,14 +15,14 @@ from edgekws.core.checkpoint import NOWHERE, Checkpoint
 from edgekws.core.errors import UserError, did_you_mean
 from edgekws.core.progress import tqdm
 from edgekws.core.provenance import derive_seed
-from edgekws.protocol.clips import Clips, Corpus
+from edgekws.protocol.clips import Clips, Corpus, joined
 from edgekws.protocol.users import support_of
 
 Net = TypeVar("Net")
 
 
 def training_rows(index: pd.DataFrame, *, excluded: Sequence[str], balanced: bool, seed: int) -> np.ndarray:
-    """Rows of the training split without the excluded speakers.
+    """Rows of the training split without the excluded speakers, and without a copy of what they said under another name.
 
     Balanced as the authors draw them: once, with replacement, as many as there are, each word equally often on
     average (traces_propagation.md, section 4).
@@ -33,7 +34,8 @@ def training_rows(index: pd.DataFrame, *, excluded: Sequence[str], balanced: boo
         if speaker not in set(index.speaker):
             raise UserError(f"no such speaker: '{speaker}'", where="excluded speaker",
                             remedy=did_you_mean(speaker, index.speaker.unique()))
-    train = index[(index.split == "train") & ~index.speaker.isin(excluded)]
+    out = index.speaker.isin(excluded)
+    train = index[(index.split == "train") & ~out & ~index.sha256.isin(index.sha256[out])]
     if train.word.nunique() < 2:
         raise UserError("fewer than two words are left to train on", where="training split",
                         remedy="use an archive with more words or speakers")
@@ -47,14 +49,23 @@ def training_rows(index: pd.DataFrame, *, excluded: Sequence[str], balanced: boo
 
 @dataclass(frozen=True)
 class Task:
-    """One adaptation: a user's fold and shot with its clips."""
+    """One adaptation: a user's fold (of ``folds`` in the plan) and shot with its clips."""
 
     user: str
     split: str
     fold: int
+    folds: int
     shot: str
     support: list[int]
     query: list[int]
+
+    def share(self, clips: int) -> npt.NDArray[np.int64]:
+        """Which of so many clips this fold asks, where all are dealt out over the plan's folds.
+
+        Each user begins elsewhere, so that users together have all clips asked also where each has but one fold.
+        """
+        first = derive_seed(0, f"share/{self.user}") + self.fold
+        return np.arange(first % self.folds, clips, self.folds)
 
 
 def tasks(table: pd.DataFrame, facts: dict[str, Any], words: pd.Series, *, shots: Sequence[int | str] | None = None,
@@ -62,7 +73,7 @@ def tasks(table: pd.DataFrame, facts: dict[str, Any], words: pd.Series, *, shots
     """The adaptations of a plan, in a fixed order, optionally cut to some shots, splits, users and folds."""
     chosen = table if splits is None else table[table.split.isin(splits)]
     chosen = chosen if folds is None else chosen[chosen.fold < folds]
-    kept = sorted(chosen.user.unique())[:users]
+    kept, of = sorted(chosen.user.unique())[:users], int(table.fold.nunique())
     made = []
     for _, rows in chosen[chosen.user.isin(kept)].groupby(["user", "fold"], sort=True):
         user, split, fold = str(rows.user.iloc[0]), str(rows.split.iloc[0]), int(rows.fold.iloc[0])
@@ -70,7 +81,7 @@ def tasks(table: pd.DataFrame, facts: dict[str, Any], words: pd.Series, *, shots
         for shot in shots or facts["shots"]:
             support = support_of(rows, shot, words, short_words=facts["short_words"])
             if support and query:
-                made.append(Task(user, split, fold, str(shot), support, query))
+                made.append(Task(user, split, fold, of, str(shot), support, query))
     if not made:
         raise UserError(f"no user is left to adapt to (splits: {', '.join(splits or ['any'])})", where="plan",
                         remedy="lower protocol.many_users.minimum_takes, or use a larger corpus")
@@ -79,7 +90,7 @@ def tasks(table: pd.DataFrame, facts: dict[str, Any], words: pd.Series, *, shots
 
 def measure_tasks(work: Sequence[Task], net: Net, corpus: Corpus, scale: torch.Tensor | None,
                   adapt: Callable[[Clips, int], Net], predict: Callable[[Net, Clips], np.ndarray], *, seed: int,
-                  others: int, progress: str | None = None,
+                  others: int | None, progress: str | None = None,
                   checkpoint: Checkpoint = NOWHERE) -> Iterator[dict[str, Any]]:
     """Adapt a net of any kind to each task and measure it.
 
@@ -92,34 +103,39 @@ def measure_tasks(work: Sequence[Task], net: Net, corpus: Corpus, scale: torch.T
 
     Yields:
         A row for each task: ``query_clips``, ``correct_before``, ``correct_after`` on the user's query, and
-        ``others_clips``, ``others_before``, ``others_after`` (correct) on a fixed sample of at most ``others`` clips
-        of the test split by other speakers: what adapting makes the model forget. Only a user's first fold pays for
-        that; in the others these counts are 0.
+        ``others_clips``, ``others_before``, ``others_after`` (correct) on clips of the test split by other speakers: what
+        adapting makes the model forget. The whole split (or a fixed sample of at most ``others`` clips) is dealt out
+        over the plan's folds, so that all folds together ask each clip once (:meth:`Task.share`).
 
     Raises:
         UserError: ``others`` are asked for, and a user has the test split to itself.
     """
     test = corpus.index[(corpus.index.split == "test") & (corpus.index.repeat_of == "")]["clip"].to_numpy()
-    sample = np.random.default_rng(derive_seed(seed, "other speakers")).permutation(test)[:others]
-    other = corpus.clips(np.sort(sample), frozen_scale=scale)
+    sample = np.sort(np.random.default_rng(derive_seed(seed, "other speakers")).permutation(test)[:others])
+    other = corpus.clips(sample, frozen_scale=scale)
     speaker = corpus.index.speaker.to_numpy()[other.rows]
     other_before = predict(net, other) == other.labels
-    for user in {task.user for task in work if others and task.fold == 0 and not (speaker != task.user).any()}:
+    for user in {task.user for task in work if len(sample) and not (speaker != task.user).any()}:
         raise UserError(f"the test split has nobody besides {user}: what adapting makes a net forget cannot be measured",
                         where="corpus", remedy="take a corpus with two or more speakers in its test split")
+
+    before: dict[tuple[str, int], int] = {}
 
     def row(task: Task) -> dict[str, Any]:
         support = corpus.clips(task.support, frozen_scale=scale)
         query = corpus.clips(task.query, frozen_scale=scale)
+        if (asked := (task.user, task.fold)) not in before:  # the same for all shots
+            before[asked] = int((predict(net, query) == query.labels).sum())
         adapted = adapt(support, derive_seed(seed, f"{task.user}/{task.fold}/{task.shot}"))
-        elsewhere = (speaker != task.user) & (task.fold == 0)
-        other_after = predict(adapted, other) == other.labels if elsewhere.any() else elsewhere
+        share = task.share(len(other))
+        share = share[speaker[share] != task.user]
+        # One call for both: on a small net most of a call is overhead.
+        right = predict(adapted, joined(query, other.some(share))) == np.concatenate([query.labels, other.labels[share]])
         return {"user": task.user, "split": task.split, "fold": task.fold, "shot": task.shot,
-                "support_clips": len(support), "query_clips": len(query),
-                "correct_before": int((predict(net, query) == query.labels).sum()),
-                "correct_after": int((predict(adapted, query) == query.labels).sum()),
-                "others_clips": int(elsewhere.sum()), "others_before": int(other_before[elsewhere].sum()),
-                "others_after": int(other_after[elsewhere].sum())}
+                "support_clips": len(support), "query_clips": len(query), "correct_before": before[asked],
+                "correct_after": int(right[:len(query)].sum()),
+                "others_clips": len(share), "others_before": int(other_before[share].sum()),
+                "others_after": int(right[len(query):].sum())}
 
     yield from tqdm(checkpoint.each(work, row, of="tasks"), total=len(work), desc=progress, unit="task",
                     disable=progress is None)

@@ -17,6 +17,8 @@ from edgekws.core.provenance import derive_seed
 from edgekws.protocol.settings import ManyUsers, OneUser
 
 COLUMNS = ["user", "split", "fold", "clip", "role", "rank"]
+REPORT = ("train", "test")
+"""Splits whose users report; those of the validation split choose settings."""
 FULL_GSC_QUERY_CLIPS = 74
 """Query clips of speaker c50f55b8 on the whole of GSC v0.02 (all published accuracies are multiples of 1/74)."""
 
@@ -74,25 +76,35 @@ def _busiest_training_speaker(index: pd.DataFrame) -> str:
 
 
 def many_users(index: pd.DataFrame, settings: ManyUsers) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Every speaker of the validation and test splits with enough distinct takes, cross-validated over takes.
+    """Every speaker of the chosen splits with enough distinct takes, cross-validated over takes.
 
     Takes with the same audio count as one (the first), so no audio is in both support and query. Folds are dealt out
-    word by word, so that each fold holds every word as evenly as the takes allow.
+    word by word, so that each fold holds every word as evenly as the takes allow. Users of the validation split choose
+    settings, all others report (:data:`REPORT`); who comes from the training split has to be left out of the base's
+    training (:func:`left_out`).
 
     Raises:
         UserError: No speaker has enough takes.
     """
-    distinct = index[(index.repeat_of == "") & index.split.isin(["validation", "test"])]
+    distinct = index[(index.repeat_of == "") & index.split.isin(settings.splits)]
     takes = distinct.groupby("speaker").size()
     users = sorted(takes[takes >= settings.minimum_takes].index)
     if not users:
-        raise UserError(f"no speaker of the validation and test splits has {settings.minimum_takes} distinct takes "
+        raise UserError(f"no speaker of the splits {', '.join(settings.splits)} has {settings.minimum_takes} distinct takes "
                         f"(the most is {takes.max() if len(takes) else 0})",
                         where="protocol.many_users.minimum_takes", remedy="lower it, or use a larger corpus")
     parts = [_folds(distinct[distinct.speaker == user].sort_values(["word", "path"]), user, settings) for user in users]
     return pd.concat(parts, ignore_index=True), {
-        "plan": "many_users", "users": len(users), "shots": list(settings.shots), "short_words": "keep",
-        "minimum_takes": settings.minimum_takes, "folds": settings.folds}
+        "plan": "many_users", "users": len(users), "splits": list(settings.splits), "shots": list(settings.shots),
+        "short_words": "keep", "minimum_takes": settings.minimum_takes, "folds": settings.folds}
+
+
+def left_out(*plans: tuple[pd.DataFrame, dict[str, Any]]) -> list[str]:
+    """Speakers of some plans whom base training must not hear: the one user, and users of the training split."""
+    found: set[str] = set()
+    for table, facts in plans:
+        found |= {facts["user"]} if facts["plan"] == "one_user" else set(table.user[table.split == "train"])
+    return sorted(found)
 
 
 def _folds(clips: pd.DataFrame, user: str, settings: ManyUsers) -> pd.DataFrame:

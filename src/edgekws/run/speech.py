@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgekws.config import Shared
+from edgekws.core.errors import UserError
 from edgekws.corpus.audio import SAMPLE_RATE
+from edgekws.corpus.index import SPLITS
 from edgekws.corpus.settings import Synthetic
+from edgekws.protocol.settings import ManyUsers
 
 _HEYSNIPS_HOURS, _HEYSNIPS_POSITIVES, _HEYSNIPS_USERS = (46.0, 13.6), 9_700, 20  # v2: utterances of 3.7 s on average
 
@@ -23,8 +26,8 @@ class Speech:
 
     Attributes:
         words: Words of the corpus.
-        train, validation, test: Clips of its splits.
-        validators, testers: Speakers of the validation and test splits who take part in the many-users protocol, at most.
+        train, validation, test: Clips of its splits, in training without its users'.
+        validators, testers: Users of the many-users protocol who choose settings and who report, at most.
         user_clips: Clips of such a user, on average.
         one_user_clips: Clips of the speaker of the one-user protocol.
     """
@@ -72,26 +75,30 @@ def synthetic_clips(spoken: Synthetic) -> tuple[int, int, int]:
 
 def speech_of(config: Shared, index: Path) -> Speech:
     """The speech of a run; ``index`` is where the index of its corpus is or will be (.parquet)."""
-    minimum = config.protocol.many_users.minimum_takes
+    many = config.protocol.many_users
+    minimum = many.minimum_takes
     if config.corpus.name == "synthetic":
         spoken = config.corpus.synthetic
         words, takes = len(spoken.words), spoken.user_takes
         users = (spoken.speakers.validation, spoken.speakers.test) if words * takes >= minimum else (0, 0)
+        if "train" in many.splits and words * spoken.takes >= minimum:
+            raise UserError("every training speaker of the synthetic corpus would be a user", where="protocol.many_users.splits",
+                            remedy="leave train out of the splits, or raise minimum_takes")
         return Speech(words, *synthetic_clips(spoken), *users, words * takes, words * spoken.takes)
-    return _counted(index, minimum) if index.is_file() else GSC
+    return _counted(index, many) if index.is_file() else GSC
 
 
-def _counted(index: Path, minimum: int) -> Speech:
+def _counted(index: Path, many: ManyUsers) -> Speech:
     import pandas as pd
 
     table = pd.read_parquet(index, columns=["word", "speaker", "split", "repeat_of"])
     clips = {split: int((table["split"] == split).sum()) for split in ("train", "validation", "test")}
     takes = table[table["repeat_of"] == ""].groupby(["split", "speaker"]).size()
-    users = takes[takes >= minimum]
-    found = {split: users[users.index.get_level_values("split") == split] for split in ("validation", "test")}
-    both = pd.concat(list(found.values()))
-    return Speech(table["word"].nunique(), clips["train"], clips["validation"], clips["test"], len(found["validation"]),
-                  len(found["test"]), float(both.mean()) if len(both) else 0.0,
+    users = takes[(takes >= many.minimum_takes) & takes.index.get_level_values("split").isin(many.splits)]
+    of = users.groupby("split").agg(["size", "sum"]).reindex(SPLITS, fill_value=0)
+    return Speech(table["word"].nunique(), clips["train"] - int(of["sum"]["train"]), clips["validation"], clips["test"],
+                  int(of["size"]["validation"]), int(of["size"]["train"] + of["size"]["test"]),
+                  float(users.mean()) if len(users) else 0.0,
                   int(takes[takes.index.get_level_values("split") == "train"].max()))
 
 

@@ -75,10 +75,19 @@ def test_excluded_speakers_never_train(corpus):
         training_rows(corpus.index, excluded=["t033"], balanced=False, seed=0)
 
 
+def test_a_copy_of_what_an_excluded_speaker_said_never_trains(corpus):
+    index = corpus.index.copy()
+    mine = index.index[index.speaker == "t03"][0]
+    copy = index.index[index.speaker == "t04"][0]
+    index.loc[copy, "sha256"] = index.loc[mine, "sha256"]
+    assert copy not in training_rows(index, excluded=["t03"], balanced=False, seed=0)
+    assert copy in training_rows(index, excluded=[], balanced=False, seed=0)
+
+
 def test_balanced_draw_evens_words_out():
     """One word is ten times as frequent as the other; the draw has both about equally often."""
     index = pd.DataFrame({"word": ["a"] * 1000 + ["b"] * 100, "speaker": "s", "split": "train",
-                          "clip": range(1100)})
+                          "clip": range(1100), "sha256": [str(clip) for clip in range(1100)]})
     rows = training_rows(index, excluded=[], balanced=True, seed=0)
     share = float((index.word[rows] == "a").mean())
     assert len(rows) == 1100 and abs(share - 0.5) < 4 * np.sqrt(0.25 / 1100)
@@ -105,9 +114,9 @@ def test_readout_only_adaptation_helps_a_shifted_user(corpus, base, users):
     assert total.correct_after > total.correct_before
 
 
-def run(corpus, base, users, method, budget, **cut):
+def run(corpus, base, users, method, budget, others=20, **cut):
     work = tasks(*users, corpus.index.word, splits=["test"], **cut)
-    return pd.DataFrame(experiments.run_tasks(work, base, corpus, method, budget, seed=0, others=20))
+    return pd.DataFrame(experiments.run_tasks(work, base, corpus, method, budget, seed=0, others=others))
 
 
 def test_rows_do_not_depend_on_which_other_tasks_run(corpus, base, users):
@@ -119,11 +128,21 @@ def test_rows_do_not_depend_on_which_other_tasks_run(corpus, base, users):
 
 
 def test_forgetting_is_measured_on_other_speakers_only(corpus, base, users):
-    rows = run(corpus, base, users, "traces_propagation", Training(epochs=1), shots=["all"])
-    first = rows[rows.fold == 0]
+    rows = run(corpus, base, users, "traces_propagation", Training(epochs=1), shots=["all"], others=None)
     own = corpus.index[corpus.index.split == "test"].groupby("speaker").size()
-    assert (first.others_clips > 0).all() and (first.others_clips <= own.sum() - own.min()).all()
-    assert (rows[rows.fold > 0].others_clips == 0).all()
+    asked = rows.groupby("user").others_clips.sum()
+    assert {user: own.sum() - clips for user, clips in own.items()} == asked.to_dict(), "each clip of the others once"
+    fewer = run(corpus, base, users, "traces_propagation", Training(epochs=1), shots=["all"], others=9)
+    assert fewer.others_clips.sum() == 9, "two users: what is not the one's is the other's"
+
+
+def test_one_fold_of_many_users_asks_all_clips(corpus, base, users):
+    """The folds' shares are no clip's twice, and users begin at different ones."""
+    work = tasks(*users, corpus.index.word, shots=["all"])
+    for user in ("u0", "v1"):
+        shares = [list(task.share(20)) for task in work if task.user == user]
+        assert len(shares) == 3 and sorted(np.concatenate(shares)) == list(range(20))
+    assert len({int(task.share(20)[0]) for task in work if task.fold == 0}) > 1
 
 
 def test_a_user_who_has_the_test_split_alone_is_told_of(corpus, base, users):

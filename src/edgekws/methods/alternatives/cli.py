@@ -9,6 +9,7 @@ import typer
 
 from edgekws.core.errors import UserError, did_you_mean
 from edgekws.core.options import (
+    AlsoLeftOut,
     FeaturesPath,
     IndexPath,
     MetricsPath,
@@ -80,10 +81,11 @@ def base(
     index: IndexPath,
     plan: Annotated[Path, typer.Argument(help="Plan of the one user to leave out (.parquet).")],
     out: Annotated[Path, typer.Argument(help="Base model to write (.safetensors).")],
+    also: AlsoLeftOut = None,
     settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1,
     progress: Progress = True,
 ) -> None:
-    """Train the DS-CNN on every training speaker but the left-out user.
+    """Train the DS-CNN on every training speaker but those left out.
 
     Settings: alternatives.ds_cnn.
     """
@@ -95,14 +97,16 @@ def base(
     from edgekws.methods.alternatives import ds_cnn
     from edgekws.methods.alternatives.settings import DsCnnTraining
     from edgekws.protocol.clips import open_corpus
+    from edgekws.protocol.users import left_out
 
     chosen = s.read(DsCnnTraining, settings, set_ or ())
     corpus, facts = open_corpus(features, index)
-    user = files.read_table(plan)[1]["user"]
-    about = {"training": chosen.model_dump(), "seed": seed, "excluded": [user]}
-    with Checkpoint(out, inputs=[features, index, plan], threads=threads, **about) as checkpoint:
-        net = ds_cnn.train_base(corpus, chosen, excluded=[user], seed=seed, progress=progress, checkpoint=checkpoint)
-        measured = ds_cnn.test_accuracy(net, corpus, excluded=[user])
+    plans = [plan, *([also] if also else [])]
+    excluded = left_out(*(files.read_table(path) for path in plans))
+    about = {"training": chosen.model_dump(), "seed": seed, "excluded": excluded}
+    with Checkpoint(out, inputs=[features, index, *plans], threads=threads, **about) as checkpoint:
+        net = ds_cnn.train_base(corpus, chosen, excluded=excluded, seed=seed, progress=progress, checkpoint=checkpoint)
+        measured = ds_cnn.test_accuracy(net, corpus, excluded=excluded)
         ds_cnn.save_classifier(out, net, vocabulary=corpus.vocabulary, about={**about, "test_accuracy": measured},
                                provenance=provenance(corpus=facts, threads=threads))
     typer.echo(f"accuracy on the test split: {measured:.2f} %")
@@ -181,6 +185,7 @@ def adapt(
     from edgekws.protocol import metrics
     from edgekws.protocol.clips import open_corpus
     from edgekws.protocol.tasks import tasks
+    from edgekws.protocol.users import REPORT
 
     chosen = s.read(Alternatives, settings, set_ or ())
     way = _method(chosen, method)
@@ -192,7 +197,7 @@ def adapt(
     for name in shot or ():
         if name not in known:
             raise UserError(f"no such shot: '{name}'", where="--shot", remedy=did_you_mean(name, known))
-    work = tasks(table, plan_facts, corpus.index.set_index("clip").word, shots=shot, splits=["test"],
+    work = tasks(table, plan_facts, corpus.index.set_index("clip").word, shots=shot, splits=REPORT,
                  folds=folds)
     made_with = {"method": way.model_dump(), "budget": spent.model_dump(), "others": chosen.others}
     with Checkpoint(out, inputs=[features, index, plan, base], threads=threads, seed=seed, shot=shot, folds=folds,
@@ -268,6 +273,7 @@ def cost(
     from edgekws.protocol import metrics
     from edgekws.protocol.clips import open_corpus
     from edgekws.protocol.tasks import tasks
+    from edgekws.protocol.users import REPORT
 
     chosen = s.read(Alternatives, settings, set_ or ())
     methods = {name: method for name, method in chosen.methods.items() if method.net == net}
@@ -276,7 +282,7 @@ def cost(
                         remedy="add one, or choose another --net")
     corpus, facts = open_corpus(features, index)
     loaded, about = experiments.read_base(base, net)
-    work = tasks(*files.read_table(plan), corpus.index.set_index("clip").word, splits=["test"], users=1, folds=1)
+    work = tasks(*files.read_table(plan), corpus.index.set_index("clip").word, splits=REPORT, users=1, folds=1)
     clips = corpus.clips(work[-1].support, frozen_scale=loaded.scale)
     measured = costing.costs(loaded, clips, methods, chosen.training, repetitions=chosen.limits.repetitions,
                              progress=progress)
@@ -344,6 +350,7 @@ def retain(
     from edgekws.protocol import metrics
     from edgekws.protocol.clips import open_corpus
     from edgekws.protocol.tasks import tasks
+    from edgekws.protocol.users import REPORT
 
     chosen = s.read(Alternatives, settings, set_ or ())
     way = _method(chosen, method)
@@ -351,7 +358,7 @@ def retain(
     corpus, facts = open_corpus(features, index)
     loaded, about = experiments.read_base(base, way.net)
     table, plan_facts = files.read_table(plan)
-    work = tasks(table, plan_facts, corpus.index.set_index("clip").word, shots=["all"], splits=["test"], folds=1,
+    work = tasks(table, plan_facts, corpus.index.set_index("clip").word, shots=["all"], splits=REPORT, folds=1,
                  users=chosen.retention.users)
     groups = retention.deal(work, chosen.retention.sequence, seed=seed)
     made_with = {"method": way.model_dump(), "budget": spent.model_dump(), "retention": chosen.retention.model_dump(),

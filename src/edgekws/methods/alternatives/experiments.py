@@ -101,7 +101,7 @@ def read_base(path: Path, net: NetName) -> tuple[Base, dict[str, Any]]:
 
 
 def run_tasks(work: Sequence[Task], base: Base, corpus: Corpus, method: AlternativeMethod, budget: AlternativeTraining,
-              *, seed: int, others: int, progress: str | None = None,
+              *, seed: int, others: int | None, progress: str | None = None,
               checkpoint: Checkpoint = NOWHERE) -> list[dict[str, Any]]:
     """Adapt to each task by a method and measure it; rows as of
     :func:`edgekws.protocol.tasks.measure_tasks`."""

@@ -24,7 +24,7 @@ from edgekws.core.errors import UserError
 from edgekws.core.optimiser import Optimiser
 from edgekws.core.provenance import derive_seed
 from edgekws.models.recurrent_lif import RecurrentLIF
-from edgekws.protocol.clips import Clips
+from edgekws.protocol.clips import Clips, joined
 from edgekws.protocol.training import Labels
 
 
@@ -40,9 +40,6 @@ def rehearse(support: Clips, known: Clips, count: int, *, seed: int) -> Clips:
     Raises:
         UserError: A word has too few clips, or the features are not the same.
     """
-    if known.features is not support.features:
-        raise UserError("the clips are of two sets of packed features", where="rehearsal",
-                        remedy="take both from the same corpus")
     draw = np.random.default_rng(derive_seed(seed, "rehearsal"))
     rows, places = np.unique(known.rows, return_index=True)
     places = places[~np.isin(rows, support.rows)]
@@ -56,9 +53,7 @@ def rehearse(support: Clips, known: Clips, count: int, *, seed: int) -> Clips:
                             where="rehearsal", remedy="rehearse fewer clips")
         chosen.append(draw.permutation(of_word)[:wanted])
     taken = np.sort(np.concatenate(chosen)) if chosen else np.zeros(0, np.int64)
-    return Clips(support.features, np.concatenate([support.rows, known.rows[taken]]),
-                 np.concatenate([support.labels, known.labels[taken]]), torch.cat([support.scale, known.scale]),
-                 np.concatenate([support.scale_of, len(support.scale) + known.scale_of[taken]]))
+    return joined(support, known.some(taken))
 
 
 # ------------------------------------------------------------------------------------------------ elastic weights

@@ -25,7 +25,7 @@ Rows = list[dict[str, Any]]
 
 
 def remedies(work: Sequence[Task], base: Base, corpus: Corpus, method: AlternativeMethod, budget: AlternativeTraining,
-             settings: Retention, *, excluded: Sequence[str], seed: int, others: int, progress: bool = False,
+             settings: Retention, *, excluded: Sequence[str], seed: int, others: int | None, progress: bool = False,
              checkpoint: Checkpoint = NOWHERE) -> Rows:
     """Adapt to each task without and with each remedy.
 

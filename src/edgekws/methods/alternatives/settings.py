@@ -122,7 +122,8 @@ class Alternatives(Settings):
     tuning: AlternativeTuning = Field(default_factory=AlternativeTuning, description="choice of the learning rate")
     shots: list[Shot] | None = Field(None, min_length=1, description="some of the plan's shots only; null takes all")
     folds: PositiveInt | None = Field(None, description="folds of each user, at most; null takes all")
-    others: PositiveInt = Field(256, description="test clips of other speakers on which forgetting is measured, at most")
+    others: PositiveInt | None = Field(
+        None, description="test clips of other speakers on which forgetting is measured, at most; null takes the whole split")
     limits: DeviceLimits = Field(default_factory=DeviceLimits, description="limits of a device")
     retention: Retention = Field(default_factory=Retention, description="not forgetting")
     federated: Federated = Field(default_factory=Federated, description="learning together")

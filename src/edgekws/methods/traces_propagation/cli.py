@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from edgekws.core.options import (
+    AlsoLeftOut,
     Device,
     IndexPath,
     MetricsPath,
@@ -59,10 +60,11 @@ def base(
     out: Annotated[Path, typer.Argument(help="Base model to write (.safetensors).")],
     normalisation: Annotated[Literal["frozen", "per_set"], typer.Option(
         help="Scale of the features: frozen from the training clips, or each set's own (the authors').")] = "frozen",
+    also: AlsoLeftOut = None,
     settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1,
     device: Device = "cpu", progress: Progress = True,
 ) -> None:
-    """Train a base model by Traces Propagation on every training speaker but the left-out user.
+    """Train a base model by Traces Propagation on every training speaker but those left out.
 
     Settings: {"network": ..., "base": ..., "features": ...} of the section traces_propagation.
     """
@@ -75,20 +77,22 @@ def base(
     from edgekws.methods.traces_propagation import experiments
     from edgekws.methods.traces_propagation.settings import TracesPropagation
     from edgekws.protocol.clips import open_corpus
+    from edgekws.protocol.users import left_out
 
     where = devices.choose(device)
     on = devices.describe(where)
     chosen = s.read(TracesPropagation, settings, set_ or ())
     # Mel bands and their first and second differences.
     corpus, facts = open_corpus(features, index, values=3 * chosen.features.mels)
-    user = files.read_table(plan)[1]["user"]
+    plans = [plan, *([also] if also else [])]
+    excluded = left_out(*(files.read_table(path) for path in plans))
     about = {"network": chosen.network.model_dump(), "base": chosen.base.model_dump(),
-             "features": chosen.features.model_dump(), "normalisation": normalisation, "seed": seed, "excluded": [user]}
-    with Checkpoint(out, inputs=[features, index, plan], threads=threads, device=on, **about) as checkpoint:
+             "features": chosen.features.model_dump(), "normalisation": normalisation, "seed": seed, "excluded": excluded}
+    with Checkpoint(out, inputs=[features, index, *plans], threads=threads, device=on, **about) as checkpoint:
         base = experiments.train_base(corpus, chosen.network, chosen.base, per_set=normalisation == "per_set",
-                                      excluded=[user], seed=seed, device=where, progress=progress, checkpoint=checkpoint)
+                                      excluded=excluded, seed=seed, device=where, progress=progress, checkpoint=checkpoint)
         measured = experiments.accuracy(base.net, experiments.split_clips(
-            corpus, base, "test", excluded=[user], set_size=chosen.base.set_size))
+            corpus, base, "test", excluded=excluded, set_size=chosen.base.set_size))
         experiments.write_base(out, base, about={**about, "test_accuracy": measured},
                                provenance=provenance(corpus=facts, threads=threads, device=on))
     typer.echo(f"accuracy on the test split: {measured:.2f} %")
@@ -149,7 +153,7 @@ def adapt(
     base: Annotated[Path, typer.Argument(help="Base model (.safetensors).")],
     out: MetricsPath,
     method: Method = "traces_propagation",
-    budget: Annotated[Path | None, typer.Option(help="Budget chosen by `tune`; only test users are then measured.")] = None,
+    budget: Annotated[Path | None, typer.Option(help="Budget chosen by `tune`; only users who report are then measured.")] = None,
     shot: Annotated[list[str] | None, typer.Option(help="Some of the plan's shots only; may be repeated.")] = None,
     settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1,
     progress: Progress = True,
@@ -170,6 +174,7 @@ def adapt(
     from edgekws.protocol.clips import open_corpus
     from edgekws.protocol.settings import Training
     from edgekws.protocol.tasks import tasks
+    from edgekws.protocol.users import REPORT
 
     chosen = s.read(TracesPropagation, settings, set_ or ())
     spent = getattr(chosen.methods, method)
@@ -179,7 +184,7 @@ def adapt(
     loaded, about = experiments.read_base(base)
     table, plan_facts = files.read_table(plan)
     work = tasks(table, plan_facts, corpus.index.set_index("clip").word, shots=shot,
-                             splits=["test"] if budget is not None else None)
+                             splits=REPORT if budget is not None else None)
     made_with = {"budget": spent.model_dump(), "tuned": budget is not None, "others": chosen.others}
     with Checkpoint(out, inputs=[features, index, plan, base], threads=threads, method=method, seed=seed, shot=shot,
                     **made_with) as checkpoint:

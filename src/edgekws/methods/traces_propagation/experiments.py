@@ -105,7 +105,7 @@ def adapt(base: RecurrentLIF, method: MethodName, support: Clips, budget: Traini
 
 
 def run_tasks(work: Sequence[Task], base: Base, corpus: Corpus, method: MethodName, budget: Training, *, seed: int,
-              others: int, progress: bool = False, checkpoint: Checkpoint = NOWHERE) -> Iterator[dict[str, Any]]:
+              others: int | None, progress: bool = False, checkpoint: Checkpoint = NOWHERE) -> Iterator[dict[str, Any]]:
     """Adapt to each task by a method and measure it; a row for each, as of :func:`measure_tasks`."""
     def adapted(support: Clips, seed: int) -> RecurrentLIF:
         return adapt(base.net, method, support, budget, seed=seed)

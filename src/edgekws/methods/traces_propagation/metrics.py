@@ -133,7 +133,7 @@ class Experiment(Metrics):
     settings: Annotated[dict[str, Any], Of(ExperimentSettings)]
     base: BaseAccuracy
     summary: dict[MethodName, dict[Shot, ShotSummary]]
-    summary_test_users: dict[MethodName, dict[Shot, ShotSummary]]
+    summary_reporting_users: dict[MethodName, dict[Shot, ShotSummary]]
     rows: list[UserRow]
 
 

@@ -58,7 +58,7 @@ def rows(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def tuned_against_published(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Gains with the published and with the tuned budget, where both were measured, on the same users."""
-    published = found.get("many_users", {}).get("summary_test_users", {})
+    published = found.get("many_users", {}).get("summary_reporting_users", {})
     tuned = found.get("many_users_tuned", {}).get("summary", {})
     return [{"label": style.method(method).label, "shot": shot, "published": published[method][shot], "tuned": cell}
             for method, shots in tuned.items() for shot, cell in shots.items() if shot in published.get(method, {})]

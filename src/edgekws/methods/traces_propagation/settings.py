@@ -63,7 +63,8 @@ class TracesPropagation(Settings):
     base: BaseTraining = Field(default_factory=BaseTraining, description="training of the base model")
     methods: Methods = Field(default_factory=Methods, description="budget of each way to adapt")
     tuning: Tuning = Field(default_factory=Tuning, description="grid of the tuned experiments")
-    others: PositiveInt = Field(256, description="test clips of other speakers on which forgetting is measured, at most")
+    others: PositiveInt | None = Field(
+        None, description="test clips of other speakers on which forgetting is measured, at most; null takes the whole split")
     experiments: dict[Name, Experiment] = Field(default_factory=_experiments, description="the experiments by name")
 
 

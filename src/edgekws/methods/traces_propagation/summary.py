@@ -9,6 +9,7 @@ import pandas as pd
 
 from edgekws.protocol import statistics
 from edgekws.protocol.settings import Statistics
+from edgekws.protocol.users import REPORT
 
 
 def per_user(rows: pd.DataFrame, *, splits: bool = False) -> pd.DataFrame:
@@ -86,6 +87,6 @@ def experiment_file(name: str, parts: Sequence[dict[str, Any]], settings: Statis
         "base": {"test_accuracy": _cell(pd.Series(bases), settings)},
         "summary": summarise(users, settings),
         # What a tuned budget is compared with: it is reported on these users only.
-        "summary_test_users": summarise(users[users.split == "test"], settings),
+        "summary_reporting_users": summarise(users[users.split.isin(REPORT)], settings),
         "rows": users.to_dict("records"),
     }

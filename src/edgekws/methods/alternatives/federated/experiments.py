@@ -37,6 +37,7 @@ from edgekws.methods.alternatives.settings import Federated
 from edgekws.methods.traces_propagation.experiments import Base
 from edgekws.protocol.clips import Corpus
 from edgekws.protocol.tasks import tasks, training_rows
+from edgekws.protocol.users import REPORT
 
 _SCALE_CLIPS = 256  # of the base's own training, for the scale of the spike counts
 Histories = dict[str, list[Tensor]]
@@ -115,14 +116,14 @@ def run(table: pd.DataFrame, facts: dict[str, Any], base: Base, corpus: Corpus, 
     view = View.of(base.net, corpus.clips(some, frozen_scale=base.scale), rank=settings.rank, seed=seed)
     words = corpus.index.set_index("clip").word
 
-    def groups(split: str, folds: int) -> list[list[User]]:
-        work = tasks(table, facts, words, shots=[settings.shot], splits=[split], users=settings.users, folds=folds)
+    def groups(splits: Sequence[str], folds: int) -> list[list[User]]:
+        work = tasks(table, facts, words, shots=[settings.shot], splits=splits, users=settings.users, folds=folds)
         return [gather(base, corpus, [task for task in work if task.fold == fold], view, words=settings.words, seed=seed)
                 for fold in sorted({task.fold for task in work})]
 
-    tuned = _tune(learning, groups("validation", 1)[0], progress=progress)
+    tuned = _tune(learning, groups(["validation"], 1)[0], progress=progress)
     rates = {way: _best(points) for way, points in tuned.items()}
-    folds = groups("test", settings.folds)
+    folds = groups(REPORT, settings.folds)
     others = _others(base, corpus, {user.name for fold in folds for user in fold}, view, settings.others, seed=seed)
     histories, engine = _federate(learning, folds, rates, environment)
     values = folds[0][0].support.unchanged().numel()
