@@ -6,7 +6,8 @@
 Variants, all on the same 40-256-256-35 network with biases, 100 steps, hard reset, SuperSpike of slope 1 (Norse's only
 one), a readout of leaky integrators averaged over time, cross-entropy and torch's Adam:
 
-* ``ours``              the fused scan of ``edgekws.neurons.scan``;
+* ``ours``              by events, in compiled code (``edgekws.neurons.kernel``);
+* ``dense scan``        the same without it: the fused scan of ``edgekws.neurons.scan``, in torch;
 * ``norse``             Norse as it is used: a SequentialState of Linear, LIFBoxCell and LIBoxCell, called once a step;
 * ``norse, by layer``   Norse's LIFBoxCell with the matrix product of all steps taken out of the loop;
 * ``snntorch``          snnTorch as it is used: Linear and Leaky, step by step;
@@ -49,6 +50,7 @@ from edgekws.core import files
 from edgekws.core.provenance import provenance
 from edgekws.models.feedforward_lif import FeedForwardLIF
 from edgekws.models.settings import LifNetwork
+from edgekws.neurons.layers import dense
 from edgekws.neurons.scan import mean_integrator
 
 NETWORK = LifNetwork(surrogate_slope=1.0)
@@ -60,7 +62,15 @@ Model = Callable[[Tensor], tuple[Tensor, list[Tensor]]]
 
 
 def ours(net: FeedForwardLIF, *, spikes_too: bool = False) -> Model:
-    return net
+    return lambda spikes: (net(spikes)[0], net.spikes(spikes) if spikes_too else [])
+
+
+def dense_scan(net: FeedForwardLIF, *, spikes_too: bool = False) -> Model:
+    def run(spikes: Tensor) -> tuple[Tensor, list[Tensor]]:
+        with dense():
+            return ours(net, spikes_too=spikes_too)(spikes)
+
+    return run
 
 
 def norse(net: FeedForwardLIF, *, spikes_too: bool = False) -> Model:
@@ -167,8 +177,9 @@ def relu(net: FeedForwardLIF, *, spikes_too: bool = False) -> Model:
     return by_layer(net, torch.relu)
 
 
-VARIANTS: dict[str, Callable[..., Model]] = {"ours": ours, "norse": norse, "norse, by layer": norse_by_layer,
-                                             "snntorch": snntorch, "spikingjelly": spikingjelly, "relu": relu}
+VARIANTS: dict[str, Callable[..., Model]] = {"ours": ours, "dense scan": dense_scan, "norse": norse,
+                                             "norse, by layer": norse_by_layer, "snntorch": snntorch,
+                                             "spikingjelly": spikingjelly, "relu": relu}
 
 
 def new_network(dtype: torch.dtype = torch.float32) -> FeedForwardLIF:
@@ -246,7 +257,7 @@ def agreement(variant: str, clips: int) -> dict[str, float]:
 
 
 def version(variant: str) -> str:
-    package = {"ours": "edgekws", "relu": "torch"}.get(variant, variant.split(",")[0])
+    package = {"ours": "edgekws", "dense scan": "edgekws", "relu": "torch"}.get(variant, variant.split(",")[0])
     return f"{package} {metadata.version(package)}"
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from edgekws.core.version import __version__
 
 _PACKAGES = ("numpy", "scipy", "torch", "torch-pruning", "norse", "peft", "opacus", "snakemake", "papermill", "dvc",
-             "espeakng-loader")
+             "espeakng-loader", "ziglang")
 
 
 @functools.cache

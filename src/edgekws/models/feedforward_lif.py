@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,10 @@ from edgekws.core import files, settings
 from edgekws.core.errors import UserError
 from edgekws.models.settings import LifNetwork
 from edgekws.models.tensors import fill, size
-from edgekws.neurons import scan
+from edgekws.neurons import layers, scan
 
 ARCHITECTURE = "feedforward_lif"
 _LEVELS = 127  # of an 8-bit weight, either side of 0
-
-Normalise = Callable[[int, Tensor], Tensor]
 
 
 class FeedForwardLIF(nn.Module):
@@ -89,10 +87,10 @@ class FeedForwardLIF(nn.Module):
             raise UserError(f"spikes of shape {tuple(spikes.shape)} do not fit a network of {self.inputs} inputs",
                             where="spikes", remedy=f"give [steps, clips, {self.inputs}]")
 
-    def forward(self, spikes: Tensor, *, weights: Sequence[Tensor] | None = None, normalise: Normalise | None = None,
+    def forward(self, spikes: Tensor, *, weights: Sequence[Tensor] | None = None, normalise: layers.Normalise | None = None,
                 dropout: Sequence[Tensor] | None = None,
                 follow: Sequence[scan.Follow] | None = None) -> tuple[Tensor, list[Tensor]]:
-        """Mean potential of the readout, and the spikes of every hidden layer; differentiable in the weights.
+        """Mean potential of the readout, and how often every hidden neuron spikes; differentiable in the weights.
 
         Args:
             spikes: [steps, clips, inputs] of the encoder, float.
@@ -102,26 +100,31 @@ class FeedForwardLIF(nn.Module):
             follow: Adaptive threshold of each hidden layer.
 
         Returns:
-            [clips, outputs] and, for each hidden layer, [steps, clips, neurons] before dropout.
+            [clips, outputs] and, for each hidden layer, [clips, neurons] before dropout.
 
         Raises:
             UserError: The spikes are not [steps >= 1, clips, inputs].
         """
+        fired = self._run(spikes, weights, normalise, dropout, follow)
+        *_, readout = self.weights if weights is None else weights
+        return (fired.pooled * dropout[-1] if dropout else fired.pooled) @ readout.T, fired.counts
+
+    @torch.no_grad()
+    def spikes(self, spikes: Tensor, *, weights: Sequence[Tensor] | None = None, dropout: Sequence[Tensor] | None = None,
+               follow: Sequence[scan.Follow] | None = None) -> list[Tensor]:
+        """Spikes of every hidden layer, [steps, clips, neurons], 0 or 1; arguments and errors as for a call."""
+        return self._run(spikes, weights, None, dropout, follow, spikes_too=True).spikes
+
+    def _run(self, spikes: Tensor, weights: Sequence[Tensor] | None, normalise: layers.Normalise | None,
+             dropout: Sequence[Tensor] | None, follow: Sequence[scan.Follow] | None, *,
+             spikes_too: bool = False) -> layers.Fired:
         self.check(spikes)
-        net, fired, drive = self.settings, [], spikes
-        *hidden, readout = self.weights if weights is None else weights
-        for index, matrix in enumerate(hidden):
-            current = drive @ matrix.T
-            current = current + self.biases[index] if normalise is None else normalise(index, current)
-            layer = scan.lif(current, leak=net.leak, threshold=net.threshold, reset=net.reset,
-                             slope=net.surrogate_slope, follow=follow[index] if follow else None)
-            fired.append(layer)
-            last = index == len(hidden) - 1
-            drive = layer * dropout[index] if dropout and not last else layer
-        # The readout and the mean over time are linear: the time axis is summed before the product, not after.
-        mean = scan.mean_integrator(len(spikes), net.output_leak, like=drive)
-        pooled = (mean @ drive.flatten(1)).view(drive.shape[1:])
-        return (pooled * dropout[-1] if dropout else pooled) @ readout.T, fired
+        net = self.settings
+        return layers.feedforward(
+            spikes, (self.weights if weights is None else weights)[:-1], self.biases,
+            layers.Constants(net.leak, net.threshold, net.reset, net.surrogate_slope),
+            pool=scan.mean_integrator(len(spikes), net.output_leak, like=spikes), normalise=normalise, dropout=dropout,
+            follow=follow, spikes_too=spikes_too)
 
 
 def quantised(weights: Tensor) -> Tensor:

@@ -9,13 +9,13 @@ import torch
 from edgekws.core.errors import UserError
 from edgekws.core.optimiser import Adam
 from edgekws.methods.neuedge import training
-from edgekws.methods.neuedge.adaptive import AdaptiveRule
 from edgekws.methods.neuedge.chip import chip
 from edgekws.methods.neuedge.hardware_loss import HardwareLoss
 from edgekws.methods.neuedge.settings import Hardware, SpikingTraining
 from edgekws.models.feedforward_lif import FeedForwardLIF
 from edgekws.models.settings import Conventional, LifNetwork
 from edgekws.models.temporal_conv import TemporalConv
+from edgekws.neurons.adaptive import AdaptiveRule
 
 WORDS, BANDS, STEPS = 3, 6, 12
 
@@ -103,7 +103,7 @@ def test_without_settings_clips_stay_as_they_are():
 
 def test_followers_hold_the_activity_of_each_layer_by_themselves():
     rule = AdaptiveRule(gamma=1.0, targets=(0.5, 0.25), decay=0.5, clamp=(0.5, 2.0))
-    first, second = training.followers(rule, 2)
+    first, second = (rule.follower(layer) for layer in range(2))
     # Layer 0: A = 0.25, then 0.125 + 0.5 = 0.625. Layer 1: A = 0.125.
     assert first(torch.tensor([[0.0], [1.0]])).tolist() == [[1.25], [0.75]]
     assert second(torch.tensor([[0.0]])).tolist() == [[1.125]]
@@ -182,7 +182,7 @@ def test_activity_is_the_rate_in_training():
     trained = training.train_spiking(net, features, labels, budget(epochs=1, learning_rate=1e-30, final_learning_rate=1e-30),
                                      encode=lambda some, _: (some > 0.5).astype(np.uint8), seed=0)
     _, fired = twin(training.time_major((features > 0.5).astype(np.uint8)), normalise=training.Normalisation(twin))
-    assert trained.activity == pytest.approx([float(layer.detach().mean()) for layer in fired], rel=1e-5)
+    assert trained.activity == pytest.approx([float(counts.detach().mean()) / STEPS for counts in fired], rel=1e-5)
     assert min(trained.activity) > 0
 
 
@@ -315,10 +315,10 @@ def test_evaluation_in_pieces_is_evaluation_at_once(monkeypatch):
     rule = AdaptiveRule(gamma=5.0, targets=(0.05, 0.05), decay=0.5, clamp=(0.5, 2.0))
     for adaptive in (None, rule):
         whole, rates = training.evaluate(net, spikes, adaptive=adaptive)
-        follow = training.followers(rule, 2) if adaptive else None
+        follow = [rule.follower(layer) for layer in range(2)] if adaptive else None
         scores, fired = net(training.time_major(spikes), follow=follow)
         assert whole.tolist() == scores.argmax(1).tolist()
-        assert rates == pytest.approx([float(layer.mean()) for layer in fired])
+        assert rates == pytest.approx([float(counts.mean()) / STEPS for counts in fired])
         with monkeypatch.context() as patch:
             patch.setattr(training, "_CHUNK", 4)
             pieces, rates_of_pieces = training.evaluate(net, spikes, adaptive=adaptive)

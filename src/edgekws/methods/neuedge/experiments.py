@@ -19,13 +19,13 @@ from edgekws.core.errors import UserError
 from edgekws.core.progress import tqdm
 from edgekws.core.provenance import derive_seed
 from edgekws.methods.neuedge import chip, encoding, information, training
-from edgekws.methods.neuedge.adaptive import AdaptiveRule
 from edgekws.methods.neuedge.choices import NeuEdgeArm
 from edgekws.methods.neuedge.hardware_loss import HardwareLoss
 from edgekws.methods.neuedge.settings import AdaptiveThreshold, Encoder, EncodingGrid, NeuEdge
 from edgekws.models import feedforward_lif, temporal_conv
 from edgekws.models.feedforward_lif import FeedForwardLIF
 from edgekws.models.temporal_conv import TemporalConv
+from edgekws.neurons.adaptive import AdaptiveRule
 
 Features = npt.NDArray[np.float32]
 Code = Literal["rate", "lif", "hybrid"]

@@ -16,7 +16,6 @@ import torch
 from edgekws.core.provenance import derive_seed
 from edgekws.methods.neuedge import chip as chips
 from edgekws.methods.neuedge import energy, experiments, mapping
-from edgekws.methods.neuedge.adaptive import AdaptiveRule
 from edgekws.methods.neuedge.choices import NeuEdgeArm
 from edgekws.methods.neuedge.loihi.network import LoihiNetwork, quantise
 from edgekws.methods.neuedge.loihi.simulator import Simulation, simulate
@@ -25,6 +24,7 @@ from edgekws.methods.neuedge.settings import AdaptiveThreshold, Hardware, NeuEdg
 from edgekws.methods.neuedge.training import evaluate
 from edgekws.models.feedforward_lif import FeedForwardLIF, quantised
 from edgekws.models.temporal_conv import TemporalConv
+from edgekws.neurons.adaptive import AdaptiveRule
 
 Spikes = npt.NDArray[np.uint8]
 Placement = Literal["naive", "optimised"]

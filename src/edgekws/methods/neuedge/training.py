@@ -17,11 +17,11 @@ from torch.nn.utils import fuse_linear_bn_weights
 
 from edgekws.core.checkpoint import NOWHERE, Checkpoint
 from edgekws.core.optimiser import Adam
-from edgekws.methods.neuedge.adaptive import AdaptiveRule
 from edgekws.methods.neuedge.hardware_loss import HardwareLoss
 from edgekws.methods.neuedge.settings import SpikingTraining
 from edgekws.models.feedforward_lif import FeedForwardLIF, quantised
 from edgekws.models.temporal_conv import TemporalConv
+from edgekws.neurons.adaptive import AdaptiveRule, Follower
 from edgekws.protocol.training import Features, batches
 
 Encode = Callable[[npt.NDArray[np.float32], np.random.Generator], npt.NDArray[np.uint8]]
@@ -74,21 +74,6 @@ def augmented(features: npt.NDArray[np.float32], budget: SpikingTraining,
     return moved
 
 
-def followers(rule: AdaptiveRule, layers: int) -> list[Callable[[Tensor], Tensor]]:
-    """The rule's running state for one batch: for each layer, activity of a step to the next threshold's factor."""
-    def follower(layer: int) -> Callable[[Tensor], Tensor]:
-        activity: Tensor | float = rule.targets[layer]
-
-        def follow(rate: Tensor) -> Tensor:
-            nonlocal activity
-            activity = rule.follow(activity, rate)
-            return rule.factor(activity, layer)
-
-        return follow
-
-    return [follower(layer) for layer in range(layers)]
-
-
 def train_spiking(net: FeedForwardLIF, features: Features, labels: npt.NDArray[np.int64], budget: SpikingTraining, *,
                   encode: Encode, seed: int, hardware: HardwareLoss | None = None,
                   adaptive: Callable[[Sequence[float]], AdaptiveRule] | None = None,
@@ -132,10 +117,10 @@ def train_spiking(net: FeedForwardLIF, features: Features, labels: npt.NDArray[n
                            for index, matrix in enumerate(net.weights)]
         scores, fired = net(
             spikes, weights=kept if run.norm else [quantised(matrix) for matrix in kept], normalise=run.norm,
-            follow=followers(adaptive(trained.activity), len(net.hidden)) if adaptive and trained.activity else None,
+            follow=_followers(adaptive(trained.activity) if adaptive and trained.activity else None, len(net.hidden)),
             dropout=_dropout(net, len(wanted), budget.dropout, generator))
         loss = run.measured(scores, wanted)
-        per_clip = [spikes.sum(0).mean(0), *(layer.sum(0).mean(0) for layer in fired)]
+        per_clip = [spikes.sum(0).mean(0), *(counts.mean(0) for counts in fired)]
         if hardware is not None:
             terms = hardware.loss(kept, per_clip)
             run.means.add(**{name: float(term.detach()) for name, term in terms.items()})
@@ -185,6 +170,16 @@ class Normalisation(nn.Module):
         norm.momentum = max(self._MOMENTUM, 1 / (int(norm.num_batches_tracked) + 1))
         normalised: Tensor = norm(current.flatten(0, 1))
         return normalised.view_as(current)
+
+    @torch.no_grad()
+    def observe(self, layer: int, mean: Tensor, variance: Tensor, values: int) -> None:
+        """Let a batch into the running statistics, as :meth:`forward` does."""
+        norm = self.layers[layer]
+        assert norm.running_mean is not None and norm.running_var is not None and norm.num_batches_tracked is not None
+        share = max(self._MOMENTUM, 1 / (int(norm.num_batches_tracked) + 1))
+        norm.running_mean.lerp_(mean.to(norm.running_mean), share)
+        norm.running_var.lerp_((variance * values / (values - 1)).to(norm.running_var), share)
+        norm.num_batches_tracked.add_(1)
 
     @torch.no_grad()
     def fold(self, net: FeedForwardLIF) -> None:
@@ -337,12 +332,16 @@ def evaluate(net: FeedForwardLIF, spikes: npt.NDArray[np.uint8], *, weights: Seq
     said, fired = [], [0.0] * len(net.hidden)
     for start in range(0, len(spikes), _CHUNK):
         some = spikes[start:start + _CHUNK]
-        follow = followers(adaptive, len(net.hidden)) if adaptive else None
+        follow = _followers(adaptive, len(net.hidden))
         scores, layers = net(time_major(some), weights=weights, follow=follow)
         said.append(scores.argmax(1).numpy())
-        fired = [total + float(layer.mean()) * len(some) / len(spikes) for total, layer in zip(fired, layers,
-                                                                                              strict=True)]
+        fired = [total + float(counts.sum()) / (spikes.shape[1] * counts.shape[1] * len(spikes))
+                 for total, counts in zip(fired, layers, strict=True)]
     return np.concatenate(said), fired
+
+
+def _followers(rule: AdaptiveRule | None, layers: int) -> list[Follower] | None:
+    return None if rule is None else [rule.follower(layer) for layer in range(layers)]
 
 
 def _rate(budget: SpikingTraining, share: float) -> float:

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from edgekws.core.errors import UserError
-from edgekws.methods.neuedge.adaptive import AdaptiveRule
 from edgekws.methods.neuedge.loihi.network import LoihiNetwork
 from edgekws.methods.neuedge.loihi.simulator import simulate
+from edgekws.neurons.adaptive import AdaptiveRule
 
 
 def decayed(state, kept):

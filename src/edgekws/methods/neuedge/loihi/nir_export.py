@@ -10,6 +10,7 @@ time is largest.
 
 from __future__ import annotations
 
+import copy
 import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -165,8 +166,9 @@ def check(path: str | Path, net: FeedForwardLIF, spikes: npt.NDArray[np.uint8]) 
     import torch
 
     drive = torch.from_numpy(np.ascontiguousarray(spikes.transpose(1, 0, 2))).double()
+    double = copy.deepcopy(net).double()
     with torch.no_grad():
-        scores, layers = net(drive, weights=[weights.double() for weights in net.weights])
+        scores, layers = double(drive)[0], double.spikes(drive)
     theirs, their_layers = run_in_norse(read(path), drive)
     pairs = list(zip(layers, their_layers, strict=True))
     return {

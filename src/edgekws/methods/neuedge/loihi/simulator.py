@@ -34,7 +34,7 @@ Spikes = npt.NDArray[np.uint8]
 
 
 class Rule(Protocol):
-    """What an adaptive threshold has to offer (:class:`edgekws.methods.neuedge.adaptive.AdaptiveRule`)."""
+    """What an adaptive threshold has to offer (:class:`edgekws.neurons.adaptive.AdaptiveRule`)."""
 
     @property
     def targets(self) -> tuple[float, ...]: ...

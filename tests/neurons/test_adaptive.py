@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from edgekws.core.errors import UserError
-from edgekws.methods.neuedge.adaptive import AdaptiveRule
+from edgekws.neurons.adaptive import AdaptiveRule
 
 RULE = AdaptiveRule(gamma=0.5, targets=(0.1, 0.3), decay=0.9, clamp=(0.5, 2.0))
 OPEN = (-np.inf, np.inf)

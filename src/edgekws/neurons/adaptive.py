@@ -56,3 +56,29 @@ class AdaptiveRule:
     def follow(self, activity: Array | float, rate: Array) -> Array:
         """The running mean after a step in which the layer's neurons spiked at this mean ``rate``, clip by clip."""
         return self.decay * activity + (1 - self.decay) * rate
+
+    def follower(self, layer: int) -> Follower:
+        """The thresholds of a layer over one batch, whose activity starts at the target."""
+        return Follower(self, layer)
+
+
+class Follower:
+    """A layer's thresholds on the way through one batch.
+
+    Args:
+        layer: Which of the rule's targets is its own.
+    """
+
+    def __init__(self, rule: AdaptiveRule, layer: int) -> None:
+        self.rule, self.layer = rule, layer
+        self._activity: Tensor | float = self.target
+
+    @property
+    def target(self) -> float:
+        """The spike rate aimed at, and where its activity starts."""
+        return self.rule.targets[self.layer]
+
+    def __call__(self, rate: Tensor) -> Tensor:
+        """From the rate of a step, [clips, 1], to the factor on the threshold of the next, [clips, 1]."""
+        self._activity = self.rule.follow(self._activity, rate)
+        return self.rule.factor(self._activity, self.layer)
