@@ -257,15 +257,56 @@ def test_personalise_is_reproducible(edgekws, base_model, recordings, tmp_path):
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-@pytest.mark.parametrize("file, content, says", [
-    ("stopp/1.wav", audio.encode_wav(np.ones(16_000, np.int16)), "did you mean 'stop'?"),
-    ("yes/stereo.wav", wav_file(channels=2), "2 channels"),
-    ("yes/cut.wav", wav_file()[:1000], "cut.wav")])
-def test_personalise_refuses_bad_recordings(edgekws, base_model, recordings, tmp_path, file, content, says):
-    (recordings / file).parent.mkdir(exist_ok=True)
-    (recordings / file).write_bytes(content)
+def test_personalise_names_every_recording_that_it_did_not_take(edgekws, base_model, recordings, tmp_path):
+    """What a phone, a recorder and a file manager leave: taken where it can be, named with the reason where not."""
+    takes = sorted(recordings.rglob("*.wav"))
+    takes[0].rename(takes[0].with_suffix(".WAV"))
+    takes[1].parent.rename(takes[1].parent.with_name(takes[1].parent.name.capitalize()))
+    words = {path.name.lower(): path for path in recordings.iterdir()}
+    bad = {"yes/stereo.wav": wav_file(channels=2), "yes/cut.wav": wav_file()[:1000], "no/memo.m4a": b"\0\0\0 ftypM4A ",
+           "no/silent.flac": audio.encode_wav(np.zeros(16_000, np.int16)), "loose.wav": wav_file()}
+    for file, content in bad.items():
+        word, _, name = file.rpartition("/")
+        (words.get(word, recordings) / name).write_bytes(content)
+    for left in (words["yes"] / "._stereo.wav", recordings / ".DS_Store"):
+        left.write_bytes(b"left behind")
+    code, text, err = edgekws("personalise", base_model / "base.safetensors", recordings, tmp_path / "out")
+    assert code == 0, err
+    report = json.loads(text)
+    assert report["learnt_from"] + report["held_back"] == 18 + 1
+    why = {row["file"].lower(): row["why"] for row in report["left_out"]}
+    assert sorted(why) == sorted(bad.keys() - {"yes/stereo.wav"})
+    for file, says in (("yes/cut.wav", "truncated"), ("no/memo.m4a", "not audio"), ("no/silent.flac", "silent"),
+                       ("loose.wav", "no folder of a word")):
+        assert says in why[file] and f"{file}: left out: " in err.lower()
+    assert [row["note"] for row in report["notes"]] == ["mixed down from 2 channels"] and "mixed down" in err
+
+
+def test_personalise_tells_why_nothing_is_left(edgekws, base_model, tmp_path):
+    (tmp_path / "me" / "yes").mkdir(parents=True)
+    for name in ("1", "2"):
+        (tmp_path / "me" / "yes" / f"{name}.wav").write_bytes(audio.encode_wav(np.zeros(16_000, np.int16)))
+    code, _, err = edgekws("personalise", base_model / "base.safetensors", tmp_path / "me", tmp_path / "o")
+    assert code == 2 and "2 cannot be used, the first being 'yes/1.wav': is silent" in err
+    code, _, err = edgekws("personalise", base_model / "base.safetensors", tmp_path / "none", tmp_path / "o")
+    assert code == 2 and "no such folder or archive" in err
+
+
+def test_personalise_refuses_a_word_that_the_model_does_not_know(edgekws, base_model, recordings, tmp_path):
+    (recordings / "stopp").mkdir()
+    (recordings / "stopp" / "1.wav").write_bytes(wav_file())
     code, _, err = edgekws("personalise", base_model / "base.safetensors", recordings, tmp_path / "out")
-    assert code == 2 and says in err and not (tmp_path / "out").exists()
+    assert code == 2 and "did you mean 'stop'?" in err and not (tmp_path / "out").exists()
+
+
+def test_a_recording_of_several_words_is_cut_and_shown(edgekws, tmp_path):
+    pause = np.random.default_rng(0).normal(0, 20, 16_000).astype(np.int16)
+    word = (9_000 * np.hanning(9_600) * np.sin(np.arange(9_600) / 5)).astype(np.int16)
+    (tmp_path / "long.wav").write_bytes(audio.encode_wav(np.concatenate([pause, word, pause, word, pause])))
+    code, text, err = edgekws("cut", tmp_path / "long.wav", tmp_path / "yes")
+    assert code == 0, err
+    assert [line.split("\t")[0] for line in text.splitlines()] == [str(path) for path in sorted((tmp_path / "yes").iterdir())]
+    assert len(text.splitlines()) == 2
 
 
 def test_personalise_needs_something_to_hold_back(edgekws, base_model, tmp_path):
@@ -423,8 +464,8 @@ def wake(tmp_path_factory):
     encoder.save_encoder(folder / "net.safetensors", encoder.build("ds_cnn_s"), "ds_cnn_s", about={"offline": 0.25},
                          provenance={})
     (folder / "word.wav").write_bytes(wav_file())
-    (folder / "slow.wav").write_bytes(wav_file(rate=8000))
-    (folder / "stereo.wav").write_bytes(wav_file(channels=2))
+    (folder / "silent.wav").write_bytes(audio.encode_wav(np.zeros(16_000, np.int16)))
+    (folder / "memo.m4a").write_bytes(b"\0\0\0 ftypM4A ")
     return folder
 
 
@@ -438,8 +479,8 @@ PERSONALISE = ("onda", "personalise", "w.npy", "net.safetensors", "w.npy", "OUT"
     (("listen", "net.safetensors", "word.wav"), "`edgekws adapt`"),
     (ENROL, "give --positive and --negative"),
     ((*ENROL, "--positive", "word.wav"), "give --positive and --negative"),
-    ((*ENROL, "--positive", "slow.wav", "--negative", "word.wav"), "8000 Hz"),
-    ((*ENROL, "--positive", "word.wav", "--negative", "stereo.wav"), "2 channels"),
+    ((*ENROL, "--positive", "memo.m4a", "--negative", "word.wav"), "ffmpeg -i"),
+    ((*ENROL, "--positive", "word.wav", "--negative", "silent.wav"), "is silent"),
     ((*ENROL, "--positive", "none.wav", "--negative", "word.wav"), "no such recording"),
     ((*PERSONALISE, "--offline", 0.25), "holds ds_cnn_s, pruned by 0.25 before deployment; the experiment wants ds_cnn_l"),
     ((*PERSONALISE, "--set", "experiment.backbone=ds_cnn_s"), "the experiment wants ds_cnn_s and 0"),

@@ -36,7 +36,7 @@ latter are named, not passed over."""
 # The parser is our own because libsndfile (soundfile 0.14) reads a file that is cut short, also in half a sample, as a shorter
 # one without a word: a damaged corpus would pass. It also takes 43 µs for a clip of one second, where this takes 5 µs.
 _PCM, _EXTENSIBLE = 0x0001, 0xFFFE
-_STREAMED = 0x7FFF_F000
+STREAMED = 0x7FFF_F000
 """A size from here on is no size: sox writes this into a pipe, arecord 0x80000000, ffmpeg and RF64 0xFFFFFFFF."""
 _SLOWEST, _FASTEST = 1_000, 1_000_000
 """Hz; a rate outside of these is a damaged header."""
@@ -95,7 +95,7 @@ def decode(data: bytes, where: str) -> npt.NDArray[np.int16]:
     """
     if _is_riff(data):
         return decode_wav(data, where)
-    with _opened(io.BytesIO(data), where) as sound:
+    with opened(io.BytesIO(data), where) as sound:
         _check_form(sound.channels, sound.samplerate, where)
         return _whole(sound, where)[:, 0]
 
@@ -118,7 +118,7 @@ def read(data: bytes, where: str) -> Sound:
             return Sound(_pcm16(audio, where))
         # Whole sizes, lest libsndfile guess at a header that was written into a pipe.
         data = _riff(form.header, audio)
-    with _opened(io.BytesIO(data), where) as sound:
+    with opened(io.BytesIO(data), where) as sound:
         rate, channels, stored = sound.samplerate, sound.channels, _whole(sound, where, "float32")
     mono: npt.NDArray[np.float32] = stored.mean(1)
     if rate != SAMPLE_RATE:
@@ -130,8 +130,12 @@ def read(data: bytes, where: str) -> Sound:
     return Sound((mono * FULL_SCALE).round().clip(-FULL_SCALE, FULL_SCALE - 1).astype(np.int16), rate, channels)
 
 
-def _opened(file: IO[bytes], where: str) -> Any:
-    """libsndfile's view of a file."""
+def opened(file: IO[bytes], where: str) -> Any:
+    """libsndfile's view of a file.
+
+    Raises:
+        UserError: It is empty, or libsndfile does not read it.
+    """
     import soundfile
 
     size = file.seek(0, io.SEEK_END)
@@ -149,7 +153,7 @@ def _opened(file: IO[bytes], where: str) -> Any:
 
 
 def _whole(sound: Any, where: str, dtype: str = "int16") -> npt.NDArray[Any]:
-    """All samples [n, channels] of what :func:`_opened` opened, n ≥ 1."""
+    """All samples [n, channels] of what :func:`opened` opened, n ≥ 1."""
     import soundfile
 
     try:
@@ -161,11 +165,12 @@ def _whole(sound: Any, where: str, dtype: str = "int16") -> npt.NDArray[Any]:
                         remedy=_FETCH)
     if not len(samples):
         raise UserError("holds no audio (0 samples)", where=where, remedy=_RECORD)
-    _check_numbers(samples, where)
+    check_numbers(samples, where)
     return samples
 
 
-def _check_numbers(samples: npt.NDArray[Any], where: str, *, after: float = 0.0) -> None:
+def check_numbers(samples: npt.NDArray[Any], where: str, *, after: float = 0.0) -> None:
+    """Raises: UserError where a sample is NaN or infinite; ``after`` are the seconds before these samples."""
     if not np.isfinite(samples).all():
         raise UserError(f"holds samples that are no numbers after {after:.0f} s", where=where, remedy=_FETCH)
 
@@ -263,7 +268,7 @@ def _audio_bytes(data: bytes, position: int, size: int, chunks: dict[bytes, byte
     if size == 0xFFFF_FFFF and len(chunks.get(b"ds64", b"")) >= 16:  # RF64, EBU Tech 3306: sizes of 64 bits
         size = struct.unpack_from("<Q", chunks[b"ds64"], 8)[0] or size
     whole = struct.unpack_from("<I", data, 4)[0] == len(data) - 8
-    if size >= _STREAMED or (size == 0 and not whole):
+    if size >= STREAMED or (size == 0 and not whole):
         # The writer may have been stopped within a sample.
         frame = struct.unpack_from("<H", chunks[b"fmt "], 12)[0] if len(chunks.get(b"fmt ", b"")) >= 16 else 1
         return there - there % max(frame, 1)

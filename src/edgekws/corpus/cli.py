@@ -10,6 +10,7 @@ import typer
 from edgekws.core.options import Progress, Seed, SetOption, SettingsText, example
 
 app = typer.Typer(no_args_is_help=True, help="Archives of speech: make, pin and index them.")
+front = typer.Typer()
 
 
 @app.command("synthesise", epilog=example("corpus synthesise results/demo/corpus/synthetic.tar --jobs 2"))
@@ -88,7 +89,8 @@ def index_wake_words(
 
 @app.command("index", epilog=example("corpus index results/demo/corpus/synthetic.tar results/demo/corpus/index.parquet"))
 def index(
-    archive: Annotated[Path, typer.Argument(help="Archive (.tar, .tar.gz) or folder in the layout of GSC.")],
+    archive: Annotated[Path, typer.Argument(
+        help="Archive (.tar, .tar.gz, .tar.bz2, .tar.xz, .zip) or folder in the layout of GSC.")],
     out: Annotated[Path, typer.Argument(help="Index to write (.parquet).")],
     sha256: Annotated[str | None, typer.Option(help="Refuse the archive unless it has this SHA-256.")] = None,
     progress: Progress = True,
@@ -103,3 +105,15 @@ def index(
     typer.echo(f"{facts['clips']} clips of {facts['speakers']} speakers, {len(facts['words'])} words: "
                + ", ".join(f"{count} {split}" for split, count in table.split.value_counts().items())
                + f"; {int((table.repeat_of != '').sum())} repeats, {int(table.silent.sum())} near-silent")
+
+
+@front.command("cut", epilog=example("cut many_takes.wav my_recordings/yes/"))
+def cut(
+    recording: Annotated[Path, typer.Argument(help="A long recording with a pause after each word, in any format and rate.")],
+    folder: Annotated[Path, typer.Argument(help="Where the pieces go, as <name>_<number>.wav.")],
+) -> None:
+    """Cut a long recording at its pauses into one file for each word; listen to them, and delete what is none."""
+    from edgekws.corpus import recordings
+
+    for file, start, end in recordings.cut(recording, folder):
+        typer.echo(f"{file}\t{start:.2f}-{end:.2f} s")

@@ -285,7 +285,7 @@ def enrol(
     encoder: EncoderPath,
     out: Annotated[Path, typer.Argument(help="Model to write (.safetensors), for `edgekws listen`.")],
     positive: Annotated[list[Path] | None, typer.Option(
-        help="A recording of the wake word, 16 kHz mono; repeat for each.")] = None,
+        help="A recording of the wake word, in any format and rate; repeat for each.")] = None,
     negative: Annotated[list[Path] | None, typer.Option(help="A recording of other speech; repeat for each.")] = None,
     settings: SettingsText = None, set_: SetOption = None, threads: Threads = 1,
 ) -> None:
@@ -307,7 +307,8 @@ def enrol(
 @front.command("listen", epilog=example("listen mine.safetensors recording.wav"))
 def listen(
     model: Annotated[Path, typer.Argument(help="Model of `edgekws adapt` or `enrol` (.safetensors).")],
-    recording: Annotated[Path, typer.Argument(help="A recording of any length, 16 kHz mono (.wav, .flac, .ogg).")],
+    recording: Annotated[Path, typer.Argument(
+        help="A recording of any length (WAV, FLAC, Ogg, MP3 ...); - takes it from a pipe, as it is recorded.")],
     threshold: Annotated[float | None, typer.Option(help="Detect below this distance; default: the calibrated one.")] = None,
     threads: Threads = 1, progress: Progress = True,
 ) -> None:

@@ -6,7 +6,9 @@ the smallest distance in a file is the file's score. Only a block of it is in me
 
 from __future__ import annotations
 
+import contextlib
 import math
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -19,9 +21,11 @@ from torch.nn import functional
 
 from edgekws.core import files
 from edgekws.core.errors import UserError
-from edgekws.core.progress import tqdm
+from edgekws.core.progress import tell, tqdm
 from edgekws.core.provenance import provenance
-from edgekws.corpus.audio import CLIP_SAMPLES, SAMPLE_RATE
+from edgekws.corpus import audio, recordings
+from edgekws.corpus.audio import CLIP_SAMPLES, FULL_SCALE, SAMPLE_RATE
+from edgekws.corpus.stream import open_recording
 from edgekws.features.mfcc import mfcc, utterance_mfcc
 from edgekws.methods.onda import calibration
 from edgekws.methods.onda.inference import Embedder
@@ -34,8 +38,8 @@ Samples = npt.NDArray[np.float32]
 REFRACTORY = 1.0
 """Seconds after a detection in which no other is reported."""
 
-_BLOCK = 30 * SAMPLE_RATE
-_CONVERT = "convert it, for example with: sox in.wav -r 16000 -c 1 out.wav, or: ffmpeg -i in.wav -ar 16000 -ac 1 out.wav"
+_MASKED = 30.0
+"""Decibels below the wake word at which other speech is as good as silent."""
 
 
 class Detection(NamedTuple):
@@ -60,21 +64,18 @@ def enrol(encoder_path: str | Path, out: str | Path, positives: Sequence[Path], 
     Args:
         encoder_path: As pre-trained, pruned or adapted; its weights stay as they are.
         out: Model to write.
-        positives: Recordings of the wake word, 16 kHz mono; the most energetic second of each is taken.
+        positives: Recordings of the wake word; the most energetic second of the word in each is taken.
         negatives: Recordings of other speech.
 
     Returns:
-        A line to read.
+        A line to read. What was done to a recording, or is not as it should be, is told on stderr.
 
     Raises:
         UserError: A recording cannot be used, or the wake word cannot be told from the other speech.
     """
     net, backbone, metadata = encoders.load_encoder(encoder_path)
     embedder, windows = Embedder(net), WakeWindows()
-    words, others = ([np.concatenate(list(read_blocks(path))) for path in paths] for paths in (positives, negatives))
-    for path, samples in zip(positives, words, strict=True):
-        if not samples.any():
-            raise UserError("is silent", where=path, remedy="record it again")
+    words, others = examples(positives, negatives)
     crops = torch.from_numpy(np.stack([loudest_second(samples, windows.crop_step) for samples in words]))
     prototype = functional.normalize(embedder.embed(mfcc(crops)).mean(0), dim=0)
     near, far = ([torch.cat(list(distances(embedder, prototype[None], [samples], windows.stride))) for samples in recordings]
@@ -94,6 +95,40 @@ def enrol(encoder_path: str | Path, out: str | Path, positives: Sequence[Path], 
             f"filter of {found.filter}")
 
 
+def examples(positives: Sequence[Path], negatives: Sequence[Path]) -> tuple[list[Samples], list[Samples]]:
+    """The recordings to enrol with, checked one by one: wake words cut to the word, other speech in full.
+
+    Raises:
+        UserError: A recording cannot be read, is silent, is given twice, or holds several words where one is meant; of other
+            speech also where it is as good as silent beside the wake word, since a detector against silence fires on
+            everything.
+    """
+    def data(path: Path) -> bytes:
+        return files.existing(path, "recording").read_bytes()
+
+    words = [recordings.take(data(path), str(path)) for path in positives]
+    others = [recordings.checked(audio.read(data(path), str(path)), str(path)) for path in negatives]
+    first: dict[bytes, Path] = {}
+    for path, (samples, notes) in zip([*positives, *negatives], [*words, *others], strict=True):
+        key = samples.tobytes()
+        if key in first:
+            raise UserError(f"is the same recording as {first[key]}", where=path,
+                            remedy="give every recording once; a copy is no second take, nor other speech")
+        first[key] = path
+        for note in notes:
+            tell(f"{path}: {note}")
+    level = float(np.median([recordings.loudness(found.samples) for found in words]))
+    for path, found in zip(negatives, others, strict=True):
+        if (below := level - recordings.loudness(found.samples)) > _MASKED:
+            raise UserError(f"is {below:.0f} dB below the wake word, as good as silent: against it everything sounds like the "
+                            "wake word", where=path, remedy="record other speech as loud as the wake word")
+
+    def real(takes: list[recordings.Take]) -> list[Samples]:
+        return [found.samples * np.float32(1 / FULL_SCALE) for found in takes]
+
+    return real(words), real(others)
+
+
 # ------------------------------------------------------------------------------------------------ listening
 def listen(model: str | Path, recording: str | Path, *, threshold: float | None = None,
            progress: bool = False) -> Iterator[Detection]:
@@ -103,11 +138,11 @@ def listen(model: str | Path, recording: str | Path, *, threshold: float | None 
 
     Args:
         model: Written by ``edgekws adapt`` or ``edgekws enrol``.
-        recording: 16 kHz, one channel; WAV, FLAC, Ogg or whatever else libsndfile reads.
+        recording: WAV, FLAC, Ogg or whatever else libsndfile reads, of any rate; "-" takes standard input, also while it lasts.
         threshold: Squared distance; None takes the calibrated one.
 
     Raises:
-        UserError: The model knows no wake word, or the recording is missing, damaged, empty, or not 16 kHz mono.
+        UserError: The model knows no wake word, or the recording is missing, damaged or empty.
     """
     encoder, _, metadata = encoders.load_encoder(model)
     word = metadata["settings"].get("wake_word")
@@ -196,31 +231,21 @@ def minima(chunks: Iterable[Tensor], threshold: float) -> Iterator[tuple[int, fl
 
 
 def read_blocks(path: str | Path, *, progress: bool = False) -> Iterator[Samples]:
-    """The samples [n] of a recording, full scale 1, half a minute at a time.
+    """The samples [n] of a recording, full scale 1, at 16 kHz: half a minute at a time, less from a pipe ("-": standard input).
+
+    What was done to it, another rate or several channels, is told on stderr.
 
     Raises:
-        UserError: It is missing, damaged, empty, or not 16 kHz mono.
+        UserError: It is missing, damaged or empty.
     """
-    import soundfile
-
-    path = files.existing(path, "recording")
-    try:
-        with soundfile.SoundFile(path) as sound:
-            if sound.samplerate != SAMPLE_RATE or sound.channels != 1:
-                channels = "mono" if sound.channels == 1 else f"of {sound.channels} channels"
-                raise UserError(f"is {channels} at {sound.samplerate} Hz, not mono at {SAMPLE_RATE} Hz", where=path,
-                                remedy=_CONVERT)
-            total = 0
-            with tqdm(total=sound.frames // SAMPLE_RATE, unit=" s", disable=not progress, desc="listening") as bar:
-                for block in sound.blocks(_BLOCK, dtype="float32"):
-                    if not np.isfinite(block).all():
-                        raise UserError(f"holds samples that are no numbers after {total / SAMPLE_RATE:.0f} s", where=path,
-                                        remedy="record it again, or fetch an intact copy")
-                    yield block
-                    total += len(block)
-                    bar.update(len(block) // SAMPLE_RATE)
-    except soundfile.SoundFileError as error:
-        raise UserError(f"is not a readable recording ({error})", where=path,
-                        remedy="fetch an intact copy, or convert it to WAV") from error
-    if not total:
-        raise UserError("holds no audio (0 samples)", where=path, remedy="record it again")
+    piped = str(path) == "-"
+    where = "standard input" if piped else str(files.existing(path, "recording"))
+    with contextlib.nullcontext(sys.stdin.buffer) if piped else open(path, "rb") as file:
+        recording = open_recording(file, where)
+        if recording.converted:
+            tell(f"{where}: {recording.converted}")
+        total = None if recording.seconds is None else int(recording.seconds)
+        with tqdm(total=total, unit=" s", disable=not progress, desc="listening") as bar:
+            for block in recording.blocks:
+                yield block
+                bar.update(len(block) / SAMPLE_RATE)

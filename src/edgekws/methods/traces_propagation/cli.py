@@ -236,7 +236,8 @@ def complexity(
     "personalise results/demo/models/traces_propagation/base_frozen_seed0.safetensors my_recordings/ adapted.safetensors"))
 def personalise(
     base: Annotated[Path, typer.Argument(help="Base model (.safetensors), of frozen normalisation for use on a device.")],
-    recordings: Annotated[Path, typer.Argument(help="A person's recordings: <word>/<name>.wav, 16 kHz mono PCM.")],
+    recordings: Annotated[Path, typer.Argument(
+        help="A person's recordings, <word>/<name>, in a folder or an archive: WAV, FLAC, Ogg, MP3, AIFF ... of any rate.")],
     out: Annotated[Path, typer.Argument(help="Adapted model to write (.safetensors).")],
     hold_back: Annotated[float, typer.Option(min=0.05, max=0.9, help="Share of each word's takes kept for testing.")] = 0.2,
     settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1,
@@ -250,6 +251,7 @@ def personalise(
 
     from edgekws.core import files
     from edgekws.core import settings as s
+    from edgekws.core.progress import tell
     from edgekws.core.provenance import provenance
     from edgekws.features.settings import Features
     from edgekws.methods.traces_propagation import experiments, personalise
@@ -258,6 +260,8 @@ def personalise(
     budget = s.read(Training, settings, set_ or ())
     loaded, about = experiments.read_base(base)
     own = personalise.read_recordings(recordings, loaded.vocabulary, Features(**about["settings"]["features"]))
+    for file, what in [*((file, f"left out: {why}") for file, why in own.left_out.items()), *own.notes.items()]:
+        tell(f"{file}: {what}")
     net, report = personalise.personalise(loaded, own, budget, share=hold_back, seed=seed)
     experiments.write_base(
         out, experiments.Base(net, loaded.vocabulary, loaded.scale),
