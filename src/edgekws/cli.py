@@ -20,8 +20,8 @@ from edgekws.core.errors import UserError
 from edgekws.core.options import example
 
 ROOMS = {"corpus": "corpus.cli", "protocol": "protocol.cli", **{name.replace("_", "-"): f"methods.{name}.cli"
-         for name in registry.names("cli")}, "delta": "models.delta.cli", "claims": "ledger.cli", "report": "report.cli",
-         "run": "run.cli", "release": "run.release"}
+         for name in registry.names("cli")}, "delta": "models.delta.cli", "embedded": "embedded.cli", "claims": "ledger.cli",
+         "report": "report.cli", "run": "run.cli", "release": "run.release"}
 _STEPS = "Steps of the workflow"
 
 

@@ -1,4 +1,4 @@
-"""Environments for tools that cannot share the main one: Lava, NeuroBench, SANA-FE, Flower.
+"""Environments for tools that cannot share the main one: Lava, NeuroBench, SANA-FE, Flower, a C compiler.
 
 Inputs: envs/<tool>.txt. Outputs: .envs/<tool>.
 An environment that cannot be built does not stop the run: its figures are then marked "not run", with the reason.
@@ -15,7 +15,7 @@ rule tool_environment:
     benchmark:
         f"{BENCHMARKS}/tool_environment/{{tool}}.tsv"
     wildcard_constraints:
-        tool="lava|neurobench|sanafe|flower|bench",
+        tool="lava|neurobench|sanafe|flower|embedded|bench",
     # From the network or this machine alone: a node of a cluster may reach neither.
     localrule: True
     threads: 1
