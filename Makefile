@@ -8,7 +8,7 @@ REMOTE ?=
 # What is built from metrics alone.
 DRAWN = $(shell sed -n 's/^rule \([a-z_]*_figures\):/\1/p' workflow/rules/*.smk) claims report
 
-.PHONY: demo test test-slurm docs lint gsc_subset paper paper_run release restore help clean
+.PHONY: demo test test-slurm test-package docs lint gsc_subset paper paper_run release restore help clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/.main ## The demo replication on embedded synthetic speech, start to report (default)
@@ -21,6 +21,9 @@ test: .venv/.test ## All tests
 
 test-slurm: .venv/.test ## The workflow on a real Slurm cluster, on this machine's loopback
 	tests/slurm/prove
+
+test-package: .venv/.test ## The library by itself: wheel and sdist, each in an empty environment
+	tests/packaging/prove
 
 docs: .envs/docs ## The documentation as a site: site/index.html
 	NO_MKDOCS_2_WARNING=1 .envs/docs/bin/mkdocs build --strict --quiet

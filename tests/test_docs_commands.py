@@ -53,8 +53,9 @@ def test_commands_of_edgekws_parse(words):
         return
     at = 0
     while hasattr(command, "commands"):
-        assert at < len(words) and words[at] in command.commands, f"no such command: edgekws {' '.join(words[:at + 1])}"
-        command, at = command.commands[words[at]], at + 1
+        found = command.get_command(None, words[at]) if at < len(words) else None
+        assert found is not None, f"no such command: edgekws {' '.join(words[:at + 1])}"
+        command, at = found, at + 1
     command.make_context("edgekws", list(words[at:]))
 
 

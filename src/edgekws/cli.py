@@ -64,6 +64,18 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
         raise typer.Exit
 
 
+@app.command("doctor", epilog=example("doctor"), rich_help_panel="This machine")
+def doctor() -> None:
+    """What this machine has and lacks, what each thing is for, and the command that brings it."""
+    from edgekws.run import doctor
+
+    typer.echo(f"edgekws {edgekws.__version__}, Python {sys.version.split()[0]} at {sys.executable}")
+    for row in doctor.examine(Path()):
+        typer.echo(f"{'yes' if row.there else 'no':3}  {row.what} ({row.state})")
+        if row.remedy:
+            typer.echo(f"     -> {row.remedy}")
+
+
 @settings_app.command("write", epilog=example("settings write config/default.yaml workflow/schemas/config.schema.json"))
 def settings_write(
     default: Annotated[Path, typer.Argument(help="YAML of all defaults.")] = Path("config/default.yaml"),
@@ -89,12 +101,18 @@ def settings_check(
 
 
 def main() -> None:
-    """Entry point: a :class:`UserError` becomes one message and exit code 2."""
+    """Entry point: a :class:`UserError`, or a package that is missing, becomes one message and exit code 2."""
     threads.settle()
     try:
         app()
     except UserError as error:
         typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except ModuleNotFoundError as error:  # the library by itself comes without what only the workflow needs
+        if error.name is None or error.name.startswith("edgekws"):
+            raise
+        typer.echo(f"error: this command needs the package '{error.name}', which is not installed; "
+                   "run pip install 'edgekws[workflow,federated]'", err=True)
         sys.exit(2)
 
 
