@@ -31,6 +31,16 @@ def test_the_same_figure_gives_the_same_bytes(tmp_path):
     assert b"<dc:date>" not in (tmp_path / "a" / "picture.svg").read_bytes()
 
 
+def test_a_persons_own_matplotlibrc_changes_nothing(tmp_path):
+    draw(tmp_path / "a", synthetic=True)
+    with matplotlib.rc_context({"text.usetex": True, "lines.linewidth": 9, "axes.facecolor": "black", "savefig.bbox": "tight",
+                                "svg.fonttype": "none", "axes.prop_cycle": matplotlib.cycler(color="rg")}):
+        draw(tmp_path / "b", synthetic=True)
+    for suffix in ("svg", "png"):
+        one, two = ((tmp_path / name / f"picture.{suffix}").read_bytes() for name in ("a", "b"))
+        assert one == two
+
+
 @pytest.mark.parametrize("synthetic", [True, False])
 def test_synthetic_speech_is_stamped(tmp_path, synthetic):
     assert ("synthetic speech" in draw(tmp_path, synthetic=synthetic)) is synthetic

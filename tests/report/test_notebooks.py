@@ -1,6 +1,8 @@
 import ast
 import json
+import os
 import re
+import sys
 from pathlib import Path
 
 import nbformat
@@ -34,6 +36,37 @@ def test_what_is_no_notebook_is_refused(tmp_path):
     (tmp_path / "a.ipynb").write_text("not JSON")
     with pytest.raises(UserError, match="is not a notebook"):
         notebooks.execute(tmp_path / "a.ipynb", tmp_path / "out.ipynb", {})
+
+
+@pytest.mark.slow
+def test_a_persons_own_jupyter_and_ipython_change_nothing(tmp_path, monkeypatch):
+    """A foreign kernel of the same name, start-up files and settings in the home folder."""
+    kernel = tmp_path / "home" / ".local" / "share" / "jupyter" / "kernels" / "python3"
+    startup = tmp_path / "home" / ".ipython" / "profile_default" / "startup"
+    for folder in (kernel, startup):
+        folder.mkdir(parents=True)
+    (kernel / "kernel.json").write_text(json.dumps({"argv": ["false", "{connection_file}"], "display_name": "x",
+                                                    "language": "R"}))
+    (startup / "00.py").write_text("metrics = 'theirs'; print('hello')")
+    (tmp_path / "startup.py").write_text("print('hello')")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PYTHONSTARTUP", str(tmp_path / "startup.py"))
+    for name in ("JUPYTER_PATH", "JUPYTER_DATA_DIR", "IPYTHONDIR", "JUPYTER_CONFIG_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    before = dict(os.environ)
+    source = notebook(tmp_path / "a.ipynb", "metrics = 'ours'", "import sys; print(sys.executable, metrics)")
+    notebooks.execute(source, tmp_path / "out.ipynb", {"metrics": "given"})
+    cells = nbformat.read(tmp_path / "out.ipynb", as_version=4).cells
+    printed = [output.text for cell in cells if cell.cell_type == "code" for output in cell.outputs]
+    assert printed == [f"{sys.executable} given\n"]
+    assert dict(os.environ) == before
+
+
+def test_a_kernel_that_dies_is_told_in_one_sentence(tmp_path):
+    source = notebook(tmp_path / "a.ipynb", "metrics = 'x'", "import os; os._exit(3)")
+    with pytest.raises(UserError, match="could not be run") as error:
+        notebooks.execute(source, tmp_path / "out.ipynb", {})
+    assert "ipykernel" in error.value.remedy and not (tmp_path / "out.ipynb").exists()
 
 
 def execute(results, out="notebook.ipynb", paper="traces_propagation"):

@@ -44,9 +44,10 @@ def shot_label(shot: str) -> str:
 
 
 def use() -> None:
-    """Set matplotlib's defaults for this process."""
+    """Set how figures look in this process, whatever the person's own matplotlibrc says."""
     import matplotlib as mpl
 
+    mpl.rcdefaults()
     mpl.rcParams.update({
         "svg.hashsalt": "edgekws", "svg.fonttype": "path", "font.family": "DejaVu Sans", "font.size": 9.5,
         "axes.titlesize": 10, "axes.titleweight": "bold", "axes.titlelocation": "left", "axes.labelsize": 9.5,

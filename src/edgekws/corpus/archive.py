@@ -269,7 +269,7 @@ def _zip_name(entry: zipfile.ZipInfo) -> str:
 # ------------------------------------------------------------------------------------------------ folder
 def _read_folder(path: Path, fingerprint: Fingerprint) -> Iterator[tuple[str, bytes | None]]:
     listing, size = hashlib.sha256(), 0
-    for entry, name in _sorted_entries(path, path, (path.resolve(),)):
+    for entry, name in entries(path):
         if entry.is_dir():
             yield name, None
             continue
@@ -285,8 +285,13 @@ def _read_folder(path: Path, fingerprint: Fingerprint) -> Iterator[tuple[str, by
     fingerprint.sha256, fingerprint.size = listing.hexdigest(), size
 
 
-def _sorted_entries(root: Path, folder: Path, above: tuple[Path, ...]) -> Iterator[tuple[Path, str]]:
-    """Every entry below a folder with its name, sorted; ``above`` are the real folders on the way to it."""
+def entries(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Every file and folder below a folder, through links, with its name (:func:`plain_name`), sorted; no leftovers."""
+    return _entries(folder, folder, (folder.resolve(),))
+
+
+def _entries(root: Path, folder: Path, above: tuple[Path, ...]) -> Iterator[tuple[Path, str]]:
+    """``above`` are the real folders on the way to ``folder``."""
     for entry in sorted(folder.iterdir(), key=lambda entry: plain_name(entry.name)):
         name = plain_name(entry.relative_to(root).as_posix())
         if is_leftover(name):
@@ -295,7 +300,7 @@ def _sorted_entries(root: Path, folder: Path, above: tuple[Path, ...]) -> Iterat
         if entry.is_dir():
             if (real := entry.resolve()) in above:
                 _refuse(root, name, "is a link to a folder that it is in", remedy="remove the link")
-            yield from _sorted_entries(root, entry, (*above, real))
+            yield from _entries(root, entry, (*above, real))
 
 
 def _safe_name(path: Path, name: str) -> str:

@@ -119,7 +119,23 @@ def test_the_first_microphone_is_taken_where_there_are_several(tmp_path, sound):
         recorded_noises(tmp_path)
 
 
+def test_noise_of_ones_own_may_have_any_form(tmp_path, sound):
+    soundfile = pytest.importorskip("soundfile")
+    (tmp_path / "store").mkdir()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "store" / "a.WAV").write_bytes(encode_wav(sound(0, samples=20_000)))
+    soundfile.write(tmp_path / "store" / "b.flac", np.stack([sound(1, samples=96_000)] * 2, 1), 48_000)
+    (tmp_path / "store" / "._b.flac").write_bytes(b"left behind")
+    (tmp_path / "mine" / "park").symlink_to("../store")
+    assert [len(noise) for noise in recorded_noises(tmp_path / "mine")] == [20_000, 32_000]
+    (tmp_path / "store" / "c.m4a").write_bytes(b"not to be read")
+    with pytest.raises(UserError, match=r"c\.m4a: is not audio"):
+        recorded_noises(tmp_path / "mine")
+
+
 def test_a_folder_without_noise_is_named(tmp_path):
+    with pytest.raises(UserError, match="no such folder"):
+        recorded_noises(tmp_path / "none")
     with pytest.raises(UserError, match="holds no noise recording"):
         recorded_noises(tmp_path)
 

@@ -21,7 +21,8 @@ from edgekws.core.errors import UserError
 from edgekws.core.optimiser import Adam
 from edgekws.core.progress import tqdm
 from edgekws.core.provenance import derive_seed
-from edgekws.corpus.audio import CLIP_SAMPLES, SAMPLE_RATE
+from edgekws.corpus.archive import entries
+from edgekws.corpus.audio import CLIP_SAMPLES, SAMPLE_RATE, is_audio
 from edgekws.features.mfcc import mfcc
 from edgekws.methods.onda.inference import Embedder
 from edgekws.methods.onda.settings import Pretraining
@@ -31,6 +32,7 @@ from edgekws.models.encoder import Encoder
 Floats = npt.NDArray[np.float32]
 
 _COLOURS, _COLOUR_SECONDS = 9, 30  # made noises, from white (0) to brown (2), and the length of each
+_NO_NOISE = "unpack DEMAND (*.wav) into it, or set onda.pretraining.noise to null to make noise"
 _LOWEST = 20.0  # Hz, below which a made noise gets no louder
 _PROTOTYPE_CLIPS, _QUERY_CLIPS = 5, 50  # of each held-out word, at most
 
@@ -48,16 +50,19 @@ def coloured_noises(generator: np.random.Generator) -> list[Floats]:
 
 
 def recorded_noises(folder: Path) -> list[Floats]:
-    """The WAV files below a folder, at least a second each; of several microphones (DEMAND) those of ``ch01.wav``.
+    """The recordings below a folder, at least a second each; of several microphones (DEMAND) those of ``ch01.wav``.
+
+    They may have any format, rate and number of channels, and be links.
 
     Raises:
-        UserError: There is no such folder, it holds no WAV file, or one is damaged or too short.
+        UserError: There is no such folder, it holds no recording, or one cannot be read or is too short.
     """
-    paths = sorted(folder.rglob("*.wav"))
-    paths = [path for path in paths if path.name == "ch01.wav"] or paths
+    if not folder.is_dir():
+        raise UserError("no such folder", where=folder, remedy=_NO_NOISE)
+    paths = [path for path, name in entries(folder) if is_audio(name) and not path.is_dir()]
+    paths = [path for path in paths if path.name.lower() == "ch01.wav"] or paths
     if not paths:
-        raise UserError("holds no noise recording", where=folder,
-                        remedy="unpack DEMAND (*.wav) into it, or set onda.pretraining.noise to null to make noise")
+        raise UserError("holds no noise recording", where=folder, remedy=_NO_NOISE)
     noises = [read_sound(path) for path in paths]
     for path, noise in zip(paths, noises, strict=True):
         if len(noise) < CLIP_SAMPLES:

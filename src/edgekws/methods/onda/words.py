@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from edgekws.core import files
 from edgekws.core.errors import UserError
-from edgekws.corpus.audio import CLIP_SAMPLES, FULL_SCALE, SAMPLE_RATE, fit_length
+from edgekws.corpus.audio import CLIP_SAMPLES, FULL_SCALE, fit_length, read
 from edgekws.corpus.index import iter_clips, read_index
 from edgekws.methods.onda.settings import Pretraining
 
@@ -108,18 +108,7 @@ def read_sound(path: Path) -> npt.NDArray[np.float32]:
     Raises:
         UserError: It is no readable sound file.
     """
-    import soundfile
-
-    try:
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except soundfile.SoundFileError as error:
-        raise UserError(f"is not a readable sound file ({error})", where=path, remedy="fetch it again") from error
-    mono: npt.NDArray[np.float32] = samples.mean(1)
-    if rate != SAMPLE_RATE:
-        from scipy.signal import resample_poly
-
-        mono = resample_poly(mono, SAMPLE_RATE, rate)
-    return mono
+    return read(path.read_bytes(), str(path)).samples * np.float32(1 / FULL_SCALE)
 
 
 def _write_clips(path: Path, clips: Iterable[Clip], n: int) -> None:
