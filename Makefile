@@ -49,9 +49,9 @@ paper: .venv/.main ## The same on the whole of GSC v0.02 (2.4 GB by DVC; for a c
 	$(SNAKEMAKE) --configfile config/paper.yaml
 	@echo "Report: results/paper/report.html"
 
-paper_run: .venv/.main ## Estimate anew what that needs: docs/paper_run.md, the table of README.md
+paper_run: .venv/.main ## Estimate anew what that needs: docs/paper_run.md, the table of docs/cluster.md
 	.venv/bin/edgekws run cost --configfile config/paper.yaml --measured docs/benchmarks.json --markdown docs/paper_run.md \
-	    --readme README.md
+	    --table docs/cluster.md
 
 release: .venv/.main ## Version a finished run with DVC: make release RUN=demo REMOTE=/folder/or/address
 	@test -n "$(RUN)" && test -n "$(REMOTE)" || { echo "error: make release RUN=demo REMOTE=/folder/or/address" >&2; exit 2; }

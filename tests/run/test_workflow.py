@@ -107,11 +107,10 @@ def test_the_settings_are_those_that_snakemake_has(monkeypatch, run):
 # ------------------------------------------------------------------------------------------------ the paper's plan
 @pytest.fixture(scope="module")
 def paper(tmp_path_factory):
-    """The page of the paper's run and its table for the README, as made in a fresh clone, and the jobs of Snakemake's own dry
-    run."""
+    """The page of the paper's run and its table by paper, as made in a fresh clone, and the jobs of Snakemake's own dry run."""
     project = Project(tmp_path_factory.mktemp("paper") / "project")
     (project.folder / "short.md").write_text(f"Before\n{page.BEGIN}\n{page.END}\nAfter\n")
-    done = subprocess.run([Path(sys.executable).with_name("edgekws"), *COMMAND, "page.md", "--readme", "short.md"],
+    done = subprocess.run([Path(sys.executable).with_name("edgekws"), *COMMAND, "page.md", "--table", "short.md"],
                           cwd=project.folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     made = [(project.folder / name).read_text() for name in ("page.md", "short.md")]
@@ -121,10 +120,10 @@ def paper(tmp_path_factory):
 @pytest.mark.slow
 def test_the_committed_page_and_table_are_those_that_their_command_makes(paper):
     again, (text, short, _) = "run `make paper_run`", paper
-    made = text.replace("--markdown page.md --readme short.md", "--markdown docs/paper_run.md --readme README.md")
+    made = text.replace("--markdown page.md --table short.md", "--markdown docs/paper_run.md --table docs/cluster.md")
     assert made == (ROOT / "docs" / "paper_run.md").read_text(), again
     assert short.startswith("Before\n") and short.endswith("\nAfter\n")
-    assert short.removeprefix("Before\n").removesuffix("\nAfter\n") in (ROOT / "README.md").read_text(), again
+    assert short.removeprefix("Before\n").removesuffix("\nAfter\n") in (ROOT / "docs" / "cluster.md").read_text(), again
 
 
 @pytest.mark.slow

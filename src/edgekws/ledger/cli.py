@@ -64,14 +64,14 @@ def explain(
     typer.echo(explain.explain(claim, papers, results=Path("results") / run, ledger=claims), nl=False)
 
 
-@app.command("readme", epilog=example("claims readme results/gsc_subset/claims.json README.md"))
-def readme(
+@app.command("table", epilog=example("claims table results/gsc_subset/claims.json docs/claims.md"))
+def table(
     ledger: Annotated[Path, typer.Argument(help="Ledger of a run on real recordings (claims.json).")],
-    readme: Annotated[Path, typer.Argument(help="Markdown file with the two markers to write between.")],
+    page: Annotated[Path, typer.Argument(help="Markdown file with the two markers to write between.")],
     claim: Annotated[list[str] | None, typer.Option(help="A claim to show; may be repeated. Default: the headlines.")] = None,
 ) -> None:
-    """Write the table of headline claims into a README: paper's number, ours, verdict, target."""
-    from edgekws.ledger import readme as page
+    """Write a table of claims into a page: paper's number, ours, verdict, target."""
+    from edgekws.ledger import table
     from edgekws.ledger.build import read_ledger
 
-    page.write(readme, read_ledger(ledger), claim or page.HEADLINES)
+    table.write(page, read_ledger(ledger), claim or table.HEADLINES)

@@ -70,7 +70,7 @@ def status(configfile: ConfigFiles = None, measured: MeasuredPaths = None, cores
 def cost(
     configfile: ConfigFiles = None, measured: MeasuredPaths = None, cores: Cores = None,
     markdown: Annotated[Path | None, typer.Option(help="Write the table to this page, too (.md).")] = None,
-    readme: Annotated[Path | None, typer.Option(help="Write a table by method between the markers of this page (.md).")] = None,
+    table: Annotated[Path | None, typer.Option(help="Write a table by method between the markers of this page (.md).")] = None,
 ) -> None:
     """What a whole run needs: jobs, core hours and memory by rule, estimated from benchmarks."""
     from edgekws.core import files
@@ -84,12 +84,12 @@ def cost(
     typer.echo(aligned(page.cost_table(found)))
     for line in ["", page.needs(found, chosen), page.footing(found, rates), *page.caveats(found)]:
         typer.echo(line)
-    if readme is not None:
-        files.write_between(readme, page.BEGIN, page.END, page.markdown_table(page.paper_table(found)))
+    if table is not None:
+        files.write_between(table, page.BEGIN, page.END, page.markdown_table(page.paper_table(found)))
     if markdown is not None:
         options = [*(f"--configfile {path}" for path in configfiles), *(f"--measured {path}" for path in measured or ()),
                    *(f"--cores {some}" for some in cores or ()), f"--markdown {markdown}",
-                   *([f"--readme {readme}"] if readme else [])]
+                   *([f"--table {table}"] if table else [])]
         files.write_text(markdown, page.markdown(found, rates, title=f"What the run `{config.run}` needs",
                                                  command=f"edgekws run cost {' '.join(options)}", cores=chosen))
 

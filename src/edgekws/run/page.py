@@ -11,7 +11,7 @@ from edgekws.run.measured import Measured
 from edgekws.run.workflow import Job, Status
 
 Table = list[list[str]]
-BEGIN, END = "<!-- cost: written by `edgekws run cost --readme` -->", "<!-- cost: end -->"
+BEGIN, END = "<!-- cost: written by `edgekws run cost --table` -->", "<!-- cost: end -->"
 _WORTH_NAMING = 0.01
 """Share of all core hours from which on a rule is named."""
 

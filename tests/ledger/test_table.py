@@ -4,11 +4,11 @@ import pytest
 from tests.ledger.test_claims import CLAIMS
 
 from edgekws.core.errors import UserError
-from edgekws.ledger import readme
+from edgekws.ledger import table
 from edgekws.ledger.build import build_ledger
 from edgekws.ledger.schema import GSC_V2_SHA256
 
-PAGE = f"# Title\n\nBefore.\n\n{readme.BEGIN}\n{readme.END}\n\nAfter.\n"
+PAGE = f"# Title\n\nBefore.\n\n{table.BEGIN}\n{table.END}\n\nAfter.\n"
 
 
 @pytest.fixture
@@ -23,9 +23,9 @@ def ledger(tmp_path):
 
 
 def test_the_table_holds_the_ledgers_numbers_and_what_gives_them(ledger):
-    rows = readme.table(ledger).splitlines()
-    assert len(rows) == 2 + len(readme.HEADLINES) and len({row.count("|") for row in rows}) == 1
-    assert [row.split(":")[0].strip("| ") for row in rows[2:]] == list(readme.HEADLINES)
+    rows = table.table(ledger).splitlines()
+    assert len(rows) == 2 + len(table.HEADLINES) and len({row.count("|") for row in rows}) == 1
+    assert [row.split(":")[0].strip("| ") for row in rows[2:]] == list(table.HEADLINES)
     cells = [cell.strip() for cell in rows[2].split("|")[1:-1]]
     assert cells[1:] == [
         "10.00 points", "8.25 [6.00, 10.50] points, n = 30", "a.tar.gz (8 words)",
@@ -33,42 +33,42 @@ def test_the_table_holds_the_ledgers_numbers_and_what_gives_them(ledger):
     assert rows[3].endswith("| – | – | not run | – |"), "what was not measured has no number and no target"
     checked = next(claim for claim in ledger["claims"] if claim["id"] == "tp-17")
     checked.update(rule="checks-fail", why="does not hold: twice the memory", verdict="not_replicated")
-    assert "| does not hold: twice the memory |" in readme.table(ledger, ["tp-17"]), "checks tell what they found"
+    assert "| does not hold: twice the memory |" in table.table(ledger, ["tp-17"]), "checks tell what they found"
 
 
 def test_only_what_is_between_the_markers_changes_and_writing_again_changes_nothing(ledger, tmp_path):
     page = tmp_path / "README.md"
     page.write_text(PAGE)
-    readme.write(page, ledger)
+    table.write(page, ledger)
     first = page.read_text()
-    assert first.startswith(f"# Title\n\nBefore.\n\n{readme.BEGIN}\n") and first.endswith(f"{readme.END}\n\nAfter.\n")
-    assert readme.table(ledger) in first and "`a.tar.gz`" in first
-    readme.write(page, ledger)
+    assert first.startswith(f"# Title\n\nBefore.\n\n{table.BEGIN}\n") and first.endswith(f"{table.END}\n\nAfter.\n")
+    assert table.table(ledger) in first and "`a.tar.gz`" in first
+    table.write(page, ledger)
     assert page.read_text() == first
     assert "`.venv/bin/snakemake <target> --configfile config/gsc_subset.yaml --config archive=path/to/a.tar.gz`" in first
     ledger["provenance"]["corpus"]["archive_sha256"] = GSC_V2_SHA256
-    readme.write(page, ledger)
+    table.write(page, ledger)
     assert "`.venv/bin/snakemake <target> --configfile config/gsc_subset.yaml`" in page.read_text(), "v0.02 comes by itself"
 
 
-@pytest.mark.parametrize("text", ["nothing", readme.BEGIN, f"{readme.END}\n{readme.BEGIN}", PAGE + PAGE])
+@pytest.mark.parametrize("text", ["nothing", table.BEGIN, f"{table.END}\n{table.BEGIN}", PAGE + PAGE])
 def test_a_page_without_a_place_for_it_is_left_alone(ledger, tmp_path, text):
     page = tmp_path / "README.md"
     page.write_text(text)
     with pytest.raises(UserError, match="no place for the table"):
-        readme.write(page, ledger)
+        table.write(page, ledger)
     assert page.read_text() == text
 
 
 def test_synthetic_speech_and_unknown_claims_are_refused(ledger):
     with pytest.raises(UserError, match="no such claim: 'tp-55'"):
-        readme.table(ledger, ["tp-55"])
+        table.table(ledger, ["tp-55"])
     synthetic = json.loads(json.dumps(ledger))
     synthetic["provenance"]["corpus"]["synthetic"] = True
     with pytest.raises(UserError, match="synthetic speech"):
-        readme.table(synthetic)
+        table.table(synthetic)
 
 
-def test_the_projects_own_readme_has_a_place_for_it():
-    text = (CLAIMS.parent / "README.md").read_text(encoding="utf-8")
-    assert text.count(readme.BEGIN) == text.count(readme.END) == 1
+def test_the_projects_own_page_has_a_place_for_it():
+    text = (CLAIMS.parent / "docs" / "claims.md").read_text(encoding="utf-8")
+    assert text.count(table.BEGIN) == text.count(table.END) == 1

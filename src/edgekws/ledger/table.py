@@ -14,7 +14,7 @@ from edgekws.ledger.verdict import FINDING_LABELS, VERDICT_LABELS
 from edgekws.ledger.wording import spoken, spoken_paper
 from edgekws.protocol.statistics import Interval
 
-BEGIN, END = "<!-- claims: written by `edgekws claims readme` -->", "<!-- claims: end -->"
+BEGIN, END = "<!-- claims: written by `edgekws claims table` -->", "<!-- claims: end -->"
 
 HEADLINES = ("tp-05", "tp-06", "tp-07", "tp-17", "neuedge-01", "neuedge-02", "neuedge-04", "onda-01", "onda-02")
 """The claims that the papers' abstracts lead with."""
