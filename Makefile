@@ -8,6 +8,9 @@ REMOTE ?=
 # What is built from metrics alone.
 DRAWN = $(shell sed -n 's/^rule \([a-z_]*_figures\):/\1/p' workflow/rules/*.smk) claims report
 
+# Python keeps what it compiled: where a container forbids it, each of a run's 130 processes would compile torch anew, for 1.6 s.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test test-slurm test-package docs lint gsc_subset paper paper_run release restore help clean
 .DEFAULT_GOAL := demo
 

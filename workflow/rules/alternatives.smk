@@ -119,6 +119,7 @@ rule alternatives_features:
         f"{LOGS}/alternatives/features.log",
     benchmark:
         f"{BENCHMARKS}/alternatives/features.tsv"
+    priority: 3
     threads: SETTINGS.threads
     resources:
         mem_mb=more_memory(2000),
@@ -144,6 +145,7 @@ rule alternatives_base:
         f"{LOGS}/alternatives/base_ds_cnn_seed{{seed}}.log",
     benchmark:
         f"{BENCHMARKS}/alternatives/base_ds_cnn_seed{{seed}}.tsv"
+    priority: 2
     threads: SETTINGS.threads
     resources:
         mem_mb=more_memory(4000, mapped=True),
@@ -174,6 +176,7 @@ rule alternatives_tune:
         f"{BENCHMARKS}/alternatives/tune_{{method}}.tsv"
     wildcard_constraints:
         method="|".join(ALT.methods),
+    priority: 2
     threads: SETTINGS.threads
     resources:
         mem_mb=more_memory(3000, mapped=True),
@@ -343,6 +346,7 @@ rule alternatives_retain:
         f"{BENCHMARKS}/alternatives/retention/{{method}}_seed{{seed}}.tsv"
     wildcard_constraints:
         method="|".join(ALT.methods),
+    priority: 1
     threads: SETTINGS.threads
     resources:
         mem_mb=more_memory(3000, mapped=True),
@@ -407,6 +411,7 @@ rule alternatives_federate:
         f"{LOGS}/alternatives/federated/seed{{seed}}.log",
     benchmark:
         f"{BENCHMARKS}/alternatives/federated/seed{{seed}}.tsv"
+    priority: 1
     threads: SETTINGS.threads
     resources:
         mem_mb=more_memory(4000, mapped=True),
@@ -458,6 +463,7 @@ rule alternatives_figures:
         f"{LOGS}/alternatives/figures.log",
     benchmark:
         f"{BENCHMARKS}/alternatives/figures.tsv"
+    priority: 1
     threads: 1
     resources:
         mem_mb=more_memory(1500),

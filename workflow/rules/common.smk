@@ -44,6 +44,10 @@ TRAINS_ON = f"{THREADS} --device {SETTINGS.device}" if GPUS else THREADS
 SPEECH = edgekws_speech.speech_of(SETTINGS, Path(RUN) / "corpus" / "index.parquet")
 
 
+# Which job of those that are ready goes first, where cores are few (`priority`): 3, what all else waits for (corpora, features,
+# environments); 2, the nets and budgets of many jobs; 1, long jobs and figures, which should not be what a run ends with.
+
+
 class Paper(NamedTuple):
     """What a paper's rules file tells the ledger, the report and the menu of targets.
 

@@ -25,6 +25,7 @@ rule synthesise_corpus:
         f"{LOGS}/synthesise_corpus.log",
     benchmark:
         f"{BENCHMARKS}/synthesise_corpus.tsv"
+    priority: 3
     threads: 2
     resources:
         mem_mb=more_memory(1000),
@@ -53,6 +54,7 @@ rule register_archive:
         archive=ARCHIVE_NAME,
     # From the network or this machine alone: a node of a cluster may reach neither.
     localrule: True
+    priority: 3
     threads: 1
     resources:
         mem_mb=more_memory(500),
@@ -77,6 +79,7 @@ rule fetch_archive:
         archive=ARCHIVE_NAME,
     # From the network or this machine alone: a node of a cluster may reach neither.
     localrule: True
+    priority: 3
     threads: 1
     resources:
         mem_mb=more_memory(1000),
@@ -98,6 +101,7 @@ rule index_corpus:
         f"{LOGS}/index_corpus.log",
     benchmark:
         f"{BENCHMARKS}/index_corpus.tsv"
+    priority: 3
     threads: 1
     resources:
         mem_mb=more_memory(2000),

@@ -18,6 +18,7 @@ rule tool_environment:
         tool="lava|neurobench|sanafe|flower|embedded|bench",
     # From the network or this machine alone: a node of a cluster may reach neither.
     localrule: True
+    priority: 3
     threads: 1
     resources:
         mem_mb=more_memory(500),

@@ -62,6 +62,7 @@ rule neuedge_features:
         f"{LOGS}/neuedge/features.log",
     benchmark:
         f"{BENCHMARKS}/neuedge/features.tsv"
+    priority: 3
     threads: SETTINGS.threads
     resources:
         mem_mb=more_memory(2000),
@@ -115,6 +116,7 @@ rule neuedge_encode:
         f"{LOGS}/neuedge/encode.log",
     benchmark:
         f"{BENCHMARKS}/neuedge/encoding.tsv"
+    priority: 1
     threads: SETTINGS.threads
     resources:
         mem_mb=more_memory(4000, mapped=True),
@@ -149,6 +151,7 @@ rule neuedge_train:
         f"{LOGS}/neuedge/{{arm}}_seed{{seed}}.log",
     benchmark:
         f"{BENCHMARKS}/neuedge/{{arm}}_seed{{seed}}.tsv"
+    priority: 1
     threads: SETTINGS.threads
     resources:
         mem_mb=more_memory(4000, mapped=True),
@@ -220,6 +223,7 @@ rule neuedge_figures:
         f"{LOGS}/neuedge/figures.log",
     benchmark:
         f"{BENCHMARKS}/neuedge/figures.tsv"
+    priority: 1
     threads: 1
     resources:
         mem_mb=more_memory(1500),
@@ -319,6 +323,7 @@ rule neuedge_referee:
         f"{LOGS}/neuedge/referee.log",
     benchmark:
         f"{BENCHMARKS}/neuedge/referee.tsv"
+    priority: 1
     threads: SETTINGS.threads
     resources:
         mem_mb=more_memory(2000),

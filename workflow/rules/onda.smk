@@ -152,6 +152,7 @@ rule synthesise_wake_words:
         f"{LOGS}/onda/synthesise_wake_words.log",
     benchmark:
         f"{BENCHMARKS}/onda/synthesise_wake_words.tsv"
+    priority: 3
     threads: 2
     resources:
         mem_mb=more_memory(1000),
@@ -177,6 +178,7 @@ rule index_wake_words:
         f"{LOGS}/onda/index_wake_words.log",
     benchmark:
         f"{BENCHMARKS}/onda/index_wake_words.tsv"
+    priority: 3
     threads: 1
     resources:
         mem_mb=more_memory(2000),
@@ -202,6 +204,7 @@ rule onda_features:
         f"{LOGS}/onda/features.log",
     benchmark:
         f"{BENCHMARKS}/onda/features.tsv"
+    priority: 3
     threads: SETTINGS.threads
     resources:
         mem_mb=more_memory(2000),
@@ -227,6 +230,7 @@ rule speak_onda_words:
         f"{LOGS}/onda/speak_words.log",
     benchmark:
         f"{BENCHMARKS}/onda/speak_words.tsv"
+    priority: 3
     threads: 2
     resources:
         mem_mb=more_memory(1000),
@@ -253,6 +257,7 @@ rule onda_words:
         f"{LOGS}/onda/words.log",
     benchmark:
         f"{BENCHMARKS}/onda/words.tsv"
+    priority: 3
     threads: 1
     resources:
         mem_mb=more_memory(2000),
@@ -275,6 +280,7 @@ rule onda_pretrain:
         f"{LOGS}/onda/pretrain_{{backbone}}.log",
     benchmark:
         f"{BENCHMARKS}/onda/pretrain_{{backbone}}.tsv"
+    priority: 2
     threads: SETTINGS.threads
     resources:
         mem_mb=more_memory(4000, mapped=True),
@@ -302,6 +308,7 @@ rule onda_prune_offline:
         f"{LOGS}/onda/prune_{{backbone}}_offline{{share}}.log",
     benchmark:
         f"{BENCHMARKS}/onda/prune_{{backbone}}_offline{{share}}.tsv"
+    priority: 2
     threads: SETTINGS.threads
     resources:
         mem_mb=more_memory(4000, mapped=True),
@@ -335,6 +342,7 @@ rule onda_personalise:
         f"{LOGS}/onda/{{experiment}}_offline{{share}}_seed{{seed}}_part{{part}}.log",
     benchmark:
         f"{BENCHMARKS}/onda/{{experiment}}_offline{{share}}_part{{part}}_seed{{seed}}.tsv"
+    priority: 1
     threads: SETTINGS.threads
     resources:
         mem_mb=more_memory(3000, mapped=True),
@@ -491,6 +499,7 @@ rule onda_figures:
         f"{LOGS}/onda/figures.log",
     benchmark:
         f"{BENCHMARKS}/onda/figures.tsv"
+    priority: 1
     threads: 1
     resources:
         mem_mb=more_memory(1500),

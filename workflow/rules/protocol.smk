@@ -27,6 +27,7 @@ rule protocol_plan:
         f"{LOGS}/protocol/plan_{{protocol}}.log",
     benchmark:
         f"{BENCHMARKS}/protocol/plan_{{protocol}}.tsv"
+    priority: 3
     threads: 1
     resources:
         mem_mb=more_memory(1000),

@@ -109,6 +109,7 @@ rule traces_propagation_features:
         f"{LOGS}/traces_propagation/features.log",
     benchmark:
         f"{BENCHMARKS}/traces_propagation/features.tsv"
+    priority: 3
     threads: SETTINGS.threads
     resources:
         mem_mb=more_memory(2000),
@@ -136,6 +137,7 @@ rule traces_propagation_base:
         f"{LOGS}/traces_propagation/base_{{normalisation}}_seed{{seed}}.log",
     benchmark:
         f"{BENCHMARKS}/traces_propagation/base_{{normalisation}}_seed{{seed}}.tsv"
+    priority: 2
     threads: SETTINGS.threads
     resources:
         mem_mb=more_memory(4000, mapped=True),
@@ -166,6 +168,7 @@ rule traces_propagation_tune:
         f"{LOGS}/traces_propagation/tune_{{method}}.log",
     benchmark:
         f"{BENCHMARKS}/traces_propagation/tune_{{method}}.tsv"
+    priority: 2
     threads: SETTINGS.threads
     resources:
         mem_mb=more_memory(3000, mapped=True),
@@ -282,6 +285,7 @@ rule traces_propagation_figures:
         f"{LOGS}/traces_propagation/figures.log",
     benchmark:
         f"{BENCHMARKS}/traces_propagation/figures.tsv"
+    priority: 1
     threads: 1
     resources:
         mem_mb=more_memory(1500),

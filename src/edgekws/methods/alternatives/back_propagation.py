@@ -37,7 +37,6 @@ from edgekws.methods.traces_propagation.training import epochs
 from edgekws.models.delta.delta import Delta
 from edgekws.models.delta.int8 import rounded
 from edgekws.models.recurrent_lif import RecurrentLIF
-from edgekws.neurons import norse_twin  # noqa: F401  Norse makes tensors when it is imported: not while memory is measured
 from edgekws.protocol.settings import Training
 from edgekws.protocol.training import Features, Labels
 

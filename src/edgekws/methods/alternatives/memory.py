@@ -27,6 +27,7 @@ from torch.utils._pytree import tree_leaves
 
 from edgekws.core import optimiser as optimisers
 from edgekws.core.memory import LiveTensors
+from edgekws.neurons import norse_twin  # noqa: F401  Norse makes tensors when it is imported: not while memory is measured
 from edgekws.protocol.training import Features
 
 Category = Literal["parameters", "frozen", "gradients", "optimiser", "activations", "traces", "batch", "temporary"]
