@@ -28,13 +28,16 @@ class Shared(Settings):
         "cpu", description="where base nets and encoders are trained (not the DS-CNN of the alternatives, nor adaptations): a "
         "GPU (cuda; auto: where there is one) agrees within a tolerance only")
     archive: str | None = Field(
-        None, description="with corpus name gsc: an archive in that layout to use instead of the whole of GSC v0.02")
+        None, description="with corpus name gsc: an archive in that layout to use instead of the whole of GSC v0.02; empty: "
+        "must be named when the run is started")
     corpus: Corpus = Field(default_factory=Corpus, description="the speech")
     protocol: Protocol = Field(default_factory=Protocol, description="who adapts to what")
     statistics: Statistics = Field(default_factory=Statistics, description="intervals")
 
     @model_validator(mode="after")
     def _complete(self) -> Shared:
+        if self.archive == "":
+            raise ValueError("this configuration is for an archive of yours: name it (--config archive=path/to/archive.tar.gz)")
         if self.archive is not None and self.corpus.name != "gsc":
             raise ValueError(f"archive is given, but corpus.name is {self.corpus.name}, which reads none: set corpus.name to gsc")
         for name in type(self).model_fields:

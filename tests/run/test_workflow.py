@@ -98,10 +98,16 @@ def test_what_snakemake_refuses_is_passed_on(monkeypatch, tmp_path):
         workflow.ask("--dry-run", configfiles=[ROOT / "config" / "demo.yaml"])
 
 
-@pytest.mark.parametrize("run", ["demo", "gsc_subset", "paper"])
+@pytest.mark.parametrize("run", ["demo", "paper"])
 def test_the_settings_are_those_that_snakemake_has(monkeypatch, run):
     monkeypatch.chdir(ROOT)
     assert workflow.read_config([Path(f"config/{run}.yaml")]).run == run
+
+
+def test_an_archive_that_must_be_named_is_asked_for(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(UserError, match=r"name it \(--config archive="):
+        workflow.read_config([Path("config/gsc_subset.yaml")])
 
 
 # ------------------------------------------------------------------------------------------------ the paper's plan

@@ -14,10 +14,13 @@ from edgekws.run import release
 
 @pytest.mark.parametrize("run", ["demo", "gsc_subset", "paper"])
 def test_dry_run_of_each_configuration_needs_no_data(project, run):
-    planned = project.planned(config=ROOT / "config" / f"{run}.yaml")
+    archive = project.folder / "mine.tar.gz"
+    archive.touch()
+    planned = project.planned(*(["--config", f"archive={archive}"] if run == "gsc_subset" else []),
+                              config=ROOT / "config" / f"{run}.yaml")
     assert planned["report"] == 1 and planned["traces_propagation_adapt"] >= 4
     assert ("synthesise_corpus" in planned) == (run == "demo")
-    assert ("fetch_archive" in planned) == (run != "demo")
+    assert ("fetch_archive" in planned) == (run == "paper") and ("register_archive" in planned) == (run == "gsc_subset")
     assert planned["onda_adapt"] == planned["onda_features"] == 1 and planned["onda_personalise"] >= 4
     assert planned["onda_summarise"] == 4 and ("speak_onda_words" in planned) == (run == "gsc_subset")
     assert planned["alternatives_summarise"] == planned["alternatives_figures"] == 1 and planned["alternatives_cost"] == 2
@@ -98,6 +101,11 @@ def test_an_archive_given_by_path_is_registered_first(project):
     archive.touch()
     planned = project.planned("--config", f"archive={archive}", config=ROOT / "config" / "gsc_subset.yaml")
     assert planned["register_archive"] == 1 and "fetch_archive" not in planned
+
+
+def test_a_configuration_for_an_archive_of_ones_own_does_not_fall_back_on_the_whole_of_gsc(project):
+    refused = project.run("--dry-run", config=ROOT / "config" / "gsc_subset.yaml", check=False)
+    assert refused.returncode != 0 and "name it (--config archive=path/to/archive.tar.gz)" in refused.stdout + refused.stderr
 
 
 def test_everything_that_can_be_asked_for_is_in_the_menu_by_name(project):
