@@ -52,9 +52,9 @@ rule register_archive:
         f"{BENCHMARKS}/register_archive/{{archive}}.tsv"
     wildcard_constraints:
         archive=ARCHIVE_NAME,
+    priority: 3
     # From the network or this machine alone: a node of a cluster may reach neither.
     localrule: True
-    priority: 3
     threads: 1
     resources:
         mem_mb=more_memory(500),
@@ -77,9 +77,9 @@ rule fetch_archive:
         f"{BENCHMARKS}/fetch_archive/{{archive}}.tsv"
     wildcard_constraints:
         archive=ARCHIVE_NAME,
+    priority: 3
     # From the network or this machine alone: a node of a cluster may reach neither.
     localrule: True
-    priority: 3
     threads: 1
     resources:
         mem_mb=more_memory(1000),

@@ -16,9 +16,9 @@ rule tool_environment:
         f"{BENCHMARKS}/tool_environment/{{tool}}.tsv"
     wildcard_constraints:
         tool="lava|neurobench|sanafe|flower|embedded|bench",
+    priority: 3
     # From the network or this machine alone: a node of a cluster may reach neither.
     localrule: True
-    priority: 3
     threads: 1
     resources:
         mem_mb=more_memory(500),
