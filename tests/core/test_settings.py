@@ -41,7 +41,8 @@ def test_every_setting_is_described():
 
 @pytest.mark.parametrize("overlay", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.stem)
 def test_overlays_are_valid(overlay):
-    assert settings.read(Config, overlay).run == overlay.stem
+    named = ["archive=mine.tar.gz"] if overlay.stem == "gsc_subset" else []  # which is for an archive of one's own
+    assert settings.read(Config, overlay, named).run == overlay.stem
 
 
 @pytest.mark.parametrize("values, message, remedy", [
