@@ -44,7 +44,7 @@ lint: .venv/.test ## ruff, mypy, snakefmt
 
 gsc_subset: .venv/.main ## The same on real recordings: make gsc_subset ARCHIVE=path/to/archive.tar.gz
 	@test -n "$(ARCHIVE)" || { echo "error: name an archive in GSC's layout: make gsc_subset ARCHIVE=..." >&2; exit 2; }
-	@test -f "$(ARCHIVE)" || { echo "error: $(ARCHIVE): no such archive" >&2; exit 2; }
+	@test -e "$(ARCHIVE)" || { echo "error: $(ARCHIVE): no such archive" >&2; exit 2; }
 	$(SNAKEMAKE) --configfile config/gsc_subset.yaml --config archive="$(ARCHIVE)"
 	@echo "Report: results/gsc_subset/report.html"
 
@@ -58,9 +58,6 @@ paper_run: .venv/.main ## Estimate anew what that needs: docs/paper_run.md, the 
 
 release: .venv/.main ## Version a finished run with DVC: make release RUN=demo REMOTE=/folder/or/address
 	@test -n "$(RUN)" && test -n "$(REMOTE)" || { echo "error: make release RUN=demo REMOTE=/folder/or/address" >&2; exit 2; }
-	@test -f "results/$(RUN)/config.json" || { echo "error: results/$(RUN): no such run" >&2; exit 2; }
-	@$(SNAKEMAKE) --dry-run --configfile "results/$(RUN)/config.json" 2>&1 | grep -q "^Nothing to be done" || { \
-	    echo "error: results/$(RUN): is not complete, or older than its settings: run it to its end first" >&2; exit 2; }
 	@.venv/bin/edgekws release push "$(RUN)" --remote "$(REMOTE)"
 
 restore: .venv/.main ## Figures, notebooks, claims and report of a release, from its metrics: make restore RUN=demo

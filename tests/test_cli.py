@@ -122,6 +122,28 @@ def test_a_checksum_that_differs_is_refused(edgekws, make_gsc, tmp_path):
     assert code == 0 and (tmp_path / "i.parquet").exists()
 
 
+@pytest.mark.parametrize(("trouble", "says"), [
+    (PermissionError(13, "Permission denied", "/a/b"), ("/a/b: Permission denied", "permission")),
+    (OSError(28, "No space left on device"), ("No space left", "free some space")),
+    (OSError("sndfile library not found"), ("sndfile library not found", "check")),
+    (ModuleNotFoundError("No module named 'flwr'", name="flwr"), ("needs the package 'flwr'", "pip install")),
+    (ImportError("libgomp.so.1: cannot open shared object file", name="torch._C"), ("libgomp.so.1", "edgekws doctor"))])
+def test_what_the_machine_refuses_is_told_without_a_traceback(edgekws, monkeypatch, trouble, says):
+    def refuse(*given, **more):
+        raise trouble
+
+    monkeypatch.setattr("edgekws.corpus.recordings.cut", refuse)
+    code, _, err = edgekws("cut", "a.wav", "folder")
+    assert code == 2 and err.startswith("error: ") and "\n  remedy: " in err and "Traceback" not in err
+    assert all(part in err for part in says)
+
+
+def test_a_bug_of_ours_keeps_its_traceback(edgekws, monkeypatch):
+    monkeypatch.setattr("edgekws.corpus.recordings.cut", lambda *given: {}["a bug"])
+    with pytest.raises(KeyError):
+        edgekws("cut", "a.wav", "folder")
+
+
 def test_misspelt_and_impossible_options_are_refused(edgekws, tmp_path):
     code, _, err = edgekws("corpus", "synthesise", tmp_path / "s.tar", "--set", "taks=2")
     assert code == 2 and "did you mean 'takes'?" in err

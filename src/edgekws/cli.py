@@ -6,10 +6,11 @@ offers to a person with recordings of their own stands at the top of the tree: `
 
 from __future__ import annotations
 
+import errno
 import importlib
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -100,20 +101,42 @@ def settings_check(
     typer.echo(f"{' '.join(map(str, overlays))}: good")
 
 
+_REMEDIES = {errno.ENOSPC: "free some space and run it again", errno.EDQUOT: "free some space and run it again",
+             errno.EACCES: "give yourself the permission, or choose another path",
+             errno.EPERM: "give yourself the permission, or choose another path",
+             errno.EROFS: "choose a path on a disk that can be written to",
+             errno.EMFILE: "raise the limit of open files (ulimit -n) and run it again",
+             errno.ENOMEM: "close other programs, or use a machine with more memory"}
+
+
+def _stop(what: str, remedy: str) -> NoReturn:
+    typer.echo(f"error: {what}\n  remedy: {remedy}", err=True)
+    sys.exit(2)
+
+
 def main() -> None:
-    """Entry point: a :class:`UserError`, or a package that is missing, becomes one message and exit code 2."""
+    """Entry point: what a person can mend becomes one message and exit code 2.
+
+    That is a :class:`UserError`, a file or a disk that the system refuses, and a package or library that is missing.
+    """
     threads.settle()
     try:
         app()
     except UserError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(2)
+    except OSError as error:
+        _stop(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error),
+              _REMEDIES.get(error.errno or 0, "check that path, its permissions and the disk, and run it again"))
     except ModuleNotFoundError as error:  # the library by itself comes without what only the workflow needs
         if error.name is None or error.name.startswith("edgekws"):
             raise
-        typer.echo(f"error: this command needs the package '{error.name}', which is not installed; "
-                   "run pip install 'edgekws[workflow,federated]'", err=True)
-        sys.exit(2)
+        _stop(f"this command needs the package '{error.name}', which is not installed",
+              "run pip install 'edgekws[workflow,federated]'")
+    except ImportError as error:
+        if (error.name or "edgekws").startswith("edgekws"):
+            raise
+        _stop(f"a library cannot be loaded ({error})", "`edgekws doctor` tells what this machine lacks, and what mends it")
 
 
 if __name__ == "__main__":

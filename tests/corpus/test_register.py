@@ -2,16 +2,21 @@
 
 import hashlib
 import http.server
+import os
 import shutil
+import tarfile
 import threading
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
 import yaml
+import zc.lockfile
 from tests.conftest import REPOSITORY
 from tests.corpus.wake_word_trees import V1, heysnips, tarred
 
 from edgekws.core import files
+from edgekws.core.dvc import remedy_for
 from edgekws.core.errors import UserError
 from edgekws.corpus import register as registering
 from edgekws.corpus import salt
@@ -45,6 +50,64 @@ def test_an_archive_that_is_not_there_is_refused(repository, tmp_path):
     with pytest.raises(UserError, match="no such archive"):
         register(tmp_path / "none.tar", repository / "none.tar")
     assert not list(repository.glob("none*"))
+
+
+@pytest.mark.slow
+def test_a_folder_is_pinned_like_an_archive(repository, make_gsc, tmp_path):
+    folder, out = tmp_path / "mine", repository / "data" / "mine"
+    with tarfile.open(make_gsc()) as opened:
+        opened.extractall(folder, filter="data")
+    (tmp_path / "linked").symlink_to(folder)
+    register(tmp_path / "linked", out)
+    assert sorted(path.name for path in out.rglob("*.wav")) == sorted(path.name for path in folder.rglob("*.wav"))
+    register(folder, out)
+    next(folder.rglob("*.wav")).write_bytes(b"changed")
+    with pytest.raises(UserError, match="was registered"):
+        register(folder, out)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("trouble", "says", "remedy"), [
+    ("cache", "Errno|Not a directory", "dvc cache dir"), ("lock", "Unable to acquire lock", "wait until the other"),
+    ("links", "No possible cache link types", "cache.type copy"),
+    ("outside", "not inside of a DVC repository", "project's folder")])
+def test_what_dvc_says_is_passed_on_and_no_unpinned_copy_stays(repository, make_gsc, tmp_path, trouble, says, remedy):
+    archive, out = make_gsc(), repository / "data" / "gsc.tar"
+    local = repository / ".dvc" / "config.local"
+    held = None
+    if trouble == "cache":
+        (tmp_path / "file").touch()
+        local.write_text(f"[cache]\n    dir = {tmp_path / 'file'}\n")
+    elif trouble == "lock":
+        (repository / ".dvc" / "tmp").mkdir()
+        held = zc.lockfile.LockFile(str(repository / ".dvc" / "tmp" / "lock"))
+    elif trouble == "links":
+        other = Path("/dev/shm")
+        if not other.is_dir() or other.stat().st_dev == repository.stat().st_dev:
+            pytest.skip("no second file system")
+        local.write_text(f"[cache]\n    dir = {other / f'edgekws-test-{os.getpid()}'}\n    type = hardlink\n")
+    else:
+        shutil.rmtree(repository / ".dvc")
+    try:
+        with pytest.raises(UserError, match=says) as caught:
+            register(archive, out)
+    finally:
+        if held:
+            held.close()
+        shutil.rmtree(f"/dev/shm/edgekws-test-{os.getpid()}", ignore_errors=True)
+    assert remedy in caught.value.remedy and caught.value.where == archive
+    assert "\n" not in caught.value.what
+    assert not out.exists() and not out.with_name("gsc.tar.dvc").exists()
+
+
+@pytest.mark.parametrize(("said", "remedy"), [
+    ("[Errno 28] No space left on device", "free some space"), ("Unable to find AWS credentials", "credentials"),
+    ("s3 is supported, but requires 'dvc-s3' to be installed", "pip install"),
+    ("[Errno 30] Read-only file system: '/x'", "written"),
+    ("Could not resolve host: example.org", "network"), ("something new", "")])
+def test_every_cause_has_its_remedy(said, remedy):
+    assert remedy in remedy_for(said)
+    assert remedy or remedy_for(said) == ""
 
 
 # ------------------------------------------------------------------------------------------------ HeySnips
@@ -88,7 +151,7 @@ def server(tmp_path, monkeypatch):
 def dvc(monkeypatch):
     """The arguments that DVC would be called with; calling it takes seconds."""
     calls = []
-    monkeypatch.setattr(registering, "_dvc", lambda arguments, archive: calls.append(arguments))
+    monkeypatch.setattr(registering.dvc, "call", lambda *arguments, where, remedy: calls.append(list(arguments)))
     return calls
 
 

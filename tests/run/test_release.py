@@ -13,7 +13,7 @@ from tests.conftest import REPOSITORY
 
 from edgekws.core import dvc
 from edgekws.core.errors import UserError
-from edgekws.run import release
+from edgekws.run import release, workflow
 
 # DVC takes a second or more to start: one worker pushes once, and the tests take copies.
 pytestmark = pytest.mark.xdist_group("release")
@@ -168,6 +168,22 @@ def test_a_run_that_is_not_whole_is_refused(unreleased, lacking):
     assert not POINTER.exists() and not KNOWN.exists()
 
 
+def test_a_run_with_steps_left_to_do_is_not_released(unreleased, monkeypatch):
+    """What `make release` asks first, each cause in its own sentence."""
+    with pytest.raises(UserError, match=r"^results/dem: no such run\n.*did you mean 'demo'"):
+        release.check_finished("dem")
+    monkeypatch.setattr(workflow, "pending", lambda configfiles: [{"rule": rule} for rule in ("train", "train", "report")])
+    with pytest.raises(UserError, match=r"^results/demo: 3 steps are missing, or older .*: report, train\n.*--configfile "
+                                        r"results/demo/config.json$"):
+        release.check_finished("demo")
+    monkeypatch.setattr(workflow, "pending", lambda configfiles: [])
+    release.check_finished("demo")
+    monkeypatch.undo()
+    monkeypatch.chdir(unreleased.parents[1])
+    with pytest.raises(UserError, match="no Snakefile here"):
+        release.check_finished("demo")
+
+
 def test_a_name_that_is_no_runs_is_refused(unreleased, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"^results/dem: no such run\n.*did you mean 'demo'"):
         release.push("dem", "../store")
@@ -198,7 +214,7 @@ def test_a_release_that_could_not_be_sent_leaves_the_one_before_and_the_newer_re
     pointer, known = POINTER.read_text(), KNOWN.read_text()
     newer = origin / "results" / "demo" / "metrics" / "onda" / "cost.json"
     newer.write_text("newer")
-    with pytest.raises(UserError, match=r"^../a_file/store: DVC could not push: \S.*\n  remedy: name a folder that can be"):
+    with pytest.raises(UserError, match=r"^../a_file/store: DVC could not push: \S.*\n  remedy: see that the path can be"):
         release.push("demo", "../a_file/store")
     assert (POINTER.read_text(), KNOWN.read_text()) == (pointer, known)
     with pytest.raises(UserError, match=r"^results/demo: holds other results than the release: metrics/onda/cost.json\n"):

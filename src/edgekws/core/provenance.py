@@ -26,8 +26,13 @@ def code_version() -> str:
     root = Path(__file__).resolve().parents[3]
     if not (root / ".git").exists():
         return __version__
-    command = ["git", "-C", str(root), "describe", "--always", "--dirty=+dirty", "--exclude=*"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    # A clone of somebody else's is read all the same, without the programs that its configuration may name.
+    command = ["git", "-C", str(root), "-c", f"safe.directory={root}", "-c", "core.fsmonitor=false",
+               "describe", "--always", "--dirty=+dirty", "--exclude=*"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:  # no git
+        return __version__
     return f"{__version__} ({found.stdout.strip()})" if found.returncode == 0 else __version__
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
+import json
 import re
+import shutil
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -25,22 +29,30 @@ Kept as {out}, pinned by {pointer}; neither it nor its salt is committed."""
 _V2_CITATION = ';\n      Leroy et al., "Federated learning for keyword spotting", ICASSP 2019, arXiv:1810.05512'
 
 
+_IMPORT = "run it inside the project's folder (a DVC repository), with room for one more copy"
+
+
 def register(archive: Path, out: Path | None = None) -> None:
     """Import ``archive`` into the DVC repository as ``out``, with the pointer ``<out>.dvc`` beside it.
 
     An archive registered before must not have changed: every later run names exactly what it used.
 
     Args:
-        archive: In the layout of Google Speech Commands.
+        archive: In the layout of Google Speech Commands; a folder, too.
         out: Where the project keeps it; default ``data/gsc/given/<name>``.
 
     Raises:
         UserError: There is no such archive, it differs from the one registered under this name, or DVC fails.
     """
-    out = out or Path("data/gsc/given") / archive.name
-    _check_unchanged(existing(archive, "archive"), out)
+    if not archive.exists():
+        raise UserError("no such archive", where=archive, remedy="check the path")
+    out = out or Path("data/gsc/given") / archive.resolve().name
+    _check_unchanged(archive, out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    _dvc(["import-url", "--force", str(archive.resolve()), str(out)], archive)
+    with _nothing_unpinned(out):
+        if archive.is_dir() and out.is_dir():
+            shutil.rmtree(out)  # DVC would lay the folder into the one that is there
+        dvc.call("import-url", "--force", str(archive.resolve()), str(out), where=archive, remedy=_IMPORT)
 
 
 def register_heysnips(source: str, out: Path | None = None, *, progress: bool = False) -> str:
@@ -78,7 +90,7 @@ def register_heysnips(source: str, out: Path | None = None, *, progress: bool = 
         raise
     if remote:
         archive.replace(out)
-        _dvc(["add", str(out)], out)
+        dvc.call("add", str(out), where=out, remedy=_IMPORT)
     else:
         register(archive, out)
     version = facts["name"]
@@ -95,18 +107,36 @@ def _check_unchanged(archive: Path, out: Path) -> None:
     if not pointer.exists():
         return
     pinned = yaml.safe_load(pointer.read_text(encoding="utf-8"))["outs"][0]["md5"]
-    with archive.open("rb") as handle:
-        found = hashlib.file_digest(handle, "md5").hexdigest()
+    found = _md5(archive)
     if found != pinned:
         raise UserError(f"has the MD5 checksum {found}, but {pinned} was registered", where=archive,
                         remedy=f"bring the archive that was registered, or delete {pointer} to register this one")
 
 
-def _dvc(arguments: list[str], archive: Path) -> None:
-    done = dvc.run(arguments[0], "--quiet", *arguments[1:])
-    if done.returncode != 0:
-        raise UserError(f"DVC could not import it: {done.stderr.strip()}", where=archive,
-                        remedy="run it inside the project's folder (a DVC repository), with room for one more copy")
+def _md5(archive: Path) -> str:
+    """The checksum that DVC gives a file, or a folder: of a folder that of its listing in JSON, with ``.dir`` behind it."""
+    def of_file(path: Path) -> str:
+        with path.open("rb") as handle:
+            return hashlib.file_digest(handle, "md5").hexdigest()
+
+    if archive.is_file():
+        return of_file(archive)
+    listing = [{"md5": of_file(path), "relpath": path.relative_to(archive).as_posix()}
+               for path in archive.rglob("*") if path.is_file()]
+    listing.sort(key=lambda entry: entry["relpath"])
+    return hashlib.md5(json.dumps(listing, sort_keys=True).encode()).hexdigest() + ".dir"
+
+
+@contextlib.contextmanager
+def _nothing_unpinned(out: Path) -> Iterator[None]:
+    """What DVC copied before it failed goes: an archive that nothing pins would be taken for one that is."""
+    before = out.exists()
+    try:
+        yield
+    except BaseException:
+        if not before:
+            shutil.rmtree(out) if out.is_dir() and not out.is_symlink() else out.unlink(missing_ok=True)
+        raise
 
 
 def _remote_name(url: str) -> str:

@@ -14,7 +14,6 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from subprocess import CompletedProcess
 from typing import Annotated
 
 import typer
@@ -62,13 +61,32 @@ def push(run: str, remote: str) -> Path:
         with _put_back_on_failure(pointer), _known_as(remote):
             files.write_text(pointer, yaml.safe_dump({
                 "wdir": "..", "outs": [{"path": path.as_posix(), "remote": REMOTE} for path in kept]}, sort_keys=False))
-            _dvc("commit", "--force", str(pointer), where=folder,
+            dvc.call("commit", "--force", str(pointer), where=folder,
                  remedy="see that the files can be read and the disk is not full")
-            _dvc("push", str(pointer), where=remote, remedy="name a folder that can be written to, or an address DVC knows")
+            dvc.call("push", str(pointer), where=remote, remedy="name a folder that can be written to, or an address DVC knows")
     finally:
         for path, changed in times.items():
             os.utime(path, ns=(changed, changed))
     return pointer
+
+
+def check_finished(run: str) -> None:
+    """Whether nothing of a run is left to do, as Snakemake sees it.
+
+    Raises:
+        UserError: There is no such run, Snakemake cannot plan it, or some of it is missing or older than its settings.
+    """
+    from edgekws.run import workflow
+
+    folder = Path("results") / run
+    config = folder / "config.json"
+    if not config.is_file():
+        raise UserError("no such run", where=folder, remedy=did_you_mean(run, (path.name for path in Path("results").glob("*/"))))
+    if pending := workflow.pending([config]):
+        rules = sorted({job["rule"] for job in pending})
+        more = f" and {len(rules) - 3} more" if len(rules) > 3 else ""
+        raise UserError(f"{len(pending)} steps are missing, or older than their settings or inputs: {', '.join(rules[:3])}{more}",
+                        where=folder, remedy=f"run it to its end first: .venv/bin/snakemake --configfile {config}")
 
 
 def pull(run: str, remote: str | None = None) -> Path:
@@ -96,9 +114,11 @@ def pull(run: str, remote: str | None = None) -> Path:
             found = dvc.run("pull", str(part / pointer.name))
             if found.returncode != 0:
                 lacking = re.search("neither locally nor on remote|Checkout failed", found.stderr)
-                raise UserError("its data are not whole at the remote" if lacking else f"its data cannot be had: {_told(found)}",
-                                where=pointer,
-                                remedy="name the folder or address that the release was pushed to: make restore RUN=… REMOTE=…")
+                again = "name the folder or address that the release was pushed to: make restore RUN=… REMOTE=…"
+                if lacking:
+                    raise UserError("its data are not whole at the remote", where=pointer, remedy=again)
+                raise UserError(f"its data cannot be had: {dvc.told(found)}", where=pointer,
+                                remedy=dvc.remedy_for(dvc.told(found)) or again)
         brought = {path.relative_to(part): path for path in _files(part / path for path in kept)}
         redone = {path for name in REDONE for path in _files([folder / name])}
         others = sorted(str(path.relative_to(folder)) for path in {*_files(kept)} - redone
@@ -123,6 +143,7 @@ def push_command(
     remote: Annotated[str, typer.Option(help="Where the data go: a folder, or any address that DVC knows.")],
 ) -> None:
     """Version models, metrics, claims and configuration of a finished run; git keeps the pointer."""
+    check_finished(run)
     pointer = push(run, remote)
     typer.echo(f"{pointer}: pushed to {remote}; keep the pointer in git: git add {pointer}")
 
@@ -173,18 +194,5 @@ def _known_as(remote: str) -> Iterator[None]:
         for arguments in (("add", "--local", "--force", REMOTE, remote),
                           # What was damaged at the remote is noticed.
                           ("modify", "--local", REMOTE, "verify", "true")):
-            _dvc("remote", *arguments, where=remote, remedy="name a folder or an address DVC knows")
+            dvc.call("remote", *arguments, where=remote, remedy="name a folder or an address DVC knows")
         yield
-
-
-def _dvc(*arguments: str, where: str | Path, remedy: str) -> None:
-    done = dvc.run(*arguments)
-    if done.returncode != 0:
-        raise UserError(f"DVC could not {arguments[0]}: {_told(done)}", where=where, remedy=remedy)
-
-
-def _told(done: CompletedProcess[str]) -> str:
-    """What DVC said was wrong, in one line."""
-    lines = [line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
-    said = lines[0].removeprefix("unexpected error - ") if lines else " ".join(done.stderr.split())
-    return said or f"it ended with {done.returncode}"

@@ -110,6 +110,15 @@ def _dry_run(*arguments: str, configfiles: Sequence[Path]) -> list[dict[str, Any
     return [job for job in jobs if job["output"]]  # what is only a name for others makes nothing
 
 
+def pending(configfiles: Sequence[Path]) -> list[dict[str, Any]]:
+    """The jobs of a configuration that are left to do, as the plugin prints them.
+
+    Raises:
+        UserError: Snakemake cannot plan the run.
+    """
+    return _dry_run(configfiles=configfiles)
+
+
 def read_jobs(whole: Iterable[dict[str, Any]], pending: Iterable[dict[str, Any]]) -> list[Job]:
     """Jobs from what the plugin printed: of the whole plan, and of what is left to do. Missing is what lacks an output."""
     left = {job["output"][0] for job in pending}
