@@ -5,7 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekws.protocol.settings import Statistics
-from edgekws.protocol.statistics import FEW, cell, clustered_mean_interval, mean_interval, ratio_interval, t_half_width
+from edgekws.protocol.statistics import (
+    FEW,
+    cell,
+    clustered_mean_interval,
+    mean_interval,
+    mixed_interval,
+    ratio_interval,
+    t_half_width,
+)
 
 
 def test_students_t_of_three_values():
@@ -134,3 +142,52 @@ def test_fiellers_interval_covers_the_ratio():
 
 def test_t_half_width():
     assert t_half_width(2.0, 4, 0.95) == pytest.approx(3.182446)
+
+
+# ------------------------------------------------------------------------------------------------ mixed model
+def test_one_seed_and_fold_is_students_t_over_users():
+    values = np.random.default_rng(0).normal(3, 2, 9)
+    interval, parts = mixed_interval(values[:, None, None])
+    half = t_half_width(float(values.std(ddof=1)), 9)
+    assert interval == pytest.approx((values.mean(), values.mean() - half, values.mean() + half, 9))
+    assert parts.seed is None and parts.fold is None and parts.rest is None
+
+
+def test_seeds_that_all_users_share_widen_the_interval_by_their_own_variance():
+    """User and seed effects that only add up: the variance of the mean is known in closed form."""
+    rng = np.random.default_rng(1)
+    users, seeds = rng.normal(0, 3, 40), rng.normal(0, 2, 3)
+    interval, parts = mixed_interval((users[:, None] + seeds)[:, :, None])
+    variance = users.var(ddof=1) / 40 + seeds.var(ddof=1) / 3
+    assert parts.user == pytest.approx(users.std(ddof=1)) and parts.seed == pytest.approx(seeds.std(ddof=1))
+    alone, _ = mixed_interval(users[:, None, None])
+    half = interval.ci_high - interval.value
+    assert half > alone.ci_high - alone.value and half > 1.96 * variance**0.5
+    more, _ = mixed_interval(np.tile(users, 50)[:, None, None] + seeds[:, None])
+    assert more.ci_high - more.value > 1.96 * seeds.std(ddof=1) / 3**0.5, "more users do not make seeds agree"
+
+
+def test_components_of_a_large_experiment_are_found_again():
+    rng = np.random.default_rng(2)
+    shape = (400, 40, 5)
+    drawn = {"user": 5.0, "seed": 2.0, "user_by_seed": 3.0, "fold": 4.0, "rest": 6.0}
+    values = (rng.normal(0, 5, (400, 1, 1)) + rng.normal(0, 2, (1, 40, 1)) + rng.normal(0, 3, (400, 40, 1))
+              + rng.normal(0, 4, (400, 1, 5)) + rng.normal(0, 6, shape))
+    _, parts = mixed_interval(values)
+    assert parts._asdict() == pytest.approx(drawn, rel=0.25)
+
+
+def test_the_mixed_interval_covers_the_mean_as_often_as_it_says():
+    rng, held = np.random.default_rng(3), 0
+    for _ in range(400):
+        values = (rng.normal(0, 4, (30, 1, 1)) + rng.normal(0, 2, (1, 3, 1)) + rng.normal(0, 3, (30, 1, 2))
+                  + rng.normal(0, 3, (30, 3, 2)))
+        interval, _ = mixed_interval(values)
+        held += interval.ci_low <= 0 <= interval.ci_high
+    assert 0.92 <= held / 400 <= 1.0
+
+
+@pytest.mark.parametrize("values", [np.zeros((1, 3, 2)), np.zeros((3, 2)), np.full((3, 1, 1), np.nan), np.zeros((3, 0, 1))])
+def test_a_mixed_model_needs_users(values):
+    with pytest.raises(ValueError, match="users >= 2"):
+        mixed_interval(values)

@@ -68,7 +68,12 @@ def alt_tune_units(wildcards):
     """Every learning rate for every validation user and fold."""
     tasks = min(ALT.tuning.users, SPEECH.validators) * min(ALT.tuning.folds, ALT_PLAN.folds)
     clips = SPEECH.support(ALT.tuning.shots, ALT_POOL)
-    return int(tasks * len(ALT.tuning.learning_rate) * alt_learning(wildcards.method, clips))
+    return int(
+        tasks
+        * len(SETTINGS.seeds)
+        * (len(ALT.tuning.learning_rate) + ALT.tuning.widen // 2)
+        * alt_learning(wildcards.method, clips)
+    )
 
 
 def alt_adapt_units(wildcards):
@@ -167,7 +172,7 @@ rule alternatives_tune:
         features=lambda wildcards: alt_features(alt_net(wildcards)),
         index=f"{RUN}/corpus/index.parquet",
         plan=f"{RUN}/corpus/plan_many_users.parquet",
-        base=lambda wildcards: alt_base(alt_net(wildcards), SETTINGS.seeds[0]),
+        bases=lambda wildcards: [alt_base(alt_net(wildcards), seed) for seed in SETTINGS.seeds],
     output:
         f"{ALT_METRICS}/tuning/{{method}}.json",
     log:
@@ -189,12 +194,12 @@ rule alternatives_tune:
             training=ALT.training.model_dump(mode="json", exclude={"learning_rate"}),
             tuning=ALT.tuning,
         ),
-        seed=SETTINGS.seeds[0],
+        more=more_bases,
     message:
         "Choosing the learning rate of {wildcards.method} on the validation users"
     shell:
-        "edgekws alternatives tune {input.features} {input.index} {input.plan} {input.base} {output}"
-        " --method {wildcards.method} --seed {params.seed} --settings {params.settings:q} {params.threads} &> {log}"
+        "edgekws alternatives tune {input.features} {input.index} {input.plan} {input.bases[0]} {output} {params.more}"
+        " --method {wildcards.method} --settings {params.settings:q} {params.threads} &> {log}"
 
 
 rule alternatives_adapt:

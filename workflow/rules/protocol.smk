@@ -18,6 +18,11 @@ def also_option(wildcards, input):
     return f"--also {input.also}" if input.also else ""
 
 
+def more_bases(wildcards, input):
+    """Base models but for the first, as options of a command that chooses over all seeds."""
+    return " ".join(f"--base {base}" for base in input.bases[1:])
+
+
 rule protocol_plan:
     input:
         f"{RUN}/corpus/index.parquet",

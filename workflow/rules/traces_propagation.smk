@@ -10,7 +10,7 @@ TP_METRICS = f"{RUN}/metrics/traces_propagation"
 TP_MODELS = f"{RUN}/models/traces_propagation"
 PAPERS["traces_propagation"] = Paper(
     title="Traces Propagation",
-    metrics=expand(f"{TP_METRICS}/{{experiment}}.json", experiment=[*TP.experiments, "complexity"]),
+    metrics=expand(f"{TP_METRICS}/{{experiment}}.json", experiment=[*TP.experiments, "complexity", "one_clip"]),
     figures={
         "few_shot": "accuracy before and after adapting, paper beside ours (the paper's Fig. 1b)",
         "gain_per_user": "gain of every user, by shots and method",
@@ -36,7 +36,13 @@ def tp_tune_units(wildcards):
     grid, folds = TP.tuning, SETTINGS.protocol.many_users.folds
     clips = SPEECH.support(grid.shots, SPEECH.user_clips * (1 - 1 / folds))
     points = sum(tp_learning(clips, epochs, size) for epochs in grid.epochs for size in grid.batch_size)
-    return int(min(grid.users, SPEECH.validators) * min(grid.folds, folds) * len(grid.learning_rate) * points)
+    return int(
+        min(grid.users, SPEECH.validators)
+        * min(grid.folds, folds)
+        * len(SETTINGS.seeds)
+        * len(grid.learning_rate)
+        * points
+    )
 
 
 def tp_adapt_units(wildcards):
@@ -47,7 +53,8 @@ def tp_adapt_units(wildcards):
         tasks, clips, share = len(plan.split_seeds), SPEECH.one_user_clips, plan.support_fraction
     else:
         users = SPEECH.testers if experiment.tuned else SPEECH.testers + SPEECH.validators
-        tasks, clips, share = users * plan.folds, SPEECH.user_clips, 1 - 1 / plan.folds
+        users, folds = min(experiment.users or users, users), min(experiment.folds or plan.folds, plan.folds)
+        tasks, clips, share = users * folds, SPEECH.user_clips, 1 - 1 / plan.folds
     budget = getattr(TP.methods, wildcards.method)
     epochs, size = budget.epochs, budget.batch_size
     if experiment.tuned:
@@ -60,6 +67,15 @@ def tp_adapt_units(wildcards):
             for shot in experiment.shots or plan.shots
         )
     )
+
+
+def tp_stream_units(wildcards):
+    """Every user's clips one by one, and in batches of every size, with both contrasts."""
+    plan = SETTINGS.protocol.many_users
+    tasks = min(TP.stream.users or SPEECH.testers, SPEECH.testers) * min(TP.stream.folds, plan.folds)
+    clips = SPEECH.user_clips * (1 - 1 / plan.folds)
+    streams = sum(tp_learning(clips * (1 + kept), TP.stream.passes, 1 + kept) for kept in TP.stream.reservoirs)
+    return int(2 * tasks * (streams + sum(tp_learning(clips, 3, size) for size in TP.stream.batch_sizes)))
 
 
 def tp_experiment(wildcards):
@@ -161,7 +177,7 @@ rule traces_propagation_tune:
         features=f"{RUN}/features/traces_propagation.npy",
         index=f"{RUN}/corpus/index.parquet",
         plan=f"{RUN}/corpus/plan_many_users.parquet",
-        base=f"{TP_MODELS}/base_frozen_seed{SETTINGS.seeds[0]}.safetensors",
+        bases=expand(f"{TP_MODELS}/base_frozen_seed{{seed}}.safetensors", seed=SETTINGS.seeds),
     output:
         f"{TP_METRICS}/tuning/{{method}}.json",
     log:
@@ -176,13 +192,15 @@ rule traces_propagation_tune:
         units=tp_tune_units,
     params:
         threads=THREADS,
-        settings=as_json(tuning=TP.tuning),
-        seed=SETTINGS.seeds[0],
+        settings=lambda wildcards: as_json(
+            tuning=TP.tuning, methods={wildcards.method: getattr(TP.methods, wildcards.method).model_dump(mode="json")}
+        ),
+        more=more_bases,
     message:
         "Choosing the budget of {wildcards.method} on the validation users"
     shell:
-        "edgekws traces-propagation tune {input.features} {input.index} {input.plan} {input.base} {output}"
-        " --method {wildcards.method} --seed {params.seed}"
+        "edgekws traces-propagation tune {input.features} {input.index} {input.plan} {input.bases[0]} {output}"
+        " {params.more} --method {wildcards.method}"
         " --settings {params.settings:q} {params.threads} &> {log}"
 
 
@@ -208,6 +226,9 @@ rule traces_propagation_adapt:
         threads=THREADS,
         budget=lambda wildcards, input: f"--budget {input.budget}" if input.budget else "",
         shots=lambda wildcards: " ".join(f"--shot {shot}" for shot in tp_experiment(wildcards).shots or []),
+        sample=lambda wildcards: " ".join(
+            f"--{name} {most}" for name in ("users", "folds") if (most := getattr(tp_experiment(wildcards), name))
+        ),
         # A tuned experiment takes its budget from its input: no setting of the methods touches it.
         settings=lambda wildcards: as_json(
             others=TP.others,
@@ -221,7 +242,7 @@ rule traces_propagation_adapt:
         "Adapting to the users of {wildcards.experiment} by {wildcards.method}, seed {wildcards.seed}"
     shell:
         "edgekws traces-propagation adapt {input.features} {input.index} {input.plan} {input.base} {output}"
-        " --method {wildcards.method} --seed {wildcards.seed} {params.budget} {params.shots}"
+        " --method {wildcards.method} --seed {wildcards.seed} {params.budget} {params.shots} {params.sample}"
         " --settings {params.settings:q} {params.threads} &> {log}"
 
 
@@ -250,6 +271,55 @@ rule traces_propagation_summarise:
         "Aggregating {wildcards.experiment}"
     shell:
         "edgekws traces-propagation summarise {output} {input} --settings {params.settings:q} &> {log}"
+
+
+rule traces_propagation_stream:
+    input:
+        features=f"{RUN}/features/traces_propagation.npy",
+        index=f"{RUN}/corpus/index.parquet",
+        plan=f"{RUN}/corpus/plan_many_users.parquet",
+        base=f"{TP_MODELS}/base_frozen_seed{{seed}}.safetensors",
+    output:
+        f"{TP_METRICS}/one_clip/seed{{seed}}.json",
+    log:
+        f"{LOGS}/traces_propagation/one_clip/seed{{seed}}.log",
+    benchmark:
+        f"{BENCHMARKS}/traces_propagation/one_clip/seed{{seed}}.tsv"
+    threads: SETTINGS.threads
+    resources:
+        mem_mb=more_memory(3000, mapped=True),
+        runtime=more_time(480),
+        units=tp_stream_units,
+    params:
+        threads=THREADS,
+        settings=as_json(stream=TP.stream),
+    message:
+        "Learning from one clip at a time, seed {wildcards.seed}"
+    shell:
+        "edgekws traces-propagation stream {input.features} {input.index} {input.plan} {input.base} {output}"
+        " --seed {wildcards.seed} --settings {params.settings:q} {params.threads} &> {log}"
+
+
+rule traces_propagation_summarise_stream:
+    input:
+        expand(f"{TP_METRICS}/one_clip/seed{{seed}}.json", seed=SETTINGS.seeds),
+    output:
+        f"{TP_METRICS}/one_clip.json",
+    log:
+        f"{LOGS}/traces_propagation/one_clip.log",
+    benchmark:
+        f"{BENCHMARKS}/traces_propagation/one_clip.tsv"
+    threads: 1
+    resources:
+        mem_mb=more_memory(1000),
+        runtime=more_time(20),
+        units=len(SETTINGS.seeds) * SPEECH.testers * SETTINGS.statistics.resamples,
+    params:
+        settings=as_json(SETTINGS.statistics),
+    message:
+        "Aggregating what is learnt from one clip at a time"
+    shell:
+        "edgekws traces-propagation summarise-stream {output} {input} --settings {params.settings:q} &> {log}"
 
 
 rule traces_propagation_complexity:

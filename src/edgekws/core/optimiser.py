@@ -75,6 +75,38 @@ class Adam:
              eps=1e-8, maximize=False)
 
 
+class LayerRates:
+    """Adam with a learning rate of its own for some of the tensors, in multiples of the common one.
+
+    Args:
+        weights: What is trained.
+        rate: Learning rate; may be set anew at any time.
+        multiples: By name; 1 for those that are not in it.
+    """
+
+    def __init__(self, weights: Mapping[str, Tensor], rate: float, multiples: Mapping[str, float]) -> None:
+        groups: dict[float, list[str]] = {}
+        for name in weights:
+            groups.setdefault(multiples.get(name, 1.0), []).append(name)
+        self._parts = [(multiple, Adam({name: weights[name] for name in names}, rate)) for multiple, names in groups.items()]
+        self.rate = rate
+
+    def state(self) -> dict[str, Any]:
+        """Those of its parts, by their place."""
+        return {str(place): part.state() for place, (_, part) in enumerate(self._parts)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a :meth:`state` of the same weights."""
+        for place, (_, part) in enumerate(self._parts):
+            part.restore(state[str(place)])
+
+    def step(self, gradients: Mapping[str, Tensor]) -> None:
+        """One update with the gradients of the same names."""
+        for multiple, part in self._parts:
+            part.rate = multiple * self.rate
+            part.step(gradients)
+
+
 class Sgd:
     """Plain gradient descent on named tensors, in place; it keeps nothing beside the weights.
 

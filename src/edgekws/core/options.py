@@ -13,6 +13,8 @@ from edgekws.core.threads import COUNTS
 
 AlsoLeftOut = Annotated[Path | None, typer.Option(
     help="Plan of many users (.parquet): those of the training split are left out, too.")]
+MoreBases = Annotated[list[Path] | None, typer.Option(
+    "--base", help="Base model of another seed, over all of which is chosen; may be repeated.")]
 SettingsText = Annotated[str | None, typer.Option(
     "--settings", metavar="YAML|JSON", help="Settings of this step: a YAML file, or JSON text. "
                                           "Default: as in config/default.yaml.")]

@@ -22,6 +22,10 @@ Section = TypeVar("Section", bound="Settings")
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
+Share = Annotated[float, Field(ge=0, le=1)]
+
+NonNegativeInt = Annotated[int, Field(ge=0)]
+
 PositiveInt = Annotated[int, Field(ge=1)]
 
 PositiveFloat = Annotated[float, Field(gt=0)]

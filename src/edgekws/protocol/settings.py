@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from edgekws.core.settings import Fraction, PositiveFloat, PositiveInt, Settings
+from edgekws.core.settings import Fraction, NonNegativeInt, PositiveFloat, PositiveInt, Settings
 
 Split = Literal["train", "validation", "test"]
 Shot = Annotated[int, Field(ge=1)] | Literal["all"]
@@ -26,6 +26,7 @@ class Tuning(Settings):
     learning_rate: list[PositiveFloat] = Field([1e-5, 3e-5, 1e-4, 3e-4], min_length=1, description="learning rates tried")
     epochs: list[PositiveInt] = Field([3, 10], min_length=1, description="numbers of epochs tried")
     batch_size: list[PositiveInt] = Field([8, 1024], min_length=1, description="batch sizes tried")
+    widen: NonNegativeInt = Field(6, description="points added at most while the best lies on the grid's edge")
     users: PositiveInt = Field(16, description="validation users it is tried on, at most")
     folds: PositiveInt = Field(1, description="folds of each user it is tried on, at most")
     shots: Shot = Field("all", description="support clips of each word while tuning")

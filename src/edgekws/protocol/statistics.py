@@ -115,6 +115,72 @@ def cell(values: Sequence[float] | Floats | pd.Series[Any], settings: Statistics
     return found.as_dict()
 
 
+class Components(NamedTuple):
+    """Standard deviations of a mixed model's random effects, in the unit of the values; 0 where the estimate is not positive.
+
+    ``rest`` is what one value has beside them; None where there are not two levels to tell an effect by.
+    """
+
+    user: float | None
+    seed: float | None
+    user_by_seed: float | None
+    fold: float | None
+    rest: float | None
+
+
+def mixed_interval(values: Floats, *, confidence: float = 0.95) -> tuple[Interval, Components]:
+    """The mean over users of a balanced experiment, when users, seeds and folds are all drawn at random.
+
+    The model is ``y = mean + user + seed + user x seed + fold(user) + rest``, each effect normal: seeds are base models, which
+    all users share, so that more users do not make their differences go away; folds are clips of one user. For balanced data
+    the estimates by mean squares are those of restricted maximum likelihood (Searle, Casella & McCulloch 1992, ch. 4), where
+    none is negative. The mean's variance is ``(MS_user + MS_seed - MS_user_x_seed) / n``, with Satterthwaite's degrees of
+    freedom; it is never taken for less than ``MS_user / n``, so seeds that agree by chance narrow nothing.
+
+    Args:
+        values: [users, seeds, folds], finite.
+
+    Returns:
+        The mean with its interval, ``n`` being the number of users, and the effects' standard deviations.
+
+    Raises:
+        ValueError: There are fewer than two users, or a value is not finite.
+    """
+    from scipy.special import stdtrit
+
+    y = np.asarray(values, np.float64)
+    if y.ndim != 3 or y.shape[0] < 2 or 0 in y.shape or not np.isfinite(y).all():
+        raise ValueError(f"a mixed model needs finite values [users >= 2, seeds, folds], got shape {y.shape}")
+    users, seeds, folds = y.shape
+    mean, of_user, of_seed = y.mean(), y.mean((1, 2)), y.mean((0, 2))
+    of_both, of_fold = y.mean(2), y.mean(1)
+
+    def square(residual: Floats, weight: int, freedom: int) -> float | None:
+        return weight * float((residual**2).sum()) / freedom if freedom else None
+
+    by_user = square(of_user - mean, seeds * folds, users - 1)
+    by_seed = square(of_seed - mean, users * folds, seeds - 1)
+    both = square(of_both - of_user[:, None] - of_seed + mean, folds, (users - 1) * (seeds - 1))
+    by_fold = square(of_fold - of_user[:, None], seeds, users * (folds - 1))
+    rest = square(y - of_both[:, :, None] - of_fold[:, None] + of_user[:, None, None], 1, users * (folds - 1) * (seeds - 1))
+
+    def effect(square: float | None, below: float | None, levels: int) -> float | None:
+        return None if square is None or below is None else math.sqrt(max(square - below, 0.0) / levels)
+
+    assert by_user is not None
+    variance, freedom = by_user, users - 1.0
+    if by_seed is not None and both is not None and by_seed > both:
+        variance = by_user + by_seed - both
+        parts = by_user**2 / (users - 1) + by_seed**2 / (seeds - 1) + both**2 / ((users - 1) * (seeds - 1))
+        freedom = variance**2 / parts if parts else freedom
+    half = float(stdtrit(freedom, (1 + confidence) / 2)) * math.sqrt(variance / y.size)
+    below = by_fold if both is None else both if by_fold is None else both + by_fold - (rest or 0.0)
+    return Interval(float(mean), float(mean - half), float(mean + half), users), Components(
+        user=effect(by_user, below, seeds * folds), seed=effect(by_seed, both, users * folds),
+        user_by_seed=effect(both, rest, folds), fold=effect(by_fold, rest, seeds),
+        rest=None if rest is None else math.sqrt(rest))
+
+
 def one_split_interval(seeds: Interval, splits: Sequence[float] | Floats, *, confidence: float = 0.95) -> Interval:
     """What the same seeds would give on one further split of a user's clips, as a paper that has one split reports it.
 

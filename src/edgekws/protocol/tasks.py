@@ -59,13 +59,13 @@ class Task:
     support: list[int]
     query: list[int]
 
-    def share(self, clips: int) -> npt.NDArray[np.int64]:
-        """Which of so many clips this fold asks, where all are dealt out over the plan's folds.
+    def share(self, clips: int, most: int | None, *, seed: int) -> npt.NDArray[np.int64]:
+        """Which of so many clips this fold asks, where all, or ``most`` drawn for this user, are dealt over the plan's folds.
 
-        Each user begins elsewhere, so that users together have all clips asked also where each has but one fold.
+        Each user's are drawn and dealt anew, so that users together ask all of them.
         """
-        first = derive_seed(0, f"share/{self.user}") + self.fold
-        return np.arange(first % self.folds, clips, self.folds)
+        drawn = np.random.default_rng(derive_seed(seed, f"other speakers/{self.user}")).permutation(clips)[:most]
+        return np.sort(drawn[self.fold::self.folds])
 
 
 def tasks(table: pd.DataFrame, facts: dict[str, Any], words: pd.Series, *, shots: Sequence[int | str] | None = None,
@@ -104,18 +104,17 @@ def measure_tasks(work: Sequence[Task], net: Net, corpus: Corpus, scale: torch.T
     Yields:
         A row for each task: ``query_clips``, ``correct_before``, ``correct_after`` on the user's query, and
         ``others_clips``, ``others_before``, ``others_after`` (correct) on clips of the test split by other speakers: what
-        adapting makes the model forget. The whole split (or a fixed sample of at most ``others`` clips) is dealt out
-        over the plan's folds, so that all folds together ask each clip once (:meth:`Task.share`).
+        adapting makes the model forget. The whole split, or a sample for each user of at most ``others`` clips, is dealt
+        over the plan's folds (:meth:`Task.share`).
 
     Raises:
         UserError: ``others`` are asked for, and a user has the test split to itself.
     """
     test = corpus.index[(corpus.index.split == "test") & (corpus.index.repeat_of == "")]["clip"].to_numpy()
-    sample = np.sort(np.random.default_rng(derive_seed(seed, "other speakers")).permutation(test)[:others])
-    other = corpus.clips(sample, frozen_scale=scale)
+    other = corpus.clips(test if others != 0 else test[:0], frozen_scale=scale)
     speaker = corpus.index.speaker.to_numpy()[other.rows]
     other_before = predict(net, other) == other.labels
-    for user in {task.user for task in work if len(sample) and not (speaker != task.user).any()}:
+    for user in {task.user for task in work if len(other) and not (speaker != task.user).any()}:
         raise UserError(f"the test split has nobody besides {user}: what adapting makes a net forget cannot be measured",
                         where="corpus", remedy="take a corpus with two or more speakers in its test split")
 
@@ -127,7 +126,7 @@ def measure_tasks(work: Sequence[Task], net: Net, corpus: Corpus, scale: torch.T
         if (asked := (task.user, task.fold)) not in before:  # the same for all shots
             before[asked] = int((predict(net, query) == query.labels).sum())
         adapted = adapt(support, derive_seed(seed, f"{task.user}/{task.fold}/{task.shot}"))
-        share = task.share(len(other))
+        share = task.share(len(other), others, seed=seed)
         share = share[speaker[share] != task.user]
         # One call for both: on a small net most of a call is overhead.
         right = predict(adapted, joined(query, other.some(share))) == np.concatenate([query.labels, other.labels[share]])

@@ -19,7 +19,7 @@ from edgekws.models.recurrent_lif import save_network
 from edgekws.protocol import users as plan
 from edgekws.protocol.settings import OneUser
 
-SMALL = json.dumps({"training": {"epochs": 2}, "tuning": {"learning_rate": [0.001, 0.03]}, "others": 12,
+SMALL = json.dumps({"training": {"epochs": 2}, "tuning": {"learning_rate": [0.001, 0.03], "widen": 0}, "others": 12,
                     "retention": {"rehearsal": [3], "elastic": [10000.0], "fisher_clips": 6, "sequence": 2},
                     "limits": {"widths": [8], "batch_sizes": [1], "clips": 2, "repetitions": 1}})
 FACTS = {"archive": "toy.tar", "archive_sha256": "0" * 64, "words": WORDS, "synthetic": True, "clips": 84, "speakers": 7}

@@ -12,6 +12,7 @@ from edgekws.methods.alternatives import forgetting
 from edgekws.models.recurrent_lif import RecurrentLIF
 from edgekws.models.settings import Network
 from edgekws.protocol.clips import Clips
+from edgekws.protocol.rehearsal import rehearse
 
 FEATURES = np.arange(40 * 3 * 2, dtype=np.float32).reshape(40, 3, 2)
 
@@ -24,7 +25,7 @@ def clips(rows, scale=2.0):
 # ------------------------------------------------------------------------------------------------ rehearsal
 def test_rehearsal_is_balanced_disjoint_and_keeps_each_clips_scale():
     support, known = clips([0, 1, 5], scale=4.0), clips([*range(30), *range(10)])
-    mixed = forgetting.rehearse(support, known, 10, seed=3)
+    mixed = rehearse(support, known, 10, seed=3)
     assert list(mixed.rows[:3]) == [0, 1, 5]
     drawn = mixed.rows[3:]
     assert len(set(drawn)) == 10 and not set(drawn) & {0, 1, 5} and set(drawn) <= set(range(30))
@@ -36,17 +37,17 @@ def test_rehearsal_is_balanced_disjoint_and_keeps_each_clips_scale():
 
 def test_rehearsal_follows_its_seed():
     support, known = clips([39]), clips(range(32))
-    first, again, other = (forgetting.rehearse(support, known, 8, seed=seed).rows.tolist() for seed in (0, 0, 1))
+    first, again, other = (rehearse(support, known, 8, seed=seed).rows.tolist() for seed in (0, 0, 1))
     assert first == again != other
-    assert forgetting.rehearse(support, known, 0, seed=0).rows.tolist() == [39]
+    assert rehearse(support, known, 0, seed=0).rows.tolist() == [39]
 
 
 def test_rehearsal_refuses_too_few_clips_and_other_features():
     with pytest.raises(UserError, match="wants 9 clips of class"):
-        forgetting.rehearse(clips([39]), clips(range(32)), 36, seed=0)
+        rehearse(clips([39]), clips(range(32)), 36, seed=0)
     elsewhere = Clips(FEATURES.copy(), np.arange(3), np.arange(3), torch.ones(1, 2), np.zeros(3, np.int64))
     with pytest.raises(UserError, match="two sets"):
-        forgetting.rehearse(clips([39]), elsewhere, 2, seed=0)
+        rehearse(clips([39]), elsewhere, 2, seed=0)
 
 
 # ------------------------------------------------------------------------------------------------ elastic weights

@@ -11,6 +11,7 @@ from edgekws.core.errors import UserError
 from edgekws.core.provenance import derive_seed
 from edgekws.methods.alternatives import experiments, forgetting, retention
 from edgekws.methods.alternatives.settings import Alternatives, Retention
+from edgekws.protocol.rehearsal import rehearse
 from edgekws.protocol.settings import Statistics
 from edgekws.protocol.tasks import tasks, training_rows
 
@@ -80,7 +81,7 @@ def test_rehearsal_adds_clips_that_the_base_was_trained_on(spiking):
     for place, count in ((2, 3), (4, 7)):
         for task, net, row in zip(toy.work, nets[place:], rows[place:], strict=False):
             support = toy.corpus.clips(task.support, frozen_scale=toy.base.scale)
-            mixed = forgetting.rehearse(support, known, count, seed=derive_seed(seed_of(task), "rehearsal"))
+            mixed = rehearse(support, known, count, seed=derive_seed(seed_of(task), "rehearsal"))
             expected, _ = experiments.adapt(toy.base, mixed, method, BUDGETS["spiking"], seed=seed_of(task))
             assert same(net, expected) and row["support_clips"] == len(support) == len(mixed) - count
 

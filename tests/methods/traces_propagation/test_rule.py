@@ -171,3 +171,45 @@ def test_prototypes_of_the_papers_network(seed):
     assert active.max() <= 98
     assert 0.007 <= spikes.mean() <= 0.010
     assert 18 <= traces[-1].norm(dim=1).mean() <= 26
+
+
+# ------------------------------------------------------------------------------------------------ one clip at a time
+def hidden_gradients(net, labels, contrast):
+    rule = PrototypeRule(net, contrast)
+    rule.begin(torch.tensor(labels))
+    return [rule.step(frame)["hidden.0.weight"].clone() for frame in data(net, labels)]
+
+
+@pytest.mark.parametrize("labels", [[2], [1, 1, 1]])
+def test_a_batch_of_one_class_teaches_the_hidden_layer_nothing_as_published(labels):
+    assert all((gradient == 0).all() for gradient in hidden_gradients(network(), labels, "batch"))
+
+
+@pytest.mark.parametrize("labels", [[2], [1, 1, 1]])
+def test_with_all_classes_as_contrast_one_clip_is_enough(labels):
+    gradients = hidden_gradients(network(), labels, "classes")
+    assert all(gradient.abs().sum() > 0 for gradient in gradients[1:])
+
+
+def test_both_contrasts_are_the_same_where_the_batch_has_one_clip_of_each_class():
+    net = network(spare_outputs=1)
+    labels = [3, 0, 2, 1]  # the fifth output is spare
+    for published, ours in zip(*(hidden_gradients(net, labels, contrast) for contrast in ("batch", "classes")), strict=True):
+        torch.testing.assert_close(published, ours, rtol=1e-12, atol=1e-15)
+
+
+def test_all_classes_as_contrast_against_autograd():
+    """The loss written out: cross-entropy of one clip's trace against every word's prototype."""
+    net = network(spare_outputs=1)
+    labels, x = torch.tensor([1, 3]), data(net, [1, 3])
+    rule, written = PrototypeRule(net, "classes"), Autograd(net, labels)
+    rule.begin(labels)
+    for time, frame in enumerate(x):
+        found = rule.step(frame)["hidden.0.weight"]
+        weights = net.hidden[0].weight.detach().requires_grad_()
+        _, trace = written.lif("input", 0, frame, weights)
+        prototypes = rule.prototype(time)[:4]
+        age = sum(net.settings.trace_leak ** step for step in range(time + 1))
+        wanted = torch.softmax(-torch.cdist(age * torch.eye(4, dtype=torch.float64), age * torch.eye(4, dtype=torch.float64)), 1)
+        loss = -(wanted[labels] * log_softmax(trace @ prototypes.T, 1)).sum(1).mean()
+        torch.testing.assert_close(found, torch.autograd.grad(loss, weights)[0], rtol=1e-6, atol=1e-9)

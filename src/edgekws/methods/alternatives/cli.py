@@ -13,6 +13,7 @@ from edgekws.core.options import (
     FeaturesPath,
     IndexPath,
     MetricsPath,
+    MoreBases,
     Progress,
     Seed,
     SetOption,
@@ -120,10 +121,11 @@ def tune(
     base: BasePath,
     out: Annotated[Path, typer.Argument(help="Chosen budget and all learning rates to write (.json).")],
     method: MethodName = "traces_propagation",
-    settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1,
+    more: MoreBases = None,
+    settings: SettingsText = None, set_: SetOption = None, threads: Threads = 1,
     progress: Progress = True,
 ) -> None:
-    """Choose a method's learning rate on the validation split's users.
+    """Choose a method's learning rate on the validation split's users, over all seeds.
 
     Settings: {"methods": ..., "training": ..., "tuning": ...} of the section alternatives.
     """
@@ -141,17 +143,17 @@ def tune(
     chosen = s.read(Alternatives, settings, set_ or ())
     way = _method(chosen, method)
     corpus, facts = open_corpus(features, index)
-    loaded, about = experiments.read_base(base, way.net)
+    bases = [base, *(more or [])]
+    loaded, about = experiments.read_bases(bases, way.net)
     table, plan_facts = files.read_table(plan)
-    made_with = {"method": way.model_dump(), "training": chosen.training.model_dump(exclude={"learning_rate"}),
-                 "tuning": chosen.tuning.model_dump()}
-    with Checkpoint(out, inputs=[features, index, plan, base], threads=threads, seed=seed, **made_with) as checkpoint:
-        budget, points = experiments.tune(table, plan_facts, loaded, corpus, way, chosen.training, chosen.tuning,
-                                          seed=seed, progress=progress, checkpoint=checkpoint)
-        metrics.write(out, {"schema": 1, "paper": "alternatives", "method": method, "seed": seed,
+    made_with = {"method": way.model_dump(), "training": chosen.training.model_dump(), "tuning": chosen.tuning.model_dump()}
+    with Checkpoint(out, inputs=[features, index, plan, *bases], threads=threads, **made_with) as checkpoint:
+        budget, points, edges = experiments.tune(table, plan_facts, loaded, corpus, way, chosen.training, chosen.tuning,
+                                                 progress=progress, checkpoint=checkpoint)
+        metrics.write(out, {"schema": 1, "paper": "alternatives", "method": method, "seeds": list(loaded),
                             "settings": {**made_with, "base": about["settings"]},
                             "provenance": provenance(corpus=facts, threads=threads),
-                            "budget": budget.model_dump(), "grid": points}, kinds.Tuned)
+                            "budget": budget.model_dump(), "grid": points, "on_edge": edges}, kinds.Tuned)
     typer.echo(f"{method}: learning rate {budget.learning_rate:g}")
 
 

@@ -31,6 +31,7 @@ from edgekws.models.encoder import tensors_of
 from edgekws.models.recurrent_lif import RecurrentLIF, load_network
 from edgekws.protocol.clips import Clips, Corpus
 from edgekws.protocol.tasks import Task, measure_tasks, tasks
+from edgekws.protocol.tuning import Point, search
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,12 @@ def read_base(path: Path, net: NetName) -> tuple[Base, dict[str, Any]]:
                 predict), metadata
 
 
+def read_bases(paths: Sequence[Path], net: NetName) -> tuple[dict[int, Base], dict[str, Any]]:
+    """Base nets of several seeds by seed, and the metadata of the first; errors are those of :func:`read_base`."""
+    read = [read_base(path, net) for path in paths]
+    return {made["settings"]["seed"]: found for found, made in read}, read[0][1]
+
+
 def run_tasks(work: Sequence[Task], base: Base, corpus: Corpus, method: AlternativeMethod, budget: AlternativeTraining,
               *, seed: int, others: int | None, progress: str | None = None,
               checkpoint: Checkpoint = NOWHERE) -> list[dict[str, Any]]:
@@ -110,29 +117,35 @@ def run_tasks(work: Sequence[Task], base: Base, corpus: Corpus, method: Alternat
         base.predict, seed=seed, others=others, progress=progress, checkpoint=checkpoint))
 
 
-def tune(table: pd.DataFrame, facts: dict[str, Any], base: Base, corpus: Corpus, method: AlternativeMethod,
-         training: AlternativeTraining, grid: AlternativeTuning, *, seed: int, progress: bool = False,
-         checkpoint: Checkpoint = NOWHERE) -> tuple[AlternativeTraining, list[dict[str, Any]]]:
-    """The budget whose learning rate has the best mean accuracy over the validation split's users; ties go to the lower.
+def tune(table: pd.DataFrame, facts: dict[str, Any], bases: Mapping[int, Base], corpus: Corpus, method: AlternativeMethod,
+         training: AlternativeTraining, grid: AlternativeTuning, *, progress: bool = False,
+         checkpoint: Checkpoint = NOWHERE) -> tuple[AlternativeTraining, list[dict[str, Any]], list[str]]:
+    """The budget whose learning rate has the best mean accuracy over the validation split's users and all seeds; ties go to
+    the lower.
+
+    Args:
+        bases: By seed.
 
     Returns:
-        The budget, and for each learning rate the accuracy before and after (percent, mean over users).
+        The budget; for each learning rate the accuracy before and after (percent, mean over users and seeds), as of
+        :func:`edgekws.protocol.tuning.search`; and whether the best lies on the edge all the same.
     """
     work = tasks(table, facts, corpus.index.set_index("clip").word, shots=[grid.shots], splits=["validation"],
                  users=grid.users, folds=grid.folds)
 
-    def point(rate: float) -> dict[str, Any]:
-        budget = training.model_copy(update={"learning_rate": rate})
-        rows = pd.DataFrame(run_tasks(work, base, corpus, method, budget, seed=seed, others=0,
-                                      progress=f"learning rate {rate:g}" if progress else None))
+    def measured(point: Point) -> dict[str, Any]:
+        budget = training.model_copy(update=point)
+        rows = pd.DataFrame([row for seed, base in bases.items() for row in run_tasks(
+            work, base, corpus, method, budget, seed=seed, others=0,
+            progress=f"learning rate {budget.learning_rate:g}" if progress else None)])
         users = rows.groupby("user")[["correct_before", "correct_after", "query_clips"]].sum()
-        return {"learning_rate": rate, "users": len(users),
+        return {"users": len(users),
                 "before": float((100 * users.correct_before / users.query_clips).mean()),
                 "after": float((100 * users.correct_after / users.query_clips).mean())}
 
-    points = list(checkpoint.each(sorted(grid.learning_rate), point, of="points"))
-    best = max(points, key=lambda point: point["after"])
-    return training.model_copy(update={"learning_rate": best["learning_rate"]}), points
+    rates = sorted({*grid.learning_rate, training.learning_rate})
+    best, points = search({"learning_rate": rates}, measured, widen=grid.widen, checkpoint=checkpoint)
+    return training.model_copy(update={"learning_rate": best["learning_rate"]}), points, best["on_edge"]
 
 
 def delta_of(task: Task, base: Base, corpus: Corpus, method: AlternativeMethod,

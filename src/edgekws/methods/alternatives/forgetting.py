@@ -1,8 +1,7 @@
-"""Not forgetting the other speakers: rehearsal, and elastic weight consolidation beside any method's own gradients.
+"""Not forgetting the other speakers: elastic weight consolidation beside any method's own gradients.
 
-Rehearsal mixes clips that the base was trained on into the user's. Elastic weight consolidation (Kirkpatrick et al. 2017,
-"Overcoming catastrophic forgetting in neural networks", PNAS 114:3521, Eq. 3) pulls each weight back to the base's, the
-harder the more the base's answers depend on it::
+Elastic weight consolidation (Kirkpatrick et al. 2017, "Overcoming catastrophic forgetting in neural networks", PNAS 114:3521,
+Eq. 3) pulls each weight back to the base's, the harder the more the base's answers depend on it::
 
     L(theta) = L_user(theta) + sum_i lambda / 2 F_i (theta_i - theta*_i)^2
 
@@ -14,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -22,41 +20,10 @@ from torch.nn.functional import cross_entropy
 from edgekws.core import optimiser
 from edgekws.core.errors import UserError
 from edgekws.core.optimiser import Optimiser
-from edgekws.core.provenance import derive_seed
 from edgekws.models.recurrent_lif import RecurrentLIF
-from edgekws.protocol.clips import Clips, joined
 from edgekws.protocol.training import Labels
 
 
-# ------------------------------------------------------------------------------------------------ rehearsal
-def rehearse(support: Clips, known: Clips, count: int, *, seed: int) -> Clips:
-    """The support set with ``count`` clips of the base's training beside it, each word as often as any other.
-
-    Words that the division leaves over are drawn, as are a word's clips; clips of the support set are never drawn.
-
-    Args:
-        known: What the base was trained on, from the same packed features; a clip may come more than once.
-
-    Raises:
-        UserError: A word has too few clips, or the features are not the same.
-    """
-    draw = np.random.default_rng(derive_seed(seed, "rehearsal"))
-    rows, places = np.unique(known.rows, return_index=True)
-    places = places[~np.isin(rows, support.rows)]
-    words = draw.permutation(np.unique(known.labels))
-    chosen = []
-    for number, word in enumerate(words):
-        wanted = count // len(words) + (number < count % len(words))
-        of_word = places[known.labels[places] == word]
-        if len(of_word) < wanted:
-            raise UserError(f"wants {wanted} clips of class {word}, there are {len(of_word)} beside the user's own",
-                            where="rehearsal", remedy="rehearse fewer clips")
-        chosen.append(draw.permutation(of_word)[:wanted])
-    taken = np.sort(np.concatenate(chosen)) if chosen else np.zeros(0, np.int64)
-    return joined(support, known.some(taken))
-
-
-# ------------------------------------------------------------------------------------------------ elastic weights
 def fisher_information(net: RecurrentLIF, features: Tensor, labels: Labels) -> dict[str, Tensor]:
     """Diagonal of the empirical Fisher information: squared gradients of log p(label | clip), mean over the clips.
 

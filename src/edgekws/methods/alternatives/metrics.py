@@ -47,9 +47,10 @@ class Tuned(Metrics):
     """``tuning/<method>.json``, of ``tune``."""
 
     method: str
-    seed: int
+    seeds: list[int]
     budget: Annotated[dict[str, Any], Of(AlternativeTraining)]
     grid: list[dict[str, Any]]
+    on_edge: list[str]
 
 
 class RemedyTask(Task):

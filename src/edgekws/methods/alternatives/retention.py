@@ -18,6 +18,7 @@ from edgekws.methods.alternatives.experiments import Base, adapt
 from edgekws.methods.alternatives.settings import AlternativeMethod, AlternativeTraining, Retention
 from edgekws.protocol import statistics
 from edgekws.protocol.clips import Clips, Corpus
+from edgekws.protocol.rehearsal import rehearse
 from edgekws.protocol.settings import Statistics
 from edgekws.protocol.tasks import Task, measure_tasks, training_rows
 
@@ -45,7 +46,7 @@ def remedies(work: Sequence[Task], base: Base, corpus: Corpus, method: Alternati
 
         def adapted(support: Clips, seed: int) -> Any:
             if kind == "rehearsal":
-                support = forgetting.rehearse(support, known, int(strength), seed=derive_seed(seed, "rehearsal"))
+                support = rehearse(support, known, int(strength), seed=derive_seed(seed, "rehearsal"))
             return adapt(base, support, method, budget, seed=seed, make=make)[0]
 
         make = optimiser.make if kind != "elastic" else forgetting.anchoring(fisher, strength)

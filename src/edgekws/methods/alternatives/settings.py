@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from edgekws.core.errors import did_you_mean
-from edgekws.core.settings import Fraction, Name, PositiveFloat, PositiveInt, Settings
+from edgekws.core.settings import Fraction, Name, NonNegativeInt, PositiveFloat, PositiveInt, Settings
 from edgekws.protocol.settings import Shot, Training
 
 LocalRule = Literal["traces_propagation", "eprop", "eprop_random", "decolle", "etlp", "osttp", "tess"]
@@ -56,6 +56,7 @@ class AlternativeTuning(Settings):
         [3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2], min_length=1,
         description="learning rates tried: local rules update at every frame, and want them a hundred times lower than what "
         "learns once for each batch")
+    widen: NonNegativeInt = Field(4, description="rates added at most while the best lies on the edge")
     users: PositiveInt = Field(16, description="validation users it is tried on, at most")
     folds: PositiveInt = Field(1, description="folds of each user it is tried on, at most")
     shots: Shot = Field("all", description="support clips of each word while tuning")
@@ -123,7 +124,7 @@ class Alternatives(Settings):
     shots: list[Shot] | None = Field(None, min_length=1, description="some of the plan's shots only; null takes all")
     folds: PositiveInt | None = Field(None, description="folds of each user, at most; null takes all")
     others: PositiveInt | None = Field(
-        None, description="test clips of other speakers on which forgetting is measured, at most; null takes the whole split")
+        None, description="test clips of other speakers on which each user's forgetting is measured, at most; null: all of them")
     limits: DeviceLimits = Field(default_factory=DeviceLimits, description="limits of a device")
     retention: Retention = Field(default_factory=Retention, description="not forgetting")
     federated: Federated = Field(default_factory=Federated, description="learning together")

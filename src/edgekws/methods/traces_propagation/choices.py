@@ -4,4 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-MethodName = Literal["traces_propagation", "from_scratch", "readout_only", "bptt"]
+Contrast = Literal["batch", "classes"]
+"""What the rule tells a clip apart from."""
+MethodName = Literal["traces_propagation", "from_scratch", "readout_only", "bptt", "bptt_equal_updates", "rehearsal",
+                     "class_contrast", "recipe"]

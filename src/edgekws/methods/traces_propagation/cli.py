@@ -12,6 +12,7 @@ from edgekws.core.options import (
     Device,
     IndexPath,
     MetricsPath,
+    MoreBases,
     Progress,
     Seed,
     SetOption,
@@ -109,12 +110,13 @@ def tune(
     base: Annotated[Path, typer.Argument(help="Base model (.safetensors).")],
     out: Annotated[Path, typer.Argument(help="Chosen budget and the whole grid to write (.json).")],
     method: Method = "traces_propagation",
-    settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1,
+    more: MoreBases = None,
+    settings: SettingsText = None, set_: SetOption = None, threads: Threads = 1,
     progress: Progress = True,
 ) -> None:
-    """Choose a method's learning rate, epochs and batch size on the validation split's users.
+    """Choose a method's learning rate, epochs and batch size on the validation split's users, over all seeds.
 
-    Settings: {"tuning": ...} of the section traces_propagation.
+    Settings: {"tuning": ..., "methods": ...} of the section traces_propagation.
     """
     pin_threads(threads)
     from edgekws.core import files
@@ -129,16 +131,19 @@ def tune(
 
     chosen = s.read(TracesPropagation, settings, set_ or ())
     corpus, facts = open_corpus(features, index)
-    loaded, about = experiments.read_base(base)
+    start = getattr(chosen.methods, method)
+    bases = [base, *(more or [])]
+    loaded, about = experiments.read_bases(bases)
     table, plan_facts = files.read_table(plan)
-    with Checkpoint(out, inputs=[features, index, plan, base], threads=threads, method=method, seed=seed,
-                    tuning=chosen.tuning.model_dump()) as checkpoint:
-        budget, grid = experiments.tune(table, plan_facts, loaded, corpus, method, chosen.tuning, seed=seed,
-                                        progress=progress, checkpoint=checkpoint)
-        metrics.write(out, {"schema": 1, "paper": "traces_propagation", "method": method, "seed": seed,
-                            "settings": {"tuning": chosen.tuning.model_dump(), "base": about["settings"]},
+    made_with = {"tuning": chosen.tuning.model_dump(), "start": start.model_dump()}
+    with Checkpoint(out, inputs=[features, index, plan, *bases], threads=threads, method=method, **made_with) as checkpoint:
+        budget, grid, edges = experiments.tune(table, plan_facts, loaded, corpus, method, start, chosen.tuning,
+                                               excluded=about["settings"]["excluded"], progress=progress,
+                                               checkpoint=checkpoint)
+        metrics.write(out, {"schema": 1, "paper": "traces_propagation", "method": method, "seeds": list(loaded),
+                            "settings": {**made_with, "base": about["settings"]},
                             "provenance": provenance(corpus=facts, threads=threads),
-                            "budget": budget.model_dump(), "grid": grid}, kinds.Tuned)
+                            "budget": budget.model_dump(), "grid": grid, "on_edge": edges}, kinds.Tuned)
     typer.echo(f"{method}: {budget}")
 
 
@@ -155,6 +160,8 @@ def adapt(
     method: Method = "traces_propagation",
     budget: Annotated[Path | None, typer.Option(help="Budget chosen by `tune`; only users who report are then measured.")] = None,
     shot: Annotated[list[str] | None, typer.Option(help="Some of the plan's shots only; may be repeated.")] = None,
+    users: Annotated[int | None, typer.Option(min=1, help="Users, at most.")] = None,
+    folds: Annotated[int | None, typer.Option(min=1, help="Folds of each user, at most.")] = None,
     settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1,
     progress: Progress = True,
 ) -> None:
@@ -172,24 +179,23 @@ def adapt(
     from edgekws.methods.traces_propagation.settings import TracesPropagation
     from edgekws.protocol import metrics
     from edgekws.protocol.clips import open_corpus
-    from edgekws.protocol.settings import Training
     from edgekws.protocol.tasks import tasks
     from edgekws.protocol.users import REPORT
 
     chosen = s.read(TracesPropagation, settings, set_ or ())
     spent = getattr(chosen.methods, method)
     if budget is not None:
-        spent = s.validate(Training, metrics.read(budget, kinds.Tuned).budget, where=str(budget))
+        spent = s.validate(type(spent), metrics.read(budget, kinds.Tuned).budget, where=str(budget))
     corpus, facts = open_corpus(features, index)
     loaded, about = experiments.read_base(base)
     table, plan_facts = files.read_table(plan)
     work = tasks(table, plan_facts, corpus.index.set_index("clip").word, shots=shot,
-                             splits=REPORT if budget is not None else None)
+                 splits=REPORT if budget is not None else None, users=users, folds=folds)
     made_with = {"budget": spent.model_dump(), "tuned": budget is not None, "others": chosen.others}
     with Checkpoint(out, inputs=[features, index, plan, base], threads=threads, method=method, seed=seed, shot=shot,
-                    **made_with) as checkpoint:
+                    users=users, folds=folds, **made_with) as checkpoint:
         rows = list(experiments.run_tasks(work, loaded, corpus, method, spent, seed=seed, others=chosen.others,
-                                          progress=progress, checkpoint=checkpoint))
+                                          excluded=about["settings"]["excluded"], progress=progress, checkpoint=checkpoint))
         metrics.write(out, {"schema": 1, "paper": "traces_propagation", "method": method, "seed": seed,
                             "settings": {**made_with, "plan": plan_facts, "base": about["settings"]},
                             "provenance": provenance(corpus=facts, threads=threads), "rows": rows}, kinds.Adapted)
@@ -215,6 +221,77 @@ def summarise(
 
     read = [metrics.read(part, kinds.Adapted).content for part in parts]
     metrics.write(out, summary.experiment_file(out.stem, read, s.read(Statistics, settings, set_ or ())), kinds.Experiment)
+
+
+@app.command("stream", epilog=example(
+    "traces-propagation stream results/demo/features/traces_propagation.npy results/demo/corpus/index.parquet "
+    "results/demo/corpus/plan_many_users.parquet results/demo/models/traces_propagation/base_frozen_seed0.safetensors "
+    "results/demo/metrics/traces_propagation/one_clip/seed0.json"))
+def stream(
+    features: Annotated[Path, typer.Argument(help="Packed features (.npy).")],
+    index: IndexPath,
+    plan: Annotated[Path, typer.Argument(help="Plan of many users (.parquet).")],
+    base: Annotated[Path, typer.Argument(help="Base model (.safetensors).")],
+    out: MetricsPath,
+    settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1,
+    progress: Progress = True,
+) -> None:
+    """Learn from clips one by one, with the published contrast and with all classes as contrast, and measure the gain.
+
+    Settings: {"stream": ...} of the section traces_propagation.
+    """
+    pin_threads(threads)
+    from edgekws.core import files
+    from edgekws.core import settings as s
+    from edgekws.core.checkpoint import Checkpoint
+    from edgekws.core.provenance import provenance
+    from edgekws.methods.traces_propagation import experiments
+    from edgekws.methods.traces_propagation import metrics as kinds
+    from edgekws.methods.traces_propagation import stream as streaming
+    from edgekws.methods.traces_propagation.settings import TracesPropagation
+    from edgekws.protocol import metrics
+    from edgekws.protocol.clips import open_corpus
+    from edgekws.protocol.tasks import tasks
+    from edgekws.protocol.users import REPORT
+
+    chosen = s.read(TracesPropagation, settings, set_ or ()).stream
+    corpus, facts = open_corpus(features, index)
+    loaded, about = experiments.read_base(base)
+    table, plan_facts = files.read_table(plan)
+    work = tasks(table, plan_facts, corpus.index.set_index("clip").word, shots=["all"], splits=REPORT, users=chosen.users,
+                 folds=chosen.folds)
+    made_with = {"stream": chosen.model_dump()}
+    with Checkpoint(out, inputs=[features, index, plan, base], threads=threads, seed=seed, **made_with) as checkpoint:
+        rows = streaming.run(work, loaded, corpus, chosen, seed=seed, progress=progress, checkpoint=checkpoint)
+        metrics.write(out, {"schema": 1, "paper": "traces_propagation", "seed": seed,
+                            "settings": {**made_with, "plan": plan_facts, "base": about["settings"]},
+                            "provenance": provenance(corpus=facts, threads=threads), "rows": rows}, kinds.Heard)
+
+
+@app.command("summarise-stream", epilog=example(
+    "traces-propagation summarise-stream results/demo/metrics/traces_propagation/one_clip.json "
+    "results/demo/metrics/traces_propagation/one_clip/seed0.json"))
+def summarise_stream(
+    out: Annotated[Path, typer.Argument(help="Summary to write, one_clip.json.")],
+    parts: Annotated[list[Path], typer.Argument(help="Metrics of `stream`, one for each seed.")],
+    settings: SettingsText = None, set_: SetOption = None,
+) -> None:
+    """Aggregate the gain against clips heard so far.
+
+    Settings: statistics.
+    """
+    from edgekws.core import settings as s
+    from edgekws.methods.traces_propagation import metrics as kinds
+    from edgekws.methods.traces_propagation import stream as streaming
+    from edgekws.protocol import metrics
+    from edgekws.protocol.settings import Statistics
+
+    read = [metrics.read(part, kinds.Heard).content for part in parts]
+    chosen = s.read(Statistics, settings, set_ or ())
+    metrics.write(out, {"schema": 1, "paper": "traces_propagation", "experiment": "one_clip",
+                        "seeds": sorted(part["seed"] for part in read), "users": len({row["user"] for row in read[0]["rows"]}),
+                        "settings": {**read[0]["settings"], "statistics": chosen.model_dump()},
+                        "provenance": read[0]["provenance"], **streaming.summarise(read, chosen)}, kinds.OneClip)
 
 
 @app.command("complexity", epilog=example(

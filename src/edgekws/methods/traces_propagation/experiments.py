@@ -7,8 +7,8 @@ a process would.
 from __future__ import annotations
 
 import copy
-import itertools
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,16 +18,18 @@ import pandas as pd
 import torch
 
 from edgekws.core.checkpoint import NOWHERE, Checkpoint
+from edgekws.core.errors import UserError
 from edgekws.core.provenance import derive_seed
-from edgekws.methods.traces_propagation import complexity, training
+from edgekws.methods.traces_propagation import complexity, recipe, training
 from edgekws.methods.traces_propagation.choices import MethodName
 from edgekws.methods.traces_propagation.rule import best_rule
-from edgekws.methods.traces_propagation.settings import BaseTraining
+from edgekws.methods.traces_propagation.settings import Adaptation, BaseTraining
 from edgekws.models.recurrent_lif import RecurrentLIF, load_network, save_network
 from edgekws.models.settings import Network
 from edgekws.protocol.clips import Clips, Corpus
 from edgekws.protocol.settings import Training, Tuning
 from edgekws.protocol.tasks import Task, measure_tasks, tasks, training_rows
+from edgekws.protocol.tuning import Point, search
 
 
 @torch.no_grad()
@@ -83,8 +85,15 @@ def split_clips(corpus: Corpus, base: Base, split: str, *, excluded: Sequence[st
 
 
 # ------------------------------------------------------------------------------------------------ adaptation
-def adapt(base: RecurrentLIF, method: MethodName, support: Clips, budget: Training, *, seed: int) -> RecurrentLIF:
-    """A copy of the base model (or a fresh one, for ``from_scratch``) trained on the support set by a method."""
+def adapt(base: RecurrentLIF, method: MethodName, support: Clips, budget: Training, *, seed: int,
+          known: Clips | None = None) -> RecurrentLIF:
+    """A copy of the base model (or a fresh one, for ``from_scratch``) trained on the support set by a method.
+
+    Args:
+        known: What the base was trained on, for methods that rehearse.
+    """
+    if isinstance(budget, Adaptation):
+        return recipe.adapt(base, support, budget, known=known, seed=seed)
     if method == "from_scratch":
         net = fresh_net(base.settings, inputs=base.inputs, outputs=base.outputs, seed=derive_seed(seed, "from scratch"))
     else:
@@ -92,7 +101,7 @@ def adapt(base: RecurrentLIF, method: MethodName, support: Clips, budget: Traini
     rule = best_rule(base.settings)
     batches = derive_seed(seed, "support batches")
     match method:
-        case "bptt":
+        case "bptt" | "bptt_equal_updates":
             # Norse takes seconds to import, and nothing else needs it.
             from edgekws.methods.traces_propagation import bptt
 
@@ -105,43 +114,62 @@ def adapt(base: RecurrentLIF, method: MethodName, support: Clips, budget: Traini
 
 
 def run_tasks(work: Sequence[Task], base: Base, corpus: Corpus, method: MethodName, budget: Training, *, seed: int,
-              others: int | None, progress: bool = False, checkpoint: Checkpoint = NOWHERE) -> Iterator[dict[str, Any]]:
-    """Adapt to each task by a method and measure it; a row for each, as of :func:`measure_tasks`."""
+              others: int | None, excluded: Sequence[str] = (), progress: bool = False,
+              checkpoint: Checkpoint = NOWHERE) -> Iterator[dict[str, Any]]:
+    """Adapt to each task by a method and measure it; a row for each, as of :func:`measure_tasks`.
+
+    Args:
+        excluded: Speakers whom the base was not trained on, and who are not rehearsed.
+    """
+    known = None
+    if isinstance(budget, Adaptation) and budget.rehearsal:
+        rows = training_rows(corpus.index, excluded=excluded, balanced=False, seed=seed)
+        known = corpus.clips(rows, frozen_scale=base.scale)
+
     def adapted(support: Clips, seed: int) -> RecurrentLIF:
-        return adapt(base.net, method, support, budget, seed=seed)
+        return adapt(base.net, method, support, budget, seed=seed, known=known)
 
     yield from measure_tasks(work, base.net, corpus, base.scale, adapted, predict, seed=seed, others=others,
                              progress=f"{method}, seed {seed}" if progress else None, checkpoint=checkpoint)
 
 
 # ------------------------------------------------------------------------------------------------ tuning
-def tune(table: pd.DataFrame, facts: dict[str, Any], base: Base, corpus: Corpus, method: MethodName, grid: Tuning,
-         *, seed: int, progress: bool = False, checkpoint: Checkpoint = NOWHERE) -> tuple[Training, list[dict[str, Any]]]:
-    """The budget with the best mean accuracy over the validation split's users; ties go to the smaller budget.
+def tune(table: pd.DataFrame, facts: dict[str, Any], bases: Mapping[int, Base], corpus: Corpus, method: MethodName,
+         start: Training, grid: Tuning, *, excluded: Sequence[str] = (), progress: bool = False,
+         checkpoint: Checkpoint = NOWHERE) -> tuple[Training, list[dict[str, Any]], list[str]]:
+    """The budget with the best mean accuracy over the validation split's users and all seeds; ties go to the smaller one.
+
+    Args:
+        bases: By seed.
+        start: The method's default, which is always in the grid and has what the grid has not.
+        excluded: Speakers whom the bases were not trained on.
 
     Returns:
-        The chosen budget, and the accuracy (percent, mean over users) at every point of the grid.
+        The chosen budget, the accuracy (percent, mean over users and seeds) at every point of the grid (see
+        :func:`edgekws.protocol.tuning.search`), and the axes on whose edge the budget lies all the same.
     """
     work = tasks(table, facts, corpus.index.set_index("clip").word, shots=[grid.shots], splits=["validation"],
                  users=grid.users, folds=grid.folds)
     # A batch at least as large as every support set is the same as one that holds it whole: try it once.
     largest = max(len(task.support) for task in work)
-    sizes = sorted({min(size, largest) for size in grid.batch_size})
-    whole = max(grid.batch_size)
+    whole = max(*grid.batch_size, start.batch_size)
+    sizes = sorted({min(size, largest) for size in [*grid.batch_size, start.batch_size]})
 
-    def point(where: tuple[int, int, float]) -> dict[str, Any]:
-        epochs, size, rate = where
-        budget = Training(learning_rate=rate, epochs=epochs, batch_size=whole if size == largest else size)
-        rows = pd.DataFrame(run_tasks(work, base, corpus, method, budget, seed=seed, others=0, progress=progress))
+    def measured(point: Point) -> dict[str, Any]:
+        budget = start.model_copy(update=point)
+        rows = pd.concat([pd.DataFrame(run_tasks(work, base, corpus, method, budget, seed=seed, others=0, excluded=excluded,
+                                                 progress=progress)) for seed, base in bases.items()])
         users = rows.groupby("user")[["correct_before", "correct_after", "query_clips"]].sum()
-        return {**budget.model_dump(),
-                "before": float((100 * users.correct_before / users.query_clips).mean()),
+        return {"before": float((100 * users.correct_before / users.query_clips).mean()),
                 "after": float((100 * users.correct_after / users.query_clips).mean()), "users": len(users)}
 
-    swept = list(itertools.product(sorted(grid.epochs), reversed(sizes), sorted(grid.learning_rate)))
-    points = list(checkpoint.each(swept, point, of="points"))
-    best = max(points, key=lambda point: point["after"])
-    return Training(**{name: best[name] for name in Training.model_fields}), points
+    axes: dict[str, Sequence[float]] = {"epochs": sorted({*grid.epochs, start.epochs}), "batch_size": sizes[::-1],
+            "learning_rate": sorted({*grid.learning_rate, start.learning_rate})}
+    best, points = search(axes, measured, widen=grid.widen, checkpoint=checkpoint,
+                          bounded={"batch_size": (1, largest), "epochs": (1, math.inf)})
+    for point in (best, *points):
+        point["batch_size"] = whole if point["batch_size"] == largest else point["batch_size"]
+    return start.model_copy(update={name: best[name] for name in axes}), points, best["on_edge"]
 
 
 # ------------------------------------------------------------------------------------------------ files
@@ -155,6 +183,23 @@ def read_base(path: Path) -> tuple[Base, dict[str, Any]]:
     """A model written by :func:`write_base`, with what it was made with and its ``provenance``."""
     net, metadata = load_network(path)
     return Base(net, metadata["vocabulary"], metadata["feature_scale"]), metadata
+
+
+def read_bases(paths: Sequence[Path]) -> tuple[dict[int, Base], dict[str, Any]]:
+    """Models of several seeds by seed, with what the first was made with.
+
+    Raises:
+        UserError: Two are of one seed, or of other words.
+    """
+    bases: dict[int, Base] = {}
+    for path in paths:
+        base, about = read_base(path)
+        seed = about["settings"]["seed"]
+        if seed in bases or any(base.vocabulary != other.vocabulary for other in bases.values()):
+            raise UserError(f"is a second model of seed {seed}" if seed in bases else "knows other words than those before",
+                            where=path, remedy="give bases of one run, one for each seed")
+        bases[seed] = base
+    return bases, read_base(paths[0])[1]
 
 
 def complexity_file(base: Base, about: dict[str, Any]) -> dict[str, Any]:

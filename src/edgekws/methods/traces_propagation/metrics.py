@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
+from pydantic import Field
+
 from edgekws.features.settings import Features
-from edgekws.methods.traces_propagation.choices import MethodName
+from edgekws.methods.traces_propagation.choices import Contrast, MethodName
 from edgekws.methods.traces_propagation.settings import BaseTraining
 from edgekws.models.settings import Network
 from edgekws.protocol.metrics import Cell, Check, Fields, Metrics, Number, Of, Shot
@@ -56,9 +58,10 @@ class Tuned(Metrics):
     """``tuning/<method>.json``, of ``tune``."""
 
     method: str
-    seed: int
+    seeds: list[int]
     budget: Annotated[dict[str, Any], Of(Training)]
     grid: list[dict[str, Any]]
+    on_edge: list[str]
 
 
 # ------------------------------------------------------------------------------------------------ summaries
@@ -80,6 +83,54 @@ class ShotSummary(Fields):
     others_before: Spread
     others_after: Spread
     forgetting: Spread
+
+
+class Components(Fields):
+    """Standard deviations of the gain's random effects, points; null where there is one level."""
+
+    user: Number | None
+    seed: Number | None
+    user_by_seed: Number | None
+    fold: Number | None
+    rest: Number | None
+
+
+class Near(Fields):
+    """Users who start where the paper's did."""
+
+    users: int
+    gain: Cell | None
+
+
+class Falls(Fields):
+    """Correlation of gain with accuracy before, on the same clips and on the user's others."""
+
+    same_clips: Number | None
+    other_clips: Number | None
+
+
+class Beside(Fields):
+    """Differences from the published rule on the same tasks, points."""
+
+    gain: Cell
+    forgetting: Cell | None = None
+
+
+class People(Fields):
+    """For whom a method pays (:mod:`.people`): users who report, intervals of a mixed model."""
+
+    users: int
+    seeds: int
+    folds: int
+    gain: Cell
+    forgetting: Cell | None
+    components: Components
+    lose: Number
+    reach: Number | None
+    near: Near
+    quantiles: dict[Literal["5", "25", "50", "75", "95"], Number]
+    falls: Falls
+    against_published: Beside | None = None
 
 
 class UserRow(Fields):
@@ -134,6 +185,7 @@ class Experiment(Metrics):
     base: BaseAccuracy
     summary: dict[MethodName, dict[Shot, ShotSummary]]
     summary_reporting_users: dict[MethodName, dict[Shot, ShotSummary]]
+    people: dict[MethodName, dict[Shot, People]]
     rows: list[UserRow]
 
 
@@ -167,4 +219,29 @@ class Complexity(Metrics):
     checks: dict[Property, Check]
 
 
-KINDS: dict[str, type[Metrics]] = {"complexity": Complexity, "*": Experiment}
+# ------------------------------------------------------------------------------------------------ one clip at a time
+class Heard(Metrics):
+    """``one_clip/seed<seed>.json``, of ``stream``."""
+
+    seed: int
+    rows: list[dict[str, Any]]
+
+
+Way = Annotated[str, Field(pattern=r"^(batch|classes)_\d+$")]
+"""Contrast and size of the reservoir."""
+
+Clips = Annotated[str, Field(pattern=r"^[1-9]\d*$")]
+"""A number of clips, as a key."""
+
+
+class OneClip(Metrics):
+    """``one_clip.json``, of ``summarise-stream``: gains in points."""
+
+    experiment: Literal["one_clip"]
+    seeds: list[int]
+    users: int
+    curves: dict[Way, dict[Clips, Cell]]
+    batches: dict[Contrast, dict[Clips, Cell]]
+
+
+KINDS: dict[str, type[Metrics]] = {"complexity": Complexity, "one_clip": OneClip, "*": Experiment}

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from edgekws.core.errors import UserError
+from edgekws.methods.traces_propagation.choices import Contrast
 from edgekws.models.recurrent_lif import RecurrentLIF, Synapses
 from edgekws.models.settings import Network
 from edgekws.neurons.lif import Layer
@@ -132,17 +133,23 @@ class PrototypeRule(ReadoutRule):
     groups of one class each: softmax(z) becomes ``predicted``, softmax(-d) ``wanted``, both [clips, classes]. With the
     offset o = 1e-9 and C outputs, d is sqrt(C) o inside a class and sqrt(2 a^2 + C o^2) between two. Without it
     (the paper's section 2.8) gradients would move by some 1e-10 of their size.
+
+    Args:
+        contrast: What a clip is told apart from: as published the clips of its ``batch``, so that a batch of one class has
+            no hidden gradient at all; or one clip of each of the ``classes`` that have a word, whoever is in the batch
+            (ours). With one clip of each in the batch the two are the same.
     """
 
     trains_hidden = True
 
-    def __init__(self, net: RecurrentLIF) -> None:
+    def __init__(self, net: RecurrentLIF, contrast: Contrast = "batch") -> None:
         if len(net.hidden) != 1:
             raise UserError(f"the prototype form takes one hidden layer, this network has {len(net.hidden)}",
                             where="rule", remedy="use the 'batch' form")
         super().__init__(net)
         self._classes = torch.eye(net.outputs, dtype=net.readout.dtype, device=net.readout.device)
         self._target = TracedLayer(net, net.target, net.outputs)
+        self._contrast = contrast
         self._prototypes: list[Tensor] = []
 
     @torch.no_grad()
@@ -157,6 +164,8 @@ class PrototypeRule(ReadoutRule):
         super()._clear()
         self._time, self._label_trace = 0, 0.0
         self._counts = self.label.sum(0)
+        if self._contrast == "classes":
+            self._counts.fill_(1)[self.net.outputs - self.net.settings.spare_outputs:] = 0
         self._log_counts = self._counts.log()  # -inf takes the classes that are not in the batch out
         self._own = self.label * self._counts
 
@@ -178,15 +187,18 @@ def best_rule(network: Network) -> Form:
     return "prototype" if len(network.hidden) == 1 else "batch"
 
 
-def make_rule(net: RecurrentLIF, form: Form, *, hidden: bool = True) -> ReadoutRule:
+def make_rule(net: RecurrentLIF, form: Form, *, hidden: bool = True, contrast: Contrast = "batch") -> ReadoutRule:
     """The rule in the form asked for.
 
     Args:
         hidden: Train the hidden layers too, or the readout alone.
+        contrast: See :class:`PrototypeRule`.
 
     Raises:
-        UserError: Prototypes are asked for and there is more than one hidden layer.
+        UserError: Prototypes, or all classes as contrast, are asked for and there is more than one hidden layer.
     """
     if not hidden:
         return ReadoutRule(net)
-    return PrototypeRule(net) if form == "prototype" else BatchRule(net)
+    if form == "prototype" or contrast == "classes":
+        return PrototypeRule(net, contrast)
+    return BatchRule(net)

@@ -7,9 +7,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from edgekws.core.settings import Name, PositiveInt, Settings
+from edgekws.core.settings import Name, NonNegativeInt, PositiveFloat, PositiveInt, Settings, Share
 from edgekws.features.settings import Features
-from edgekws.methods.traces_propagation.choices import MethodName
+from edgekws.methods.traces_propagation.choices import Contrast, MethodName
 from edgekws.models.settings import Network
 from edgekws.protocol.settings import Shot, Training, Tuning
 
@@ -22,6 +22,21 @@ class BaseTraining(Training):
     set_size: PositiveInt = Field(512, description="clips normalised together under per-set normalisation")
 
 
+class Adaptation(Training):
+    """A budget with what is done against overfitting and forgetting (:mod:`.recipe`); by default nothing."""
+
+    contrast: Contrast = Field("batch", description="what a clip is told apart from: the clips of its batch (published), or all "
+                               "classes, whoever is in the batch")
+    hidden_rate: Share = Field(1.0, description="learning rate of the hidden layers, in multiples of learning_rate")
+    shift: NonNegativeInt = Field(0, description="frames that a clip is moved in time, at most")
+    mask_frames: NonNegativeInt = Field(0, description="frames masked in a clip, at most")
+    mask_bands: NonNegativeInt = Field(0, description="mel bands masked in a clip, at most")
+    noise: Share = Field(0.0, description="standard deviation of noise on the features, whose own is about 1")
+    rehearsal: NonNegativeInt = Field(0, description="clips of the base's training learnt again beside the user's")
+    kept_hidden: Share = Field(0.0, description="share of the base's weights in the hidden layers' average with it")
+    kept_readout: Share = Field(0.0, description="the same of the readout's")
+
+
 class Methods(Settings):
     """What is done with the user's support clips; each method has a budget of its own."""
 
@@ -29,7 +44,31 @@ class Methods(Settings):
     from_scratch: Training = Field(default_factory=Training, description="the same rule on a net that was never trained")
     readout_only: Training = Field(default_factory=Training, description="the rule's readout part alone; hidden layers frozen")
     bptt: Training = Field(default_factory=lambda: Training(learning_rate=1e-3),
-                           description="back-propagation through time of the same net in Norse's neurons")
+                           description="back-propagation through time of the same net in Norse's neurons, equal passes")
+    bptt_equal_updates: Training = Field(
+        default_factory=lambda: Training(learning_rate=1e-3, epochs=36, batch_size=4),
+        description="the same with as many updates as the rule makes with all clips, 303, if a user has 34 of them")
+    rehearsal: Adaptation = Field(default_factory=lambda: Adaptation(rehearsal=64),
+                                  description="the paper's rule with clips of the base's training beside the user's")
+    class_contrast: Adaptation = Field(default_factory=lambda: Adaptation(contrast="classes"),
+                                       description="the rule with all classes as contrast (ours)")
+    recipe: Adaptation = Field(
+        default_factory=lambda: Adaptation(learning_rate=2e-4, epochs=10, contrast="classes", shift=8, rehearsal=64,
+                                           kept_hidden=0.5, kept_readout=0.5),
+        description="what gains most at no cost to others (ours); chosen on validation users")
+
+
+class Stream(Settings):
+    """One clip at a time (:mod:`.stream`), on test users."""
+
+    users: PositiveInt | None = Field(40, description="users who report, at most; null takes all")
+    folds: PositiveInt = Field(1, description="folds of each user, at most")
+    heard: list[PositiveInt] = Field([1, 2, 4, 8, 16, 24], description="clips heard when the query is asked; and after all")
+    reservoirs: list[NonNegativeInt] = Field([0, 3], min_length=1, description="earlier clips kept and learnt again beside each")
+    passes: PositiveInt = Field(1, description="times that a clip is learnt when it comes")
+    learning_rate: PositiveFloat = Field(1e-4, description="Adam's learning rate")
+    batch_sizes: list[PositiveInt] = Field([1, 4, 16, 1024], min_length=1,
+                                           description="batches of all clips at once, beside the stream")
 
 
 class Experiment(Settings):
@@ -41,6 +80,8 @@ class Experiment(Settings):
     tuned: bool = Field(False, description="budget chosen on the validation users and reported on the test users")
     methods: list[MethodName] = Field(["traces_propagation"], min_length=1, description="methods compared")
     shots: list[Shot] | None = Field(None, min_length=1, description="some of the plan's shots only; null takes all")
+    users: PositiveInt | None = Field(None, description="users, at most, where a method is slow; null takes all")
+    folds: PositiveInt | None = Field(None, description="folds of each user, at most; null takes all")
 
 
 _ALL_METHODS: list[MethodName] = list(typing.get_args(MethodName))
@@ -62,9 +103,10 @@ class TracesPropagation(Settings):
     network: Network = Field(default_factory=Network, description="the spiking network")
     base: BaseTraining = Field(default_factory=BaseTraining, description="training of the base model")
     methods: Methods = Field(default_factory=Methods, description="budget of each way to adapt")
+    stream: Stream = Field(default_factory=Stream, description="one clip at a time")
     tuning: Tuning = Field(default_factory=Tuning, description="grid of the tuned experiments")
     others: PositiveInt | None = Field(
-        None, description="test clips of other speakers on which forgetting is measured, at most; null takes the whole split")
+        None, description="test clips of other speakers on which each user's forgetting is measured, at most; null: all of them")
     experiments: dict[Name, Experiment] = Field(default_factory=_experiments, description="the experiments by name")
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from edgekws.methods.traces_propagation import people
 from edgekws.protocol import statistics
 from edgekws.protocol.settings import Statistics
 from edgekws.protocol.users import REPORT
@@ -88,5 +89,6 @@ def experiment_file(name: str, parts: Sequence[dict[str, Any]], settings: Statis
         "summary": summarise(users, settings),
         # What a tuned budget is compared with: it is reported on these users only.
         "summary_reporting_users": summarise(users[users.split.isin(REPORT)], settings),
+        "people": people.people(rows[rows.split.isin(REPORT)], settings),
         "rows": users.to_dict("records"),
     }
