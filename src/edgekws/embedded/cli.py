@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from edgekws.core.options import example
+from edgekws.core.options import Seed, SetOption, SettingsText, example
 
 app = typer.Typer(no_args_is_help=True, help="Models on a device: the C library that listens and learns.")
 
@@ -55,3 +55,30 @@ def build(
     except NotRun as reason:
         raise UserError(str(reason), where=environment, remedy="envs/tool embedded .envs/embedded") from None
     typer.echo(f"{out}: {out.stat().st_size:,} bytes")
+
+
+@app.command("page", epilog=example(
+    "embedded page results/demo/models/traces_propagation/base_frozen_seed0.safetensors voice.html"))
+def page(
+    model: Annotated[Path, typer.Argument(help="Base model of Traces Propagation (.safetensors), of frozen normalisation.")],
+    out: Annotated[Path, typer.Argument(help="Page to write (.html): one file, opened from a disk or any web server.")],
+    measured: Annotated[Path | None, typer.Option(help="Metrics of such users, many_users.json, to say what to expect.")] = None,
+    settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, environment: Environment = Path(".envs/embedded"),
+) -> None:
+    """Write the page that learns a person's voice in their browser and sends nothing anywhere.
+
+    Settings: a training budget (learning_rate, epochs, batch_size); the default is the paper's.
+    """
+    from edgekws.core import settings as s
+    from edgekws.core.environments import NotRun
+    from edgekws.core.errors import UserError
+    from edgekws.embedded import page
+    from edgekws.protocol.settings import Training
+
+    expected = page.expected_of(measured) if measured else None
+    try:
+        size = page.build(model, out, s.read(Training, settings, set_ or ()), expected=expected, seed=seed,
+                          environment=environment)
+    except NotRun as reason:
+        raise UserError(str(reason), where=environment, remedy="envs/tool embedded .envs/embedded") from None
+    typer.echo(f"{out}: {size:,} bytes; open it in a browser")
