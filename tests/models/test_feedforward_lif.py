@@ -239,7 +239,7 @@ def test_damaged_files_are_refused_with_their_name(tmp_path, change, message):
 
 
 @pytest.mark.parametrize(("settings", "message"), [
-    ({"network": {"leek": 0.9}}, "leek"), ({"network": None}, "dictionary"), ({"network": {"leak": 2}}, "leak"),
+    ({"network": {"leek": 0.9}}, "leek"), ({"network": None}, "does not say its 'network'"), ({"network": {"leak": 2}}, "leak"),
 ], ids=["unknown", "absent", "range"])
 def test_settings_that_are_none_are_refused(tmp_path, settings, message):
     with pytest.raises(UserError, match=message):

@@ -183,8 +183,8 @@ def read_model(path: str | Path, architecture: str | None = None) -> tuple[dict[
     """Tensors and metadata (``settings`` and ``provenance`` decoded) of a model written by :func:`write_model`.
 
     Raises:
-        UserError: The file is missing, is no safetensors file, was not written by :func:`write_model`, or holds another
-            architecture than the one that is asked for.
+        UserError: The file is missing, is no safetensors file, was not written by :func:`write_model`, holds another
+            architecture than the one that is asked for, or weights that are no numbers or of another precision.
     """
     with _opened_model(path) as stored:
         metadata: dict[str, Any] = dict(stored.metadata() or {})
@@ -199,7 +199,47 @@ def read_model(path: str | Path, architecture: str | None = None) -> tuple[dict[
                         remedy="pass a model that edgekws wrote") from error
     if "architecture" not in metadata or not all(isinstance(value, dict) for value in decoded.values()):
         raise UserError("its metadata are not those of a model of ours", where=path, remedy="pass a model that edgekws wrote")
+    for name, tensor in tensors.items():
+        _check_weights(path, name, tensor)
     return tensors, metadata | decoded
+
+
+def _check_weights(path: str | Path, name: str, tensor: torch.Tensor) -> None:
+    if not tensor.is_floating_point():
+        return  # integers stand for a chip's weights, or have their scale beside them: whoever takes them sees to it
+    if str(tensor.dtype) != "torch.float32":
+        raise UserError(f"'{name}' is {str(tensor.dtype).removeprefix('torch.')}, not float32", where=path,
+                        remedy="give the model as edgekws wrote it, in full precision")
+    if not bool(tensor.isfinite().all()):
+        raise UserError(f"'{name}' holds values that are no numbers (NaN or infinite)", where=path,
+                        remedy="train it again, at a lower learning rate perhaps, or fetch an intact copy")
+
+
+def setting_of(metadata: Mapping[str, Any], name: str, path: str | Path) -> Any:
+    """What a model was made with, of the metadata of :func:`read_model`.
+
+    Raises:
+        UserError: It does not say.
+    """
+    found = metadata["settings"].get(name)
+    if found is None:
+        raise UserError(f"does not say its '{name}'", where=path, remedy="pass a model as edgekws wrote it, or train it again")
+    return found
+
+
+def vocabulary_of(metadata: Mapping[str, Any], outputs: int, path: str | Path) -> list[str]:
+    """The words of a model, in the order of its outputs.
+
+    Raises:
+        UserError: It names none, they are no words or not all different, or there are more of them than outputs.
+    """
+    words = setting_of(metadata, "vocabulary", path)
+    if not isinstance(words, list) or not words or not all(isinstance(word, str) and word for word in words):
+        raise UserError(f"its vocabulary is no list of words: {words!r:.60}", where=path, remedy="train it again")
+    if len(set(words)) < len(words) or len(words) > outputs:
+        wrong = "names a word twice" if len(set(words)) < len(words) else f"has {len(words)} words for {outputs} outputs"
+        raise UserError(f"its vocabulary {wrong}", where=path, remedy="fetch an intact copy, or train it again")
+    return list(words)
 
 
 def architecture_of(path: str | Path) -> str:
@@ -217,6 +257,9 @@ def _opened_model(path: str | Path) -> Iterator[Any]:
     from safetensors import SafetensorError, safe_open
 
     path = existing(path, "model")
+    with path.open("rb") as file:
+        if file.read(23) == b"version https://git-lfs":
+            raise UserError("is a pointer of Git LFS, not the model itself", where=path, remedy="fetch it: git lfs pull")
     try:
         with safe_open(path, framework="pt") as stored:
             yield stored

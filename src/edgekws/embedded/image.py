@@ -20,6 +20,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from edgekws.core import files
 from edgekws.core.errors import UserError
 from edgekws.core.settings import validate
 from edgekws.corpus.audio import CLIP_SAMPLES
@@ -99,7 +100,7 @@ def spiking(net: RecurrentLIF, metadata: Mapping[str, Any], *, precision: Precis
     if net.added:
         raise UserError(f"also has {', '.join(sorted(net.added))}, which the device does not know", where=where,
                         remedy="export the base, or a net whose own weights were adapted")
-    features = validate(Features, metadata["settings"].get("features", {}), where=str(where))
+    features = validate(Features, files.setting_of(metadata, "features", where), where=str(where))
     frames, width = frames_of(features), features.delta_width
     if 3 * features.mels != net.inputs:
         raise UserError(f"takes {net.inputs} features a frame, its front end makes {3 * features.mels}", where=where,

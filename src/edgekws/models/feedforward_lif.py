@@ -156,11 +156,12 @@ def load_network(path: str | Path) -> tuple[FeedForwardLIF, dict[str, Any]]:
         UserError: The file is missing, is no such model, or is damaged.
     """
     tensors, metadata = files.read_model(path, ARCHITECTURE)
-    network = settings.validate(LifNetwork, metadata["settings"].get("network"), where=str(path))
+    network = settings.validate(LifNetwork, files.setting_of(metadata, "network", path), where=str(path))
     net = FeedForwardLIF(network, inputs=size(tensors, "hidden.0.weight", 1), outputs=size(tensors, "readout.weight", 0),
                          generator=torch.Generator())
     try:
         fill(net.state_dict(), tensors)
     except UserError as error:
         raise UserError(error.what, where=path, remedy=error.remedy) from error
+    files.vocabulary_of(metadata, net.readout.out_features, path)
     return net, metadata

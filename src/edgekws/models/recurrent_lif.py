@@ -247,7 +247,9 @@ class RecurrentLIF(nn.Module):
             width = size(tensors, "adapter.down", 0)
             added |= {"adapter.down": torch.empty(width, last), "adapter.up": torch.empty(last, width)}
         net.added = added
-        net.to(tensors.get("readout", net.readout).dtype)
+        given = tensors.get("readout", net.readout)
+        if given.is_floating_point():
+            net.to(given.dtype)
         load(net, tensors)
         return net
 
@@ -304,9 +306,18 @@ def load_network(path: str | Path) -> tuple[RecurrentLIF, dict[str, Any]]:
     """
     tensors, metadata = files.read_model(path, ARCHITECTURE)
     feature_scale = tensors.pop("feature_scale", None)
-    network = settings.validate(Network, metadata["settings"].get("network"), where=str(path))
+    network = settings.validate(Network, files.setting_of(metadata, "network", path), where=str(path))
     try:
         net = RecurrentLIF.of(network, tensors)
     except UserError as error:
         raise UserError(error.what, where=path, remedy=error.remedy) from error
-    return net, {**metadata, "vocabulary": metadata["settings"]["vocabulary"], "feature_scale": feature_scale}
+    if feature_scale is not None:
+        _check_scale(feature_scale, net.inputs, path)
+    words = files.vocabulary_of(metadata, len(net.readout), path)
+    return net, {**metadata, "vocabulary": words, "feature_scale": feature_scale}
+
+
+def _check_scale(scale: Tensor, inputs: int, path: str | Path) -> None:
+    if not scale.is_floating_point() or scale.shape != (inputs,) or not bool((scale > 0).all()):
+        raise UserError(f"'feature_scale' is {str(scale.dtype).removeprefix('torch.')} of shape {tuple(scale.shape)}, not "
+                        f"{inputs} values above 0", where=path, remedy="fetch an intact copy, or train it again")

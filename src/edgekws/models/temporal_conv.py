@@ -99,11 +99,12 @@ def load_network(path: str | Path) -> tuple[TemporalConv, dict[str, Any]]:
         UserError: The file is missing, is no such model, or is damaged.
     """
     tensors, metadata = files.read_model(path, ARCHITECTURE)
-    chosen = settings.validate(Conventional, metadata["settings"].get("conventional"), where=str(path))
+    chosen = settings.validate(Conventional, files.setting_of(metadata, "conventional", path), where=str(path))
     net = TemporalConv(chosen, inputs=size(tensors, "convolutions.0.weight", 1, dimensions=3),
                        outputs=size(tensors, "readout.weight", 0), generator=torch.Generator())
     try:
         fill(net.state_dict(), tensors)
     except UserError as error:
         raise UserError(error.what, where=path, remedy=error.remedy) from error
+    files.vocabulary_of(metadata, net.readout.out_features, path)
     return net, metadata

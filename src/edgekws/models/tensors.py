@@ -25,7 +25,7 @@ def load(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
 
 def check(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
-    """Raises: UserError if a tensor is missing or one too many, or a shape is another."""
+    """Raises: UserError if a tensor is missing or one too many, a shape is another, or integers stand where weights should."""
     remedy = "train it again, or fetch an intact copy"
     if own.keys() != given.keys():
         raise UserError(f"does not hold the tensors of this network: {sorted(own.keys() ^ given.keys())}",
@@ -34,6 +34,9 @@ def check(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
         if tensor.shape != given[name].shape:
             raise UserError(f"'{name}' has shape {tuple(given[name].shape)}, the settings want {tuple(tensor.shape)}",
                             where="model", remedy=remedy)
+        if tensor.is_floating_point() and not given[name].is_floating_point():
+            raise UserError(f"'{name}' is {str(given[name].dtype).removeprefix('torch.')} and has no scale; weights are float32",
+                            where="model", remedy="give the model in full precision, as edgekws wrote it")
 
 
 @torch.no_grad()

@@ -150,6 +150,15 @@ def test_a_plain_encoder_knows_no_wake_word(encoder: encoders.Encoder, tmp_path:
     assert "edgekws adapt" in error.value.remedy and "edgekws enrol" in error.value.remedy
 
 
+@pytest.mark.parametrize("word", [{"prototype": [1.0]}, {"prototype": [float("nan")] * 16}, {"prototype": None}, {"stride": 0},
+                                  {"filter": "x"}, {"detection": None}])
+def test_a_wake_word_that_is_damaged_is_refused(encoder: encoders.Encoder, tmp_path: Path, word: dict[str, object]) -> None:
+    model = save(tmp_path / "m.safetensors", encoder, **word)
+    with pytest.raises(UserError, match="its wake word") as error:
+        list(listening.listen(model, write(tmp_path / "a.wav", noise(1))))
+    assert error.value.where == model and "edgekws enrol" in error.value.remedy
+
+
 def test_enrolled_words_are_found(encoder: encoders.Encoder, tmp_path: Path) -> None:
     words = [write(tmp_path / f"p{take}.wav", np.concatenate([noise(0.4, take) / 50, chirp(1, 500, 3000 + 20 * take, take),
                                                               noise(0.3, take) / 50])) for take in range(3)]

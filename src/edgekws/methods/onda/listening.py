@@ -38,6 +38,7 @@ Samples = npt.NDArray[np.float32]
 REFRACTORY = 1.0
 """Seconds after a detection in which no other is reported."""
 
+_TEACH = "teach it again with `edgekws enrol` or `edgekws adapt`"
 _MASKED = 30.0
 """Decibels below the wake word at which other speech is as good as silent."""
 
@@ -149,11 +150,19 @@ def listen(model: str | Path, recording: str | Path, *, threshold: float | None 
     if not word:
         raise UserError("knows no wake word: it is an encoder as it was pre-trained", where=model,
                         remedy="personalise it with `edgekws adapt`, or teach it recordings with `edgekws enrol`")
-    stride, length = int(word["stride"]), int(word["filter"])
+    try:
+        stride, length, calibrated = int(word["stride"]), int(word["filter"]), float(word["detection"])
+        prototype = torch.tensor(word["prototype"], dtype=torch.float32)[None]
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"its wake word lacks or garbles {error}", where=model, remedy=_TEACH) from error
+    embedder = Embedder(encoder)
+    fits = prototype.shape == embedder.embed(mfcc(torch.zeros(1, CLIP_SAMPLES))).shape and bool(prototype.isfinite().all())
+    if not fits or stride < 1 or length < 1:
+        raise UserError("its wake word does not fit its encoder", where=model, remedy=_TEACH)
     blocks = Counted(read_blocks(recording, progress=progress))
-    found = distances(Embedder(encoder), torch.tensor(word["prototype"], dtype=torch.float32)[None], blocks, stride)
+    found = distances(embedder, prototype, blocks, stride)
     last = -math.inf
-    for window, distance in minima(smoothed(found, length), float(word["detection"] if threshold is None else threshold)):
+    for window, distance in minima(smoothed(found, length), calibrated if threshold is None else threshold):
         # The filter looks back; pseudo-labels are cut from the same window.
         end = max(window - (length - 1), 0) * stride / SAMPLE_RATE
         if end - last >= REFRACTORY:

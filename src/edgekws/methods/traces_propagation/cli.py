@@ -336,7 +336,8 @@ def personalise(
 
     budget = s.read(Training, settings, set_ or ())
     loaded, about = experiments.read_base(base)
-    own = personalise.read_recordings(recordings, loaded.vocabulary, Features(**about["settings"]["features"]))
+    features = s.validate(Features, files.setting_of(about, "features", base), where=str(base))
+    own = personalise.read_recordings(recordings, loaded.vocabulary, features)
     for file, what in [*((file, f"left out: {why}") for file, why in own.left_out.items()), *own.notes.items()]:
         tell(f"{file}: {what}")
     net, report = personalise.personalise(loaded, own, budget, share=hold_back, seed=seed)

@@ -206,4 +206,4 @@ def load_classifier(path: str | Path) -> tuple[Classifier, dict[str, Any]]:
     except UserError as error:
         raise UserError(error.what, where=path, remedy=error.remedy) from error
     net.encoder.check_padding(metadata["settings"].get("padding"), path)
-    return net, {**metadata, "vocabulary": metadata["settings"]["vocabulary"]}
+    return net, {**metadata, "vocabulary": files.vocabulary_of(metadata, net.linear.out_features, path)}

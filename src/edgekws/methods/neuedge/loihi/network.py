@@ -254,7 +254,7 @@ def load_network(path: str | Path) -> tuple[LoihiNetwork, dict[str, Any]]:
                                   bias=tensors[f"layer.{index}.bias"].numpy(),
                                   **{name: int(constants[name]) for name in ("weight_exp", "du", "dv", "vth")})
                        for index, constants in enumerate(metadata["settings"]["layers"]))
-        return LoihiNetwork(layers, tuple(metadata["settings"]["vocabulary"])), metadata
+        return LoihiNetwork(layers, tuple(files.vocabulary_of(metadata, len(layers[-1].bias), path))), metadata
     except UserError as error:
         raise UserError(error.what, where=path, remedy="quantise the network again") from error
     except (KeyError, TypeError, ValueError) as error:
