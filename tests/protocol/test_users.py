@@ -140,6 +140,25 @@ def test_users_of_the_training_split_report_and_are_left_out_of_training():
     assert plan.left_out(plan.many_users(three_splits(), ManyUsers(minimum_takes=8, folds=2))) == []
 
 
+def test_users_are_drawn_from_each_split_and_a_larger_draw_holds_a_smaller_one():
+    parts = [make_index({f"{split}{number}": {"yes": 4} for number in range(size)}, split=split)
+             for split, size in (("validation", 3), ("test", 12))]
+    index = pd.concat(parts, ignore_index=True).assign(clip=range(4 * 15))
+    drawn = {}
+    for users in (2, 5, 12, None):
+        table, facts = plan.many_users(index, ManyUsers(minimum_takes=4, folds=2, users=users))
+        drawn[users] = set(table.user)
+        assert facts["users"] == len(drawn[users]) == min(users or 3, 3) + min(users or 12, 12)
+        assert table.groupby("user").split.first().value_counts()["test"] == min(users or 12, 12)
+    assert drawn[2] < drawn[5] < drawn[12] == drawn[None]
+    whole, _ = plan.many_users(index, ManyUsers(minimum_takes=4, folds=2))
+    some, _ = plan.many_users(index, ManyUsers(minimum_takes=4, folds=2, users=5))
+    kept = whole[whole.user.isin(drawn[5])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(some, kept, obj="a user's folds are the same, whoever else takes part")
+    other, _ = plan.many_users(index, ManyUsers(minimum_takes=4, folds=2, users=5, split_seed=1))
+    assert set(other.user) != drawn[5]
+
+
 def test_a_speaker_of_repeats_alone_is_no_user():
     settings = ManyUsers(splits=["train"], minimum_takes=8, folds=2)
     with pytest.raises(UserError, match="no speaker of the splits train has 8 distinct takes"):

@@ -26,6 +26,23 @@ def test_real_speech_is_as_published_until_it_is_indexed(tmp_path):
     assert speech.speech_of(config, index) == speech.Speech(2, 6, 20, 49, 1, 1, 25.0, 5)
 
 
+def test_no_more_users_are_counted_than_take_part(tmp_path):
+    def found(corpus, index, **many):
+        return speech.speech_of(validate(Config, {"corpus": corpus, "protocol": {"many_users": many}}), index)
+
+    index = tmp_path / "index.parquet"
+    some = found({"name": "gsc"}, index, users=100)
+    assert (some.validators, some.testers) == (100, 100) and some.clips == speech.GSC.clips
+    assert found({"name": "gsc"}, index, users=1000) == speech.GSC
+    spoken = found({"name": "synthetic"}, index, users=3)
+    assert (spoken.validators, spoken.testers) == (3, 3)
+    rows = [("yes", f"user{user}", split, "") for split in ("train", "test") for user in range(4) for _ in range(20)]
+    pd.DataFrame(rows, columns=["word", "speaker", "split", "repeat_of"]).to_parquet(index)
+    every = found({"name": "gsc"}, index, splits=["train", "test"])
+    half = found({"name": "gsc"}, index, splits=["train", "test"], users=2)
+    assert (every.testers, every.train) == (8, 0) and (half.testers, half.train) == (4, 40)
+
+
 def test_synthetic_speech_is_counted_by_its_settings(tmp_path):
     made = {"words": ["a", "b"], "takes": 3, "user_takes": 10, "speakers": {"train": 4, "validation": 1, "test": 2}}
     found = speech.speech_of(validate(Config, {"corpus": {"synthetic": made}}), tmp_path / "none")

@@ -103,7 +103,7 @@ def tp_parts_of(wildcards):
     return expand(
         f"{TP_METRICS}/{wildcards.experiment}/{{method}}_seed{{seed}}.json",
         method=tp_experiment(wildcards).methods,
-        seed=SETTINGS.seeds,
+        seed=tp_experiment(wildcards).seeds or SETTINGS.seeds,
     )
 
 
@@ -262,7 +262,7 @@ rule traces_propagation_summarise:
         mem_mb=more_memory(1000),
         runtime=more_time(20),
         units=lambda wildcards: len(tp_experiment(wildcards).methods)
-        * len(SETTINGS.seeds)
+        * len(tp_experiment(wildcards).seeds or SETTINGS.seeds)
         * (SPEECH.testers + SPEECH.validators)
         * SETTINGS.statistics.resamples,
     params:

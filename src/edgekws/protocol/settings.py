@@ -49,9 +49,12 @@ class ManyUsers(Settings):
         ["validation", "test"], min_length=1,
         description="splits that users come from; those of the training split are then left out of base training")
     minimum_takes: PositiveInt = Field(20, description="distinct takes a speaker needs")
+    users: PositiveInt | None = Field(
+        None, description="users of each split, at most, drawn at random; null takes all. The more, the narrower the intervals: "
+        "with the square root of their number")
     folds: Annotated[int, Field(ge=2)] = Field(5, description="folds over the takes of a user")
     shots: list[Shot] = Field([1, 3, "all"], min_length=1, description="support clips of each word, at most")
-    split_seed: int = Field(42, description="seed of the folds")
+    split_seed: int = Field(42, description="seed of the folds, and of the draw of users")
 
 
 class Protocol(Settings):

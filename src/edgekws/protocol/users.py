@@ -81,7 +81,7 @@ def many_users(index: pd.DataFrame, settings: ManyUsers) -> tuple[pd.DataFrame, 
     Takes with the same audio count as one (the first), so no audio is in both support and query. Folds are dealt out
     word by word, so that each fold holds every word as evenly as the takes allow. Users of the validation split choose
     settings, all others report (:data:`REPORT`); who comes from the training split has to be left out of the base's
-    training (:func:`left_out`).
+    training (:func:`left_out`). Where fewer are wanted than there are, a smaller number draws some of those of a larger one.
 
     Raises:
         UserError: No speaker has enough takes.
@@ -93,10 +93,22 @@ def many_users(index: pd.DataFrame, settings: ManyUsers) -> tuple[pd.DataFrame, 
         raise UserError(f"no speaker of the splits {', '.join(settings.splits)} has {settings.minimum_takes} distinct takes "
                         f"(the most is {takes.max() if len(takes) else 0})",
                         where="protocol.many_users.minimum_takes", remedy="lower it, or use a larger corpus")
+    if settings.users is not None:
+        users = _drawn(users, distinct.groupby("speaker").split.first(), settings)
     parts = [_folds(distinct[distinct.speaker == user].sort_values(["word", "path"]), user, settings) for user in users]
     return pd.concat(parts, ignore_index=True), {
         "plan": "many_users", "users": len(users), "splits": list(settings.splits), "shots": list(settings.shots),
         "short_words": "keep", "minimum_takes": settings.minimum_takes, "folds": settings.folds}
+
+
+def _drawn(users: list[str], split: pd.Series, settings: ManyUsers) -> list[str]:
+    """At most so many users of each split as the settings say, sorted."""
+    drawn: list[str] = []
+    for name in settings.splits:
+        of_split = [user for user in users if split[user] == name]
+        random.Random(derive_seed(settings.split_seed, f"users/{name}")).shuffle(of_split)
+        drawn += of_split[:settings.users]
+    return sorted(drawn)
 
 
 def left_out(*plans: tuple[pd.DataFrame, dict[str, Any]]) -> list[str]:

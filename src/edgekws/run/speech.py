@@ -6,7 +6,7 @@ and HeySnips.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -84,8 +84,12 @@ def speech_of(config: Shared, index: Path) -> Speech:
         if "train" in many.splits and words * spoken.takes >= minimum:
             raise UserError("every training speaker of the synthetic corpus would be a user", where="protocol.many_users.splits",
                             remedy="leave train out of the splits, or raise minimum_takes")
+        users = (min(users[0], many.users or users[0]), min(users[1], many.users or users[1]))
         return Speech(words, *synthetic_clips(spoken), *users, words * takes, words * spoken.takes)
-    return _counted(index, many) if index.is_file() else GSC
+    if index.is_file():
+        return _counted(index, many)
+    return replace(GSC, validators=min(GSC.validators, many.users or GSC.validators),
+                   testers=min(GSC.testers, many.users or GSC.testers))
 
 
 def _counted(index: Path, many: ManyUsers) -> Speech:
@@ -96,6 +100,8 @@ def _counted(index: Path, many: ManyUsers) -> Speech:
     takes = table[table["repeat_of"] == ""].groupby(["split", "speaker"]).size()
     users = takes[(takes >= many.minimum_takes) & takes.index.get_level_values("split").isin(many.splits)]
     of = users.groupby("split").agg(["size", "sum"]).reindex(SPLITS, fill_value=0)
+    if many.users is not None:  # of a split so many, with as many clips as all of them have on average
+        of = of.mul((many.users / of["size"]).clip(upper=1).fillna(1), axis=0)
     return Speech(table["word"].nunique(), clips["train"] - int(of["sum"]["train"]), clips["validation"], clips["test"],
                   int(of["size"]["validation"]), int(of["size"]["train"] + of["size"]["test"]),
                   float(users.mean()) if len(users) else 0.0,

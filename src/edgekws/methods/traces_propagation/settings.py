@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from edgekws.core.settings import Name, NonNegativeInt, PositiveFloat, PositiveInt, Settings, Share
+from edgekws.core.settings import Name, NonNegativeInt, PositiveFloat, PositiveInt, Seeds, Settings, Share
 from edgekws.features.settings import Features
 from edgekws.methods.traces_propagation.choices import Contrast, MethodName
 from edgekws.models.settings import Network
@@ -82,6 +82,7 @@ class Experiment(Settings):
     shots: list[Shot] | None = Field(None, min_length=1, description="some of the plan's shots only; null takes all")
     users: PositiveInt | None = Field(None, description="users, at most, where a method is slow; null takes all")
     folds: PositiveInt | None = Field(None, description="folds of each user, at most; null takes all")
+    seeds: Seeds | None = Field(None, description="null takes the run's")
 
 
 _ALL_METHODS: list[MethodName] = list(typing.get_args(MethodName))
