@@ -95,3 +95,12 @@ def test_a_hidden_rate_of_zero_leaves_the_hidden_layers_alone(support):
     base = net()
     made = recipe.adapt(base, support, Adaptation(learning_rate=1e-3, hidden_rate=0.0), known=None, seed=0)
     assert torch.equal(made.hidden[0].weight, base.hidden[0].weight) and not torch.equal(made.readout, base.readout)
+
+
+@pytest.mark.parametrize("contrast", ["batch", "classes"])
+def test_one_clip_alone_teaches_the_hidden_layer_by_all_classes_only(support, contrast):
+    """However the training computes its gradients: with the published contrast they are zero."""
+    base = net()
+    made = recipe.adapt(base, support.some(np.arange(1)), Adaptation(learning_rate=1e-3, contrast=contrast), known=None, seed=0)
+    assert torch.equal(made.hidden[0].weight, base.hidden[0].weight) == (contrast == "batch")
+    assert not torch.equal(made.readout, base.readout)
