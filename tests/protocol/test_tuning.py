@@ -5,7 +5,7 @@ import math
 import pytest
 
 from edgekws.core.checkpoint import Checkpoint
-from edgekws.protocol.tuning import search
+from edgekws.protocol.tuning import ascend, search
 
 
 def peak(best, asked):
@@ -74,3 +74,17 @@ def test_a_search_goes_on_from_its_checkpoint(tmp_path):
     with checkpoint() as state:
         assert search(axes, peak({"rate": 1e3}, again), widen=6, checkpoint=state) == whole
     assert len(again) == len(whole[1]) - 3
+
+
+def test_one_axis_after_another_from_the_best_so_far():
+    """The second axis pays only where the first is at its best, and no point is measured twice."""
+    asked = []
+
+    def measure(point):
+        asked.append(dict(point))
+        return {"score": {"a": 0, "b": 2}[point["kind"]] + (point["rate"] if point["kind"] == "b" else -point["rate"])}
+
+    best, points = ascend({"kind": "a", "rate": 1}, {"kind": ["a", "b"], "rate": [0, 1, 3]}, measure)
+    assert (best["kind"], best["rate"]) == ("b", 3)
+    assert asked == [{"kind": "a", "rate": 1}, {"kind": "b", "rate": 1}, {"kind": "b", "rate": 0}, {"kind": "b", "rate": 3}]
+    assert [point["score"] for point in points] == [-1, 3, 2, 5]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from edgekws.ledger.build import build_ledger, write_ledger
@@ -16,6 +17,7 @@ from edgekws.methods.alternatives.settings import Alternatives, Federated, Reten
 from edgekws.methods.neuedge import experiments, summary
 from edgekws.methods.onda import summary as onda_summary
 from edgekws.methods.onda.settings import OndaEvaluation
+from edgekws.methods.traces_propagation import people
 from edgekws.protocol import statistics
 from edgekws.protocol.settings import Statistics
 
@@ -52,7 +54,16 @@ def made_up_metrics(experiment: str, *, users: int, synthetic: bool, seed: int =
     return {"schema": 1, "paper": "traces_propagation", "experiment": experiment, "settings": {}, "seeds": [0, 1, 2],
             "provenance": {"code": "0", "corpus": corpus},
             "base": {"test_accuracy": statistics.mean_interval([79, 81]).as_dict()}, "rows": rows,
-            "summary": summary}
+            "summary": summary, "people": people.people(tasks_of(rows), Statistics(resamples=200))}
+
+
+def tasks_of(rows: list[dict]) -> pd.DataFrame:
+    """Rows of users as tasks of one fold, in 400 clips each."""
+    return pd.DataFrame([{**{name: row[name] for name in ("method", "user", "split", "shot", "seed")}, "fold": 0,
+                          "query_clips": 400, "correct_before": round(4 * row["before"]),
+                          "correct_after": round(4 * row["after"]),
+                          "others_clips": 400, "others_before": 320, "others_after": 320 - round(4 * row["forgetting"])}
+                         for row in rows])
 
 
 # ------------------------------------------------------------------------------------------------ NeuEdge

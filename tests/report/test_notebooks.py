@@ -130,7 +130,7 @@ def test_ondas_template_names_what_is_missing(tmp_path):
 def test_the_template_draws_every_figure_and_the_same_bytes_again(made_up_run):
     results = made_up_run()
     captions = execute(results)
-    assert set(captions) == {"few_shot", "gain_per_user", "forgetting"}
+    assert set(captions) == {"few_shot", "gain_per_user", "forgetting", "people", "who_gains", "gain_forgetting", "one_clip"}
     assert all(set(about) == {"title", "see", "caption", "alt"} for about in captions.values())
     assert "81.6 % before" in captions["few_shot"]["caption"]
     assert "synthetic speech" in captions["gain_per_user"]["caption"]
@@ -147,7 +147,7 @@ def test_the_template_draws_every_figure_and_the_same_bytes_again(made_up_run):
 def test_the_template_bears_missing_experiments(made_up_run):
     results = made_up_run(synthetic=False, experiments=("one_user",))
     captions = execute(results)
-    assert len(captions) == 3
+    assert len(captions) == 7 and "not measured" in captions["who_gains"]["caption"]
     printed = (results / "notebook.ipynb").read_text()
     missing = "many users; many users, per-set normalisation; many users, tuned budget"
     assert f"Not measured in this run: {missing}" in printed

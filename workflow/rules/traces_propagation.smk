@@ -6,15 +6,20 @@ Each job of `traces_propagation_adapt` does all users, folds and shots of one me
 """
 
 TP = SETTINGS.traces_propagation
+TP_EXPERIMENTS = {name: TP.experiments[name] for name in TP.measured or TP.experiments}
 TP_METRICS = f"{RUN}/metrics/traces_propagation"
 TP_MODELS = f"{RUN}/models/traces_propagation"
 PAPERS["traces_propagation"] = Paper(
     title="Traces Propagation",
-    metrics=expand(f"{TP_METRICS}/{{experiment}}.json", experiment=[*TP.experiments, "complexity", "one_clip"]),
+    metrics=expand(f"{TP_METRICS}/{{experiment}}.json", experiment=[*TP_EXPERIMENTS, "complexity", "one_clip"]),
     figures={
         "few_shot": "accuracy before and after adapting, paper beside ours (the paper's Fig. 1b)",
         "gain_per_user": "gain of every user, by shots and method",
         "forgetting": "what adapting to one user costs the others",
+        "people": "accuracy of every user beside the paper's one (its Fig. 1b over people)",
+        "who_gains": "gain of every user against their accuracy before",
+        "gain_forgetting": "gain against what other speakers lose, by method",
+        "one_clip": "gain against clips heard so far, one at a time",
     },
 )
 
@@ -32,7 +37,12 @@ def tp_learning(clips, epochs, batch_size):
 
 
 def tp_tune_units(wildcards):
-    """Every point of the grid for every validation user and fold."""
+    """Every point of the grid for every validation user and fold; of the recipe, its search."""
+    if wildcards.method == "recipe":
+        search = TP.recipe_search
+        points = sum(len(values) for name, values in search if isinstance(values, list) and name != "shots")
+        users = min(search.users or SPEECH.validators, SPEECH.validators) * search.folds * len(search.shots)
+        return int(users * len(SETTINGS.seeds) * points * tp_learning(100, 10, 1024))
     grid, folds = TP.tuning, SETTINGS.protocol.many_users.folds
     clips = SPEECH.support(grid.shots, SPEECH.user_clips * (1 - 1 / folds))
     points = sum(tp_learning(clips, epochs, size) for epochs in grid.epochs for size in grid.batch_size)
@@ -193,7 +203,8 @@ rule traces_propagation_tune:
     params:
         threads=THREADS,
         settings=lambda wildcards: as_json(
-            tuning=TP.tuning, methods={wildcards.method: getattr(TP.methods, wildcards.method).model_dump(mode="json")}
+            **({"recipe_search": TP.recipe_search} if wildcards.method == "recipe" else {"tuning": TP.tuning}),
+            methods={wildcards.method: getattr(TP.methods, wildcards.method).model_dump(mode="json")},
         ),
         more=more_bases,
     message:
@@ -346,7 +357,7 @@ rule traces_propagation_figures:
     input:
         notebook="notebooks/traces_propagation.ipynb",
         claims="claims/traces_propagation.yaml",
-        metrics=expand(f"{TP_METRICS}/{{experiment}}.json", experiment=TP.experiments),
+        metrics=expand(f"{TP_METRICS}/{{experiment}}.json", experiment=[*TP_EXPERIMENTS, "one_clip"]),
     output:
         notebook=f"{RUN}/notebooks/traces_propagation.ipynb",
         captions=f"{RUN}/figures/traces_propagation.json",

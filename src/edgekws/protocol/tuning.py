@@ -1,4 +1,4 @@
-"""The best point of a grid, which is widened until the best no longer lies on its edge."""
+"""The best point of a grid, which is widened until the best no longer lies on its edge; and of many axes, one after another."""
 
 from __future__ import annotations
 
@@ -58,6 +58,38 @@ def search(axes: Mapping[str, Sequence[float]], measure: Callable[[Point], dict[
             break
         measured.append(found)
     return {**best(), "on_edge": [name for name, _ in onward()]}, measured
+
+
+def ascend(start: Mapping[str, Any], axes: Mapping[str, Sequence[Any]], measure: Callable[[dict[str, Any]], dict[str, Any]],
+           *, checkpoint: Checkpoint = NOWHERE) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Tries the values of one axis after another, each time from the best point so far.
+
+    Args:
+        start: The first point, a value for each axis.
+        axes: Values by name, in the order in which they are tried.
+        measure: Adds to a point what was measured there, ``score`` among it: the larger, the better; of equals the first counts.
+
+    Returns:
+        The best point, and all points in the order in which they were measured.
+    """
+    measured: list[dict[str, Any]] = []
+
+    def best() -> dict[str, Any]:
+        return max(measured, key=lambda point: point["score"])
+
+    def at(step: tuple[str, Any] | None) -> dict[str, Any] | None:
+        if step is None:
+            return {**measure(dict(start)), **start}
+        point = {name: best()[name] for name in start} | {step[0]: step[1]}
+        if any(all(known[name] == point[name] for name in start) for known in measured):
+            return None
+        return {**measure(dict(point)), **point}
+
+    steps: list[tuple[str, Any] | None] = [None, *((name, value) for name, values in axes.items() for value in values)]
+    for found in checkpoint.each(steps, at, of="points"):
+        if found is not None:
+            measured.append(found)
+    return best(), measured
 
 
 def _beyond(tried: Sequence[float], best: float, lowest: float, highest: float) -> float | None:

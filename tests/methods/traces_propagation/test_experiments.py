@@ -9,7 +9,7 @@ import torch
 
 from edgekws.core.errors import UserError
 from edgekws.methods.traces_propagation import experiments
-from edgekws.methods.traces_propagation.settings import BaseTraining, Methods
+from edgekws.methods.traces_propagation.settings import Adaptation, BaseTraining, Methods, RecipeSearch
 from edgekws.models.settings import Network
 from edgekws.protocol import users as plan
 from edgekws.protocol.clips import Corpus
@@ -171,6 +171,22 @@ def test_tuning_takes_the_best_point_on_validation_users_only(corpus, base, user
     assert chosen.learning_rate == best["learning_rate"]
     idle = next(point for point in points if point["learning_rate"] == 1e-9)
     assert idle["after"] == idle["before"], "a vanishing learning rate changes nothing"
+
+
+def test_the_recipe_is_chosen_on_validation_users_and_pays_for_what_others_lose(corpus, base, users):
+    def chosen(weight):
+        grid = RecipeSearch(kept_hidden=[0.0, 1.0], kept_readout=[0.0, 1.0], rehearsal=[0], shift=[0], mask_frames=[0],
+                            mask_bands=[0], noise=[0.0], contrast=["classes"], hidden_rate=[1.0], learning_rate=[3e-2],
+                            epochs=[20], shots=["all"], others=None, allowed=0.0, weight=weight)
+        start = Adaptation(learning_rate=3e-2, epochs=20, contrast="classes")
+        budget, points, edges = experiments.tune(*users, {0: base}, corpus, "recipe", start, grid)
+        assert edges == [] and {point["users"] for point in points} == {2}
+        assert max(points, key=lambda point: point["score"])["kept_hidden"] == budget.kept_hidden
+        return budget, points
+
+    dear, points = chosen(1000.0)
+    lost = {(point["kept_hidden"], point["kept_readout"]): point["forgetting"] for point in points}
+    assert lost[dear.kept_hidden, dear.kept_readout] == min(lost.values()), "nothing is worth what others lose"
 
 
 def test_batches_that_hold_every_support_set_are_tried_once(corpus, base, users):

@@ -114,9 +114,9 @@ def tune(
     settings: SettingsText = None, set_: SetOption = None, threads: Threads = 1,
     progress: Progress = True,
 ) -> None:
-    """Choose a method's learning rate, epochs and batch size on the validation split's users, over all seeds.
+    """Choose a method's learning rate, epochs and batch size, or the recipe, on the validation split's users, over all seeds.
 
-    Settings: {"tuning": ..., "methods": ...} of the section traces_propagation.
+    Settings: {"tuning": ..., "recipe_search": ..., "methods": ...} of the section traces_propagation.
     """
     pin_threads(threads)
     from edgekws.core import files
@@ -135,9 +135,10 @@ def tune(
     bases = [base, *(more or [])]
     loaded, about = experiments.read_bases(bases)
     table, plan_facts = files.read_table(plan)
-    made_with = {"tuning": chosen.tuning.model_dump(), "start": start.model_dump()}
+    search = chosen.recipe_search if method == "recipe" else chosen.tuning
+    made_with = {"tuning": search.model_dump(), "start": start.model_dump()}
     with Checkpoint(out, inputs=[features, index, plan, *bases], threads=threads, method=method, **made_with) as checkpoint:
-        budget, grid, edges = experiments.tune(table, plan_facts, loaded, corpus, method, start, chosen.tuning,
+        budget, grid, edges = experiments.tune(table, plan_facts, loaded, corpus, method, start, search,
                                                excluded=about["settings"]["excluded"], progress=progress,
                                                checkpoint=checkpoint)
         metrics.write(out, {"schema": 1, "paper": "traces_propagation", "method": method, "seeds": list(loaded),
@@ -292,6 +293,30 @@ def summarise_stream(
                         "seeds": sorted(part["seed"] for part in read), "users": len({row["user"] for row in read[0]["rows"]}),
                         "settings": {**read[0]["settings"], "statistics": chosen.model_dump()},
                         "provenance": read[0]["provenance"], **streaming.summarise(read, chosen)}, kinds.OneClip)
+
+
+@app.command("findings", epilog=example(
+    "traces-propagation findings results/wide/metrics/traces_propagation docs/people.md --readme README.md"))
+def findings(
+    metrics_: Annotated[Path, typer.Argument(metavar="METRICS", help="Folder of a run's metrics of Traces Propagation.")],
+    out: Annotated[Path, typer.Argument(help="Page to write (.md).")],
+    readme: Annotated[Path | None, typer.Option(help="A file to put the page's sentences into, between its marks.")] = None,
+    expect: Annotated[Path | None, typer.Option(help="What `personalise` says beforehand, to write (.json).")] = None,
+    figures: Annotated[str, typer.Option(help="Where the figures are, from the page.")] = "figures/people",
+) -> None:
+    """Write up what many people's adaptations tell, from the metrics alone."""
+    from edgekws.core import files
+    from edgekws.methods.traces_propagation import findings as written
+
+    found = written.read(metrics_)
+    with files.writing(out) as part:
+        part.write_text(written.page(found, run=metrics_.resolve().parents[1].name, figures=figures))
+    if readme is not None:
+        text = written.put(readme.read_text(), [f"* {sentence}" for sentence in written.sentences(found)], readme)
+        with files.writing(readme) as part:
+            part.write_text(text)
+    if expect is not None and (known := written.expected(found)) is not None:
+        files.write_json(expect, known)
 
 
 @app.command("complexity", epilog=example(

@@ -20,16 +20,16 @@ import torch
 from edgekws.core.checkpoint import NOWHERE, Checkpoint
 from edgekws.core.errors import UserError
 from edgekws.core.provenance import derive_seed
-from edgekws.methods.traces_propagation import complexity, recipe, training
+from edgekws.methods.traces_propagation import complexity, people, recipe, training
 from edgekws.methods.traces_propagation.choices import MethodName
 from edgekws.methods.traces_propagation.rule import best_rule
-from edgekws.methods.traces_propagation.settings import Adaptation, BaseTraining
+from edgekws.methods.traces_propagation.settings import Adaptation, BaseTraining, RecipeSearch
 from edgekws.models.recurrent_lif import RecurrentLIF, load_network, save_network
 from edgekws.models.settings import Network
 from edgekws.protocol.clips import Clips, Corpus
 from edgekws.protocol.settings import Training, Tuning
 from edgekws.protocol.tasks import Task, measure_tasks, tasks, training_rows
-from edgekws.protocol.tuning import Point, search
+from edgekws.protocol.tuning import Point, ascend, search
 
 
 @torch.no_grad()
@@ -135,19 +135,24 @@ def run_tasks(work: Sequence[Task], base: Base, corpus: Corpus, method: MethodNa
 
 # ------------------------------------------------------------------------------------------------ tuning
 def tune(table: pd.DataFrame, facts: dict[str, Any], bases: Mapping[int, Base], corpus: Corpus, method: MethodName,
-         start: Training, grid: Tuning, *, excluded: Sequence[str] = (), progress: bool = False,
+         start: Training, grid: Tuning | RecipeSearch, *, excluded: Sequence[str] = (), progress: bool = False,
          checkpoint: Checkpoint = NOWHERE) -> tuple[Training, list[dict[str, Any]], list[str]]:
     """The budget with the best mean accuracy over the validation split's users and all seeds; ties go to the smaller one.
 
     Args:
         bases: By seed.
         start: The method's default, which is always in the grid and has what the grid has not.
+        grid: For the recipe its own search (:func:`choose_recipe`).
         excluded: Speakers whom the bases were not trained on.
 
     Returns:
         The chosen budget, the accuracy (percent, mean over users and seeds) at every point of the grid (see
         :func:`edgekws.protocol.tuning.search`), and the axes on whose edge the budget lies all the same.
     """
+    if isinstance(grid, RecipeSearch):
+        assert isinstance(start, Adaptation)
+        return *choose_recipe(table, facts, bases, corpus, start, grid, excluded=excluded, progress=progress,
+                              checkpoint=checkpoint), []
     work = tasks(table, facts, corpus.index.set_index("clip").word, shots=[grid.shots], splits=["validation"],
                  users=grid.users, folds=grid.folds)
     # A batch at least as large as every support set is the same as one that holds it whole: try it once.
@@ -170,6 +175,35 @@ def tune(table: pd.DataFrame, facts: dict[str, Any], bases: Mapping[int, Base], 
     for point in (best, *points):
         point["batch_size"] = whole if point["batch_size"] == largest else point["batch_size"]
     return start.model_copy(update={name: best[name] for name in axes}), points, best["on_edge"]
+
+
+def choose_recipe(table: pd.DataFrame, facts: dict[str, Any], bases: Mapping[int, Base], corpus: Corpus, start: Adaptation,
+                  grid: RecipeSearch, *, excluded: Sequence[str] = (), progress: bool = False,
+                  checkpoint: Checkpoint = NOWHERE) -> tuple[Adaptation, list[dict[str, Any]]]:
+    """The recipe that gains most on the validation split's users while others lose little, over all seeds.
+
+    Args:
+        bases: By seed.
+        start: The recipe that the search begins with.
+        excluded: Speakers whom the bases were not trained on.
+
+    Returns:
+        The recipe; and every point with ``gain`` and ``forgetting`` (points, means over users, shots and seeds) and ``score``.
+    """
+    work = tasks(table, facts, corpus.index.set_index("clip").word, shots=grid.shots, splits=["validation"],
+                 users=grid.users, folds=grid.folds)
+    axes = {name: getattr(grid, name) for name in type(grid).model_fields if name in Adaptation.model_fields}
+
+    def measured(point: dict[str, Any]) -> dict[str, Any]:
+        rows = people.table(pd.concat([pd.DataFrame(run_tasks(
+            work, base, corpus, "recipe", start.model_copy(update=point), seed=seed, others=grid.others, excluded=excluded,
+            progress=progress)) for seed, base in bases.items()]))
+        gain, lost = float(rows.groupby("user").gain.mean().mean()), float(rows.groupby("user").forgetting.mean().mean())
+        return {"users": int(rows.user.nunique()), "gain": gain, "forgetting": lost,
+                "score": gain - grid.weight * max(0.0, lost - grid.allowed)}
+
+    best, points = ascend({name: getattr(start, name) for name in axes}, axes, measured, checkpoint=checkpoint)
+    return start.model_copy(update={name: best[name] for name in axes}), points
 
 
 # ------------------------------------------------------------------------------------------------ files

@@ -61,14 +61,14 @@ def people(rows: pd.DataFrame, settings: Statistics) -> dict[str, dict[str, Any]
         user's other folds; ``against_published``: gain and forgetting beside the published rule's, on the same tasks.
     """
     rows = table(rows)
-    published = rows[rows.method == PUBLISHED].set_index(["user", "fold", "shot", "seed"])[["gain", "forgetting"]]
+    of = ["user", "fold", "shot", "seed"]
+    published = rows[rows.method == PUBLISHED][[*of, "gain", "forgetting"]]
     found: dict[str, dict[str, Any]] = {}
     for (method, shot), own in rows.groupby(["method", "shot"], sort=False):
         if own.user.nunique() < 2:
             continue
         cell = one(own, str(shot), settings)
-        paired = own.join(published, on=["user", "fold", "shot", "seed"], rsuffix="_published").dropna(
-            subset=["gain_published"])
+        paired = own.merge(published, on=of, suffixes=("", "_published"))
         if method != PUBLISHED and paired.user.nunique() > 1:
             cell["against_published"] = {name: _mixed(paired.assign(
                 difference=paired[name] - paired[f"{name}_published"]), "difference", settings)[0]

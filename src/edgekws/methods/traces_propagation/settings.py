@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import typing
 from typing import Literal
 
 from pydantic import Field
 
+from edgekws.core.errors import did_you_mean
 from edgekws.core.settings import Name, NonNegativeInt, PositiveFloat, PositiveInt, Seeds, Settings, Share
 from edgekws.features.settings import Features
 from edgekws.methods.traces_propagation.choices import Contrast, MethodName
@@ -53,9 +53,34 @@ class Methods(Settings):
     class_contrast: Adaptation = Field(default_factory=lambda: Adaptation(contrast="classes"),
                                        description="the rule with all classes as contrast (ours)")
     recipe: Adaptation = Field(
-        default_factory=lambda: Adaptation(learning_rate=2e-4, epochs=10, contrast="classes", shift=8, rehearsal=64,
+        default_factory=lambda: Adaptation(learning_rate=2e-4, epochs=10, contrast="classes", shift=8,
                                            kept_hidden=0.5, kept_readout=0.5),
         description="what gains most at no cost to others (ours); chosen on validation users")
+
+
+class RecipeSearch(Settings):
+    """What the recipe is chosen from, one setting after another in this order, on the validation split's users.
+
+    It is the recipe that gains most, less ``weight`` times what others lose beyond ``allowed``.
+    """
+
+    kept_hidden: list[Share] = Field([0.25, 0.5, 0.75], description="shares tried")
+    kept_readout: list[Share] = Field([0.25, 0.5, 0.75], description="shares tried")
+    rehearsal: list[NonNegativeInt] = Field([0], description="numbers of clips tried; who personalises has none of the base's")
+    shift: list[NonNegativeInt] = Field([0, 5, 10], description="frames tried")
+    mask_frames: list[NonNegativeInt] = Field([0, 10], description="frames tried")
+    mask_bands: list[NonNegativeInt] = Field([0, 5], description="bands tried")
+    noise: list[Share] = Field([0.0, 0.2], description="deviations tried")
+    contrast: list[Contrast] = Field(["batch", "classes"], description="contrasts tried")
+    hidden_rate: list[Share] = Field([0.3, 1.0], description="multiples tried")
+    learning_rate: list[PositiveFloat] = Field([1e-4, 2e-4, 4e-4], description="learning rates tried")
+    epochs: list[PositiveInt] = Field([5, 10, 20], description="passes tried")
+    shots: list[Shot] = Field([1, "all"], min_length=1, description="support clips of each word, of which the mean counts")
+    users: PositiveInt | None = Field(None, description="validation users, at most; null takes all")
+    folds: PositiveInt = Field(1, description="folds of each user, at most")
+    others: PositiveInt | None = Field(240, description="clips of other speakers for each user, at most; null: all of them")
+    allowed: float = Field(1.0, description="points that others may lose")
+    weight: PositiveFloat = Field(3.0, description="points of gain that a point beyond that must bring")
 
 
 class Stream(Settings):
@@ -85,15 +110,16 @@ class Experiment(Settings):
     seeds: Seeds | None = Field(None, description="null takes the run's")
 
 
-_ALL_METHODS: list[MethodName] = list(typing.get_args(MethodName))
+# What the paper's own experiments are told by; the others are for many people (config/wide.yaml).
+_COMPARED: list[MethodName] = ["traces_propagation", "from_scratch", "readout_only", "bptt"]
 
 
 def _experiments() -> dict[Name, Experiment]:
     return {
-        "one_user": Experiment(plan="one_user", normalisation="per_set", methods=_ALL_METHODS),
-        "many_users": Experiment(methods=_ALL_METHODS),
+        "one_user": Experiment(plan="one_user", normalisation="per_set", methods=_COMPARED),
+        "many_users": Experiment(methods=_COMPARED),
         "many_users_per_set": Experiment(normalisation="per_set"),
-        "many_users_tuned": Experiment(tuned=True, methods=_ALL_METHODS),
+        "many_users_tuned": Experiment(tuned=True, methods=_COMPARED),
     }
 
 
@@ -104,11 +130,20 @@ class TracesPropagation(Settings):
     network: Network = Field(default_factory=Network, description="the spiking network")
     base: BaseTraining = Field(default_factory=BaseTraining, description="training of the base model")
     methods: Methods = Field(default_factory=Methods, description="budget of each way to adapt")
+    recipe_search: RecipeSearch = Field(default_factory=RecipeSearch, description="choice of the recipe")
+    measured: list[Name] | None = Field(None, min_length=1, description="some of the experiments only; null takes all")
     stream: Stream = Field(default_factory=Stream, description="one clip at a time")
     tuning: Tuning = Field(default_factory=Tuning, description="grid of the tuned experiments")
     others: PositiveInt | None = Field(
         None, description="test clips of other speakers on which each user's forgetting is measured, at most; null: all of them")
     experiments: dict[Name, Experiment] = Field(default_factory=_experiments, description="the experiments by name")
+
+
+    def check_for_run(self) -> None:
+        """Raises: ValueError if an experiment that is to be measured is not among the experiments."""
+        for name in self.measured or []:
+            if name not in self.experiments:
+                raise ValueError(f"traces_propagation: there is no experiment '{name}'; {did_you_mean(name, self.experiments)}")
 
 
 SECTION = TracesPropagation

@@ -1,0 +1,252 @@
+"""What many people's adaptations tell, written from the metrics: a page, sentences for the README, what a user can expect.
+
+Nothing is measured here, and no number is written by hand. Needs no torch, which takes seconds to import.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edgekws.core import files
+from edgekws.core.errors import UserError
+from edgekws.core.style import shot_label
+from edgekws.methods.traces_propagation import style
+from edgekws.methods.traces_propagation.people import PAPER_GAIN, PAPER_START, PUBLISHED
+
+MARK = "people"
+EXPERIMENTS = {
+    "many_users": "Published budgets, frozen normalisation",
+    "many_users_per_set": "Published budgets, each set normalised by itself (as the authors do)",
+    "many_users_tuned": "Each method at its best for the validation users",
+    "many_users_slow": "Budgets of back-propagation, on a sample of users",
+    "many_users_slow_tuned": "The same, each at its best for the validation users",
+}
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """The metrics of a run by experiment; of the alternatives as ``adaptation``, where they were measured.
+
+    Raises:
+        UserError: No experiment has many people.
+    """
+    paths = {path.stem: path for path in sorted(folder.glob("*.json"))}
+    paths |= {"adaptation": path} if (path := folder.parent / "alternatives" / "adaptation.json").is_file() else {}
+    found = {name: files.read_json(path) for name, path in paths.items()}
+    if not any(found.get(name, {}).get("people") for name in EXPERIMENTS):
+        raise UserError("holds no metrics of many people", where=folder,
+                        remedy="build them: `snakemake traces_propagation --configfile config/wide.yaml`")
+    return found
+
+
+def told(cell: Mapping[str, Any] | None, sign: str = "+") -> str:
+    """
+    >>> told({"value": 7.81, "ci_low": 6.4, "ci_high": 9.26})
+    '+7.8 [+6.4, +9.3]'
+    """
+    if cell is None:
+        return "–"
+    around = "" if cell["ci_low"] is None else f" [{cell['ci_low']:{sign}.1f}, {cell['ci_high']:{sign}.1f}]"
+    return f"{cell['value']:{sign}.1f}{around}"
+
+
+# ------------------------------------------------------------------------------------------------ sentences
+def sentences(found: Mapping[str, Any]) -> list[str]:
+    """Three sentences for a person outside the project: does it pay, for whom, at what price.
+
+    Each is there where its metrics are.
+    """
+    name = next(name for name in EXPERIMENTS if PUBLISHED in found.get(name, {}).get("people", {}))
+    methods = found[name]["people"]
+    shot, cell = list(methods[PUBLISHED].items())[-1]
+    corpus = found[name]["provenance"]["corpus"]
+    people = f"{cell['users']} people" if not corpus.get("synthetic") else f"{cell['users']} synthetic voices"
+    made = [f"On {people} with {_clips(shot)}, Traces Propagation gains {told(cell['gain'])} points on average, "
+            f"where the paper reports {PAPER_GAIN[shot]:.1f} of one: {cell['reach']:.0f} % gain as much, "
+            f"{cell['lose']:.0f} % lose."]
+    readout = methods.get("readout_only", {}).get(shot)
+    lost = f"other speakers are understood {told(cell['forgetting'], '')} points less well" if cell["forgetting"] else ""
+    if readout:
+        made.append(f"The readout alone gains {told(readout['gain'])}, so "
+                    f"{_share(readout['gain']['value'], cell['gain']['value'])} of it needs no hidden learning"
+                    + (f", and {lost} afterwards." if lost else "."))
+    elif lost:
+        made.append(f"Afterwards {lost}.")
+    for place in ("many_users_tuned", name):
+        best = found.get(place, {}).get("people", {}).get("recipe", {}).get(shot)
+        if best:
+            made.append(f"Augmenting the user's clips and averaging the weights with the base's gains {told(best['gain'])} "
+                        f"while others lose {told(best['forgetting'], '')}.")
+            break
+    return made
+
+
+def _clips(shot: str) -> str:
+    return "all their clips" if shot == "all" else f"{shot_label(shot)} of each word"
+
+
+def _share(part: float, whole: float) -> str:
+    """
+    >>> _share(6.5, 7.8), _share(1.0, 8.0), _share(9.0, 8.0)
+    ('83 %', '12 %', 'all')
+    """
+    return "all" if part >= whole else f"{100 * max(part, 0.0) / whole:.0f} %"
+
+
+# ------------------------------------------------------------------------------------------------ page
+def page(found: Mapping[str, Any], *, run: str, figures: str) -> str:
+    """The page as Markdown.
+
+    Args:
+        run: Name of the run.
+        figures: Where its figures are, from the page.
+    """
+    first = next(found[name] for name in EXPERIMENTS if found.get(name, {}).get("people"))
+    corpus, base = first["provenance"]["corpus"], first["base"]["test_accuracy"]
+    lines = [
+        "# Does adaptation pay, for whom, at what price", "",
+        f"*Written by `edgekws traces-propagation findings` from the run `{run}`, code {first['provenance']['code']}: "
+        f"`{corpus['archive']}` ({len(corpus['words'])} words, {corpus['speakers']:,} speakers, {corpus['clips']:,} clips), "
+        f"seeds {', '.join(map(str, first['seeds']))}. Base models: {told(base, '')} % of the test split.*", "",
+        *(f"* {sentence}" for sentence in sentences(found)), "",
+        "Users are all speakers with enough distinct takes, whatever split they fall into; none was heard in training. Those of "
+        "the validation split choose settings, all others report. Gains are percentage points on clips that were not learnt "
+        "from; *others* are speakers of the whole test split. Intervals (95 %) are those of a mixed model in which users, base "
+        "models (seeds) and folds are drawn at random.", "",
+        "## Everybody's gain", ""]
+    for name, title in EXPERIMENTS.items():
+        if methods := found.get(name, {}).get("people"):
+            lines += [f"### {title}", "", *_table(methods), "", *_edges(found[name])]
+    lines += [
+        "*Reach*: users who gain at least what the paper reports of its one user "
+        f"({', '.join(f'{PAPER_GAIN[shot]:.2f} with {shot_label(shot)}' for shot in ('1', '5', 'all'))}). *Beside the "
+        "rule*: difference in gain from the published rule and budget on the same adaptations.", "",
+        *_picture(figures, "people", "Accuracy before and after adapting, the spread over users beside the paper's user"),
+        "## For whom", "", *_for_whom(found), "",
+        *_picture(figures, "who_gains", "Gain of each user against their accuracy before"),
+        "## At what price", "",
+        *_picture(figures, "gain_forgetting", "Gain against what other speakers lose, by method"),
+        *_bench(found.get("adaptation")),
+        "## One clip at a time", "", *_one_clip(found.get("one_clip")), "",
+        *(_picture(figures, "one_clip", "Gain against clips heard so far") if "one_clip" in found else []),
+        "## Do it again", "", "```sh",
+        "snakemake traces_propagation --configfile config/wide.yaml --config archive=path/to/archive.tar.gz",
+        f"snakemake results/{run}/metrics/alternatives/adaptation.json --configfile config/wide.yaml "
+        "--config archive=path/to/archive.tar.gz",
+        f"edgekws traces-propagation findings results/{run}/metrics/traces_propagation docs/people.md", "```", ""]
+    return "\n".join(lines)
+
+
+def _picture(figures: str, name: str, alt: str) -> list[str]:
+    return [f"![{alt}]({figures}/{name}.png)", ""]
+
+
+def _table(methods: Mapping[str, Any]) -> list[str]:
+    rows = ["| method | clips | users × seeds × folds | gain | others lose | lose | reach | beside the rule |",
+            "|---|---|---|---|---|---|---|---|"]
+    for method, shots in methods.items():
+        for shot, cell in shots.items():
+            reach = "–" if cell["reach"] is None else f"{cell['reach']:.0f} %"
+            beside = (cell.get("against_published") or {}).get("gain")
+            rows.append(f"| {style.method(method).label} | {shot_label(shot)} | {cell['users']} × {cell['seeds']} × "
+                        f"{cell['folds']} | {told(cell['gain'])} | {told(cell['forgetting'])} | {cell['lose']:.0f} % | {reach} | "
+                        f"{told(beside)} |")
+    return rows
+
+
+def _edges(experiment: Mapping[str, Any]) -> list[str]:
+    """Which budgets were used, in words."""
+    told_of = []
+    for method, budget in experiment["settings"]["budgets"].items():
+        extra = ", ".join(f"{name} {value}" for name, value in budget.items()
+                          if name not in ("learning_rate", "epochs", "batch_size") and value not in (0, 0.0, 1.0, "batch"))
+        told_of.append(f"{style.method(method).label}: rate {budget['learning_rate']:g}, passes {budget['epochs']}, batches of "
+                       f"{budget['batch_size']}" + (f", {extra}" if extra else ""))
+    return [f"Budgets. {'; '.join(told_of)}.", ""]
+
+
+def _for_whom(found: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for name in ("many_users", "many_users_tuned"):
+        for method in (PUBLISHED, "recipe"):
+            for shot, cell in found.get(name, {}).get("people", {}).get(method, {}).items():
+                near, falls, spread = cell["near"], cell["falls"], cell["quantiles"]
+                apart = falls["other_clips"]
+                lines.append(
+                    f"* {style.method(method).label}, {shot_label(shot)} ({EXPERIMENTS[name].lower()}): half of the users gain "
+                    f"between {spread['25']:+.1f} and {spread['75']:+.1f} points, one in ten less than {spread['5']:+.1f} or "
+                    f"more than {spread['95']:+.1f}. Who starts between {PAPER_START[0]:.0f} and {PAPER_START[1]:.0f} %, as the "
+                    f"paper's user did ({near['users']} users), gains {told(near['gain'])}. Correlation of gain with accuracy "
+                    f"before: {_number(falls['same_clips'])}; told by the user's other clips, which leaves chance out: "
+                    f"{_number(apart)}. Standard deviations of a gain: users {_number(cell['components']['user'], 1)}, base "
+                    f"models {_number(cell['components']['seed'], 1)}, both together "
+                    f"{_number(cell['components']['user_by_seed'], 1)}, folds {_number(cell['components']['fold'], 1)}.")
+    return lines
+
+
+def _number(value: float | None, digits: int = 2) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _bench(adaptation: Mapping[str, Any] | None) -> list[str]:
+    """Other ways to adapt, of the bench."""
+    if adaptation is None:
+        return []
+    lines = ["What else adapts, each at its best learning rate for the validation users, on the same users "
+             "([the bench](alternatives.md)):", "", "| method | clips | users | gain | others lose | numbers changed |",
+             "|---|---|---|---|---|---|"]
+    for method, shots in adaptation["summary"].items():
+        for shot, cell in shots.items():
+            lines.append(f"| {method} | {shot_label(shot)} | {cell['users']} | {told(cell['gain'])} | "
+                         f"{told(cell['forgetting'])} | {adaptation['methods'][method]['values']:,} |")
+    return [*lines, ""]
+
+
+def _one_clip(found: Mapping[str, Any] | None) -> list[str]:
+    if found is None:
+        return ["Not measured in this run."]
+    lines = ["The published rule tells a clip apart from the others of its batch; one clip alone, or several of one word, have "
+             "no hidden gradient at all. With prototypes of all classes as contrast a single clip is enough.", "",
+             "| contrast | batch | gain after all clips |", "|---|---|---|"]
+    lines += [f"| {_contrast(contrast)} | {'whole' if int(size) >= 1024 else size} | {told(cell)} |"
+              for contrast, sizes in found["batches"].items() for size, cell in sizes.items()]
+    lines += ["", f"As a stream, every clip learnt when it comes and not again but from a reservoir ({found['users']} users):",
+              "",
+              "| contrast | clips kept | clips heard | gain |", "|---|---|---|---|"]
+    for way, curve in found["curves"].items():
+        contrast, kept = way.rsplit("_", 1)
+        heard, cell = list(curve.items())[-1]
+        lines.append(f"| {_contrast(contrast)} | {kept} | {heard} | {told(cell)} |")
+    return lines
+
+
+def _contrast(name: str) -> str:
+    return {"batch": "clips of the batch (published)", "classes": "all classes (ours)"}[name]
+
+
+# ------------------------------------------------------------------------------------------------ what a user can expect
+def expected(found: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What `edgekws personalise` says beforehand: of the recipe, by clips; None where it was not measured."""
+    content = found.get("many_users_tuned", {})
+    shots = content.get("people", {}).get("recipe")
+    if not shots:
+        return None
+    return {"measured_on": content["provenance"]["corpus"]["archive"], "code": content["provenance"]["code"],
+            "budget": content["settings"]["budgets"]["recipe"],
+            "shots": {shot: {name: cell[name] for name in ("users", "gain", "forgetting", "lose")}
+                      for shot, cell in shots.items()}}
+
+
+def put(text: str, lines: list[str], path: Path) -> str:
+    """A text with the lines between its marks.
+
+    Raises:
+        UserError: It has no marks.
+    """
+    start, end = f"<!-- {MARK}: written by `edgekws traces-propagation findings` -->", f"<!-- {MARK}: end -->"
+    before, found, rest = text.partition(start)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise UserError("has no place for the findings", where=path, remedy=f"put the lines '{start}' and '{end}' into it")
+    return "\n".join([before + start, *lines, end + after])

@@ -1,0 +1,76 @@
+"""The page of what was found: every number from the metrics, and nothing where nothing was measured."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from edgekws.core.errors import UserError
+from edgekws.methods.traces_propagation import findings, people
+from edgekws.protocol.settings import Statistics
+
+CORPUS = {"archive": "words.tar.gz", "words": ["yes", "no"], "speakers": 1753, "clips": 22133, "synthetic": False}
+
+
+def content(*methods):
+    """Metrics of four users; each method's gain in clips of 20, and what others lose of 100."""
+    rows = [{"method": method, "seed": seed, "user": f"u{user}", "split": "test", "fold": fold, "shot": "all",
+             "support_clips": 30, "query_clips": 20, "correct_before": 14, "correct_after": 14 + gain + user % 2,
+             "others_clips": 100, "others_before": 80, "others_after": 80 - lost}
+            for method, gain, lost in methods for seed in (0, 1) for user in range(4) for fold in (0, 1)]
+    return {"seeds": [0, 1], "provenance": {"corpus": CORPUS, "code": "0.1.0 (abc)"},
+            "base": {"test_accuracy": {"value": 75.0, "ci_low": 74.0, "ci_high": 76.0}},
+            "settings": {"budgets": {method: {"learning_rate": 1e-4, "epochs": 3, "batch_size": 1024, "kept_hidden": 0.5}
+                                     for method, *_ in methods}},
+            "people": people.people(pd.DataFrame(rows), Statistics())}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    made = tmp_path / "wide" / "metrics" / "traces_propagation"
+    made.mkdir(parents=True)
+    (made / "many_users.json").write_text(json.dumps(content(("traces_propagation", 2, 8), ("readout_only", 1, 6))))
+    (made / "many_users_tuned.json").write_text(json.dumps(content(("traces_propagation", 2, 8), ("recipe", 3, 1))))
+    cell = {"value": 1.25, "ci_low": 0.5, "ci_high": 2.0, "n": 4}
+    (made / "one_clip.json").write_text(json.dumps({"users": 4, "curves": {"batch_0": {"1": cell, "24": cell}},
+                                                    "batches": {"batch": {"1": cell}, "classes": {"1024": cell}}}))
+    return made
+
+
+def test_three_sentences_with_the_numbers_of_the_run(folder):
+    first, second, third = findings.sentences(findings.read(folder))
+    assert "On 4 people with all their clips" in first and "gains +12.5 [" in first
+    assert "reports 15.7 of one: 0 % gain as much, 0 % lose" in first
+    assert "readout alone gains +7.5" in second and "60 % of it needs no hidden learning" in second
+    assert "8.0 [8.0, 8.0] points less well" in second
+    assert "gains +17.5" in third and "others lose 1.0" in third
+
+
+def test_the_page_tells_every_experiment_and_how_to_do_it_again(folder):
+    page = findings.page(findings.read(folder), run="wide", figures="figures")
+    for wanted in ("## For whom", "### Published budgets, frozen normalisation", "| Our recipe | all clips | 4 × 2 × 2 | +17.5",
+                   "kept_hidden 0.5", "| clips of the batch (published) | 1 | +1.2 [+0.5, +2.0]", "whole",
+                   "| clips of the batch (published) | 0 | 24 |", "--configfile config/wide.yaml", "22,133 clips", "0.1.0 (abc)"):
+        assert wanted in page, wanted
+    assert "per-set" not in page and "None" not in page and "nan" not in page
+
+
+def test_without_people_there_is_nothing_to_write(tmp_path):
+    with pytest.raises(UserError, match="no metrics of many people"):
+        findings.read(tmp_path)
+
+
+def test_what_a_user_can_expect_is_the_tuned_recipe(folder):
+    found = findings.read(folder)
+    assert findings.expected(found)["shots"]["all"]["gain"]["value"] == pytest.approx(17.5)
+    del found["many_users_tuned"]
+    assert findings.expected(found) is None
+
+
+def test_sentences_go_between_the_marks_of_a_file(tmp_path):
+    mark = "<!-- people: written by `edgekws traces-propagation findings` -->"
+    text = findings.put(f"before\n{mark}\nold\n<!-- people: end -->\nafter\n", ["* new"], tmp_path)
+    assert text == f"before\n{mark}\n* new\n<!-- people: end -->\nafter\n"
+    assert findings.put(text, ["* new"], tmp_path) == text
+    with pytest.raises(UserError, match="no place for the findings"):
+        findings.put("nothing", ["* new"], tmp_path)
