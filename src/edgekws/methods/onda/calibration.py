@@ -98,11 +98,15 @@ class Draw(NamedTuple):
 def draw(table: pd.DataFrame, user: str, settings: Calibration, seed: int) -> Draw:
     """Draw a user's recordings, and the other utterances that all users of this seed have beside theirs.
 
+    Args:
+        table: As it is for the user (:func:`edgekws.methods.onda.roles.for_user`).
+
     Raises:
         UserError: Nothing would be left to test with.
     """
-    own = np.flatnonzero((table["role"] == "user") & (table["speaker"] == user))
-    others = np.flatnonzero(table["role"] == "negative")
+    own = np.flatnonzero(table["role"] == "user")
+    # Other words by the user's own voice are tested with alone: every user has the same utterances beside their recordings.
+    others = np.flatnonzero((table["role"] == "negative") & (table["keyword"] == ""))
     if len(own) <= settings.recordings:
         raise UserError(f"has {len(own)} wake words; {settings.recordings} recordings leave none to test with",
                         where=f"user {user}",

@@ -53,10 +53,12 @@ def words(
 @app.command("features", epilog=example(
     "onda features results/demo/corpus/wake_words.tar results/demo/corpus/wake_words.parquet results/demo/features/onda.npy"))
 def features(
-    archive: Annotated[Path, typer.Argument(help="Archive or folder of wake words, in HeySnips' layout.")],
+    archive: Annotated[Path, typer.Argument(help="Archive or folder of wake words: HeySnips' layout, or open ones.")],
     index: IndexPath,
     out: Annotated[Path, typer.Argument(help="Windows to write (.npy); crops and table go beside it.")],
     positives: Annotated[Path | None, typer.Option(help="HeySnapdragon: the Qualcomm Keyword Speech Dataset.")] = None,
+    speech: Annotated[list[Path] | None, typer.Option(
+        help="Open wake words: other speech, as the index was given it; repeat for each.")] = None,
     settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1, progress: Progress = True,
 ) -> None:
     """MFCC of every one-second window of the stream and of the test utterances.
@@ -69,7 +71,7 @@ def features(
     from edgekws.methods.onda.settings import OnDA
 
     chosen = s.read(OnDA, settings, set_ or ())
-    windows.extract(archive, index, out, chosen.windows, chosen.corpus, positives=positives, seed=seed,
+    windows.extract(archive, index, out, chosen.windows, chosen.corpus, positives=positives, speech=speech or [], seed=seed,
                     progress=progress)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ from edgekws.core.device import describe
 from edgekws.core.errors import UserError, did_you_mean
 from edgekws.core.progress import tqdm
 from edgekws.core.provenance import derive_seed, provenance
-from edgekws.methods.onda import calibration, false_alarms, hessian, pretraining, self_learning
+from edgekws.methods.onda import calibration, false_alarms, hessian, pretraining, roles, self_learning
 from edgekws.methods.onda import words as packing
 from edgekws.methods.onda.calibration import Calibrated
 from edgekws.methods.onda.inference import Embedder
@@ -28,6 +28,9 @@ from edgekws.methods.onda.windows import Windows, open_windows
 from edgekws.models import encoder as encoders
 from edgekws.models.choices import Backbone
 from edgekws.models.encoder import Encoder
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Floats = npt.NDArray[np.float64]
 
@@ -75,11 +78,12 @@ class Bench:
     def __init__(self, windows: Windows, encoder: Encoder, settings: Personalisation, users: list[str], seed: int, *,
                  words: WordClips | None) -> None:
         self.windows, self.settings, self.seed = windows, settings, seed
-        table = windows.table
-        draws = [calibration.draw(table, user, settings.calibration, seed) for user in users]
+        tables = [roles.for_user(windows.table, user, seed=seed) for user in users]
+        draws = [calibration.draw(table, user, settings.calibration, seed) for table, user in zip(tables, users, strict=True)]
         self.devices = [Device(encoder, windows, draw, settings, seed, words) for draw in draws]
-        self.negatives = Stretch.of(windows, np.flatnonzero(table.role == "negative"))
-        self.stream = Stretch.of(windows, np.flatnonzero(table.role == "stream"))
+        self.negatives, self.tested = _shared(windows, tables, "negative")
+        self.stream, self.heard = _shared(windows, tables, "stream")
+        self.tables = tables
         embedder = Embedder(encoder)
         self.calibrated = [calibration.calibrate(embedder, windows, draw, settings.calibration) for draw in draws]
         prototypes = torch.stack([found.prototype for found in self.calibrated])
@@ -108,7 +112,7 @@ class Bench:
         queries = Stretch.of(self.windows, drawn.queries)
         positive = queries.scores(queries.distances(embedder, self.windows.mfcc, calibrated.prototype[None]),
                                   [calibrated.filter])[:, 0]
-        kept = ~self.negatives.table.index.isin(drawn.negatives)
+        kept = self.tested[index] & ~self.negatives.table.index.isin(drawn.negatives)
         hours = float(self.negatives.table.seconds.to_numpy()[kept].sum()) / 3600
         return {**operating_points(positive, negative[kept], hours, calibrated, self.settings), "hours": hours,
                 "queries": len(positive), "gap": calibrated.gap, "filter": calibrated.filter,
@@ -138,6 +142,14 @@ class Bench:
         whole = self.measure(index, encoder, deployed=True)
         return {name: screened[name] == whole[name] for name in ("accuracy", "curve", "false_alarms_per_hour")}
 
+    def stream_of(self, index: int) -> tuple[pd.DataFrame, torch.Tensor]:
+        """What a user's device hears unlabelled, with true labels for their wake word, and its distances [windows]."""
+        heard = self.heard[index]
+        rows = np.repeat(heard, self.stream.windows)
+        some = self.stream.part(np.flatnonzero(heard)).table
+        return (some.assign(positive=self.tables[index]["positive"].loc[some.index]),
+                self.stream_distances[torch.from_numpy(rows), index])
+
     def why_not(self, index: int, labels: PseudoLabels) -> str:
         """Why a user is left with the encoder as deployed: "calibration" without a gap, too few "labels", or ""."""
         if self.calibrated[index].failed and self.settings.calibration.refuse_negative_gap:
@@ -148,10 +160,9 @@ class Bench:
         """Rows of one user: the encoder as deployed, then every schedule and ratio."""
         device, calibrated = self.devices[index], self.calibrated[index]
         deployed = self.measure(index, device.encoder, deployed=True)
-        labels = self_learning.pseudo_label(self.stream.table, self.stream_distances[:, index], calibrated,
-                                            seed=device.random("pseudo-labels"))
-        oracle = self_learning.oracle_labels(self.stream.table, self.stream_distances[:, index], calibrated,
-                                             seed=device.random("pseudo-labels"))
+        stream = self.stream_of(index)
+        labels = self_learning.pseudo_label(*stream, calibrated, seed=device.random("pseudo-labels"))
+        oracle = self_learning.oracle_labels(*stream, calibrated, seed=device.random("pseudo-labels"))
         common = {"user": device.draw.user, "seed": self.seed, "labels": labels.facts}
         yield {**common, "schedule": "pretrained", "ratio": 0.0, "adapted": False, "why": "", "training": {}, **deployed}
         why = self.why_not(index, labels)
@@ -175,10 +186,16 @@ class Bench:
                        **self.measure(index, encoder)}
 
 
-def users_of(windows: Windows, limit: int | None, parts: int, part: int) -> list[str]:
+def _shared(windows: Windows, tables: list[pd.DataFrame], role: str) -> tuple[Stretch, npt.NDArray[np.bool_]]:
+    """The utterances that have a role for any user, and for whom: [users, utterances]."""
+    found = np.stack([(table["role"] == role).to_numpy() for table in tables])
+    rows = np.flatnonzero(found.any(0))
+    return Stretch.of(windows, rows), found[:, rows]
+
+
+def users_of(windows: Windows, limit: int | None, parts: int, part: int, who: str = "person") -> list[str]:
     """The users of one part: sorted, the first ``limit``, dealt out in turn."""
-    users = sorted(set(windows.table.speaker[windows.table.role == "user"]))
-    return users[:limit][part::parts]
+    return roles.users_of(windows.table, who)[:limit][part::parts]
 
 
 def personalise_file(features: Path, encoder: Path, words: Path, settings: Personalisation, *, offline: float, seed: int,
@@ -191,7 +208,7 @@ def personalise_file(features: Path, encoder: Path, words: Path, settings: Perso
         raise UserError(f"holds {backbone}, pruned by {metadata['settings'].get('offline', 0.0):g} before deployment; "
                         f"the experiment wants {chosen.backbone} and {offline:g}", where=encoder,
                         remedy="give the encoder that was made for it")
-    users = users_of(windows, chosen.users, chosen.parts, part)
+    users = users_of(windows, chosen.users, chosen.parts, part, chosen.who)
     needs_words = "hap_wrong_domain" in chosen.schedules
     rows: list[dict[str, Any]] = []
     screening = None
@@ -236,14 +253,13 @@ def adapt_user(features: Path, encoder: Path, out: Path, settings: Personalisati
     """
     windows = open_windows(features)
     net, backbone, metadata = encoders.load_encoder(encoder)
-    users = users_of(windows, None, 1, 0)
+    users = users_of(windows, None, 1, 0, settings.experiment.who)
     user = users[0] if user is None else user
     if user not in users:
         raise UserError(f"has no user '{user}'", where=features, remedy=did_you_mean(user, users))
     bench = Bench(windows, net, settings, [user], seed, words=None)
     device, before = bench.devices[0], bench.measure(0, net, deployed=True)
-    labels = self_learning.pseudo_label(bench.stream.table, bench.stream_distances[:, 0], bench.calibrated[0],
-                                        seed=device.random("pseudo-labels"))
+    labels = self_learning.pseudo_label(*bench.stream_of(0), bench.calibrated[0], seed=device.random("pseudo-labels"))
     if bench.why_not(0, labels):
         found, facts, after = net, {"steps": 0}, before
     else:

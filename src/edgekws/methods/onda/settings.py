@@ -15,17 +15,33 @@ from edgekws.protocol.settings import Statistics
 class WakeWordCorpus(Settings):
     """The speech that a wake word is listened for in."""
 
-    name: Literal["synthetic", "heysnips", "heysnapdragon"] = Field(
-        "synthetic", description="embedded synthetic speech, HeySnips (v1 or v2), or HeySnapdragon with HeySnips' negatives")
+    name: Literal["synthetic", "open", "heysnips", "heysnapdragon"] = Field(
+        "synthetic", description="embedded synthetic speech, open wake words of people (or your own), HeySnips (v1 or v2), or "
+        "HeySnapdragon with HeySnips' negatives")
     archive: str | None = Field(
-        None, description="HeySnips: the archive or its folder; `edgekws corpus register heysnips` pins it")
+        None, description="HeySnips: the archive or its folder, which `edgekws corpus register heysnips` pins; open: recordings "
+        "of wake words (clone, zip, tar or folder), null fetches Picovoice's by DVC")
+    speakers: str | None = Field(
+        "data/open_wake_words/speakers.csv",
+        description="open: table of who said what; null takes it from folders keyword/speaker/file")
+    speech: list[str] = Field(
+        [], description="open: archives or folders of other speech; none fetches LibriSpeech test-clean by DVC")
+    keywords: list[str] = Field(
+        ["jarvis", "view glass"], min_length=1,
+        description="open: wake words that are reported on; settings are chosen on the word computer")
     positives: str | None = Field(
         None, description="HeySnapdragon: the folder or archive of the Qualcomm Keyword Speech Dataset")
     synthetic: SyntheticWakeWords = Field(default_factory=SyntheticWakeWords, description="the embedded corpus")
-    minimum_positives: PositiveInt = Field(
-        11, description="wake phrases a user needs (the base code: more than 10; HeySnips v1 has at most 10: 9 there)")
+    minimum_positives: PositiveInt | None = Field(
+        None, description="wake phrases a user needs; null is 9 of open wake words and 11 of others (the base code: more than "
+        "10; HeySnips v1 has at most 10: 9 there)")
     minimum_seconds: Annotated[float, Field(ge=0)] = Field(1.0, description="shorter utterances are left out")
     test_speakers: PositiveInt = Field(20, description="HeySnapdragon: speakers at the list's end who are users")
+
+    @property
+    def least(self) -> int:
+        """Wake phrases that a user needs."""
+        return self.minimum_positives or (9 if self.name == "open" else 11)
 
 
 class WakeWindows(Settings):
@@ -35,6 +51,8 @@ class WakeWindows(Settings):
     crop_step: PositiveInt = Field(400, description="samples between the places tried for the crop of most energy (25 ms)")
     stream_share: Annotated[float, Field(gt=0, le=1)] = Field(
         0.7, description="share of the train split that is the unlabelled stream, the same for every user")
+    stream_speech: Fraction = Field(
+        0.5, description="open: share of the hours of other speech, whole speakers, that is stream; the rest tests")
 
 
 class Pretraining(Settings):
@@ -118,6 +136,9 @@ class OndaExperiment(Settings):
     ratios: list[Fraction] = Field([0.25, 0.5, 0.75], min_length=1, description="shares pruned on the device")
     offline: list[Share] = Field([0.0], min_length=1, description="shares pruned before deployment; 0 is the unpruned encoder")
     users: PositiveInt | None = Field(None, description="users measured, at most; null takes all")
+    who: Literal["person", "anybody"] = Field(
+        "person", description="open wake words: whose a wake word is. person: one speaker's; anybody: some record it, others are "
+        "tested")
     seeds: Seeds | None = Field(None, description="null takes the run's")
     parts: PositiveInt = Field(1, description="jobs that the users are dealt to")
     screening_check: bool = Field(
@@ -199,7 +220,7 @@ class OnDA(Settings):
 
     def check_for_run(self) -> None:
         """Raises: ValueError if the corpus is a licensed one and no path says where it is."""
-        needed = {"synthetic": (), "heysnips": ("archive",), "heysnapdragon": ("archive", "positives")}[self.corpus.name]
+        needed = {"heysnips": ("archive",), "heysnapdragon": ("archive", "positives")}.get(self.corpus.name, ())
         if missing := [f"onda.corpus.{name}" for name in needed if not getattr(self.corpus, name)]:
             raise ValueError(f"onda.corpus.name is {self.corpus.name}: set {' and '.join(missing)} to what a licensed person got")
 

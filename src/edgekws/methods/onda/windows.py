@@ -1,7 +1,7 @@
 """MFCC of every one-second window of the utterances that personalisation needs, in files (onda.md, sections 3.3, 3.4, 4.3).
 
-An utterance has one of three roles: the unlabelled ``stream`` that a device hears, the same for all users; the wake words of a
-``user``; or a ``negative``, an ordinary utterance of the test set, the same for all users.
+An utterance has one of three roles: the unlabelled ``stream`` that a device hears; the wake words of a ``user``; or a
+``negative``, an ordinary utterance of the test set (:mod:`edgekws.methods.onda.roles`).
 
 ``<name>.npy`` holds float32 [windows, 47, 10], the windows of each utterance one after the other; ``<name>_crops.npy`` float32
 [crops, 47, 10], the most energetic second of every wake word of a user; ``<name>.parquet`` a row for each utterance.
@@ -9,7 +9,7 @@ An utterance has one of three roles: the unlabelled ``stream`` that a device hea
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -20,10 +20,10 @@ import torch
 
 from edgekws.core import files
 from edgekws.core.errors import UserError
-from edgekws.core.provenance import derive_seed
-from edgekws.corpus import wake_words
+from edgekws.corpus import open_words, wake_words
 from edgekws.corpus.audio import CLIP_SAMPLES
 from edgekws.features.mfcc import COEFFICIENTS, FRAMES, mfcc, utterance_mfcc
+from edgekws.methods.onda import roles
 from edgekws.methods.onda.settings import WakeWindows, WakeWordCorpus
 
 if TYPE_CHECKING:
@@ -31,11 +31,9 @@ if TYPE_CHECKING:
 
 Samples = npt.NDArray[np.float32]
 
-COLUMNS = ["clip", "role", "positive", "speaker", "seconds", "first", "windows", "crop"]
-"""Of the table: hash of the utterance, role, whether it is the wake word, hash of the speaker, duration, the first of its
-windows and how many there are, and its crop (-1: none)."""
-
-_SETTING = "onda.corpus.minimum_positives"
+COLUMNS = ["clip", "role", "user", "positive", "keyword", "speaker", "seconds", "first", "windows", "crop"]
+"""Of the table: name or hash of the utterance, role, whose it is if a user's, whether it is a wake word and which, speaker,
+duration, the first of its windows and how many there are, and its crop (-1: none)."""
 
 
 @dataclass(frozen=True)
@@ -84,81 +82,32 @@ def loudest_second(samples: Samples, step: int) -> Samples:
     return samples[start:start + CLIP_SAMPLES]
 
 
-# ------------------------------------------------------------------------------------------------ who is what
-def assign_roles(index: pd.DataFrame, facts: dict[str, Any], windows: WakeWindows, corpus: WakeWordCorpus, *,
-                 seed: int) -> npt.NDArray[np.object_]:
-    """The role of each utterance of an index: "stream", "user", "negative", or "" where it is left out.
-
-    Args:
-        index, facts: Of :func:`edgekws.corpus.wake_words.read_index`.
-        seed: Of the draw of the stream.
-
-    Raises:
-        UserError: No speaker has wake words enough to be a user, or there is no utterance to test with.
-    """
-    positive, speaker = index["positive"].to_numpy(), index["speaker"].to_numpy()
-    test = (index["split"] != "train").to_numpy()
-    long_enough = (index["seconds"] >= corpus.minimum_seconds).to_numpy()
-    if facts["name"] == "heysnapdragon":
-        tested = np.isin(speaker, _last_speakers(speaker[positive], corpus))
-        stream, candidates = ~test | (positive & ~tested), positive & tested  # however long: the base code says 1 s of all
-    else:
-        stream, candidates = ~test, positive & test & long_enough
-    negatives = test & ~positive & long_enough
-    if not negatives.any():
-        raise UserError(f"has no other utterance of {corpus.minimum_seconds:g} s or more in its dev and test splits",
-                        where=facts["archive"], remedy="lower onda.corpus.minimum_seconds, or give the whole corpus")
-
-    roles = np.full(len(index), "", dtype=object)
-    rows = np.random.default_rng(derive_seed(seed, "onda stream")).permutation(np.flatnonzero(stream))
-    roles[rows[:round(windows.stream_share * len(rows))]] = "stream"
-    roles[negatives] = "negative"
-    roles[candidates & np.isin(speaker, _users(speaker[candidates], facts["archive"], corpus))] = "user"
-    return roles
-
-
-def _last_speakers(speakers: npt.NDArray[Any], corpus: WakeWordCorpus) -> list[str]:
-    """HeySnapdragon's test speakers: the last in its order, which is sorted."""
-    order = list(dict.fromkeys(speakers))
-    if len(order) <= corpus.test_speakers:
-        raise UserError(f"is {corpus.test_speakers}, but there are {len(order)} speakers: none is left for the stream",
-                        where="onda.corpus.test_speakers", remedy=f"set it to {len(order) - 1} or less")
-    return order[-corpus.test_speakers:]
-
-
-def _users(speakers: npt.NDArray[Any], archive: str, corpus: WakeWordCorpus) -> list[str]:
-    """Those who have enough of the wake words whose speakers are given."""
-    names, counts = np.unique(speakers.astype(str), return_counts=True)
-    most = int(counts.max(initial=0))
-    if most < corpus.minimum_positives:
-        raise UserError(f"has no user: nobody who could be one said the wake word {corpus.minimum_positives} times "
-                        f"(the most: {most})", where=archive,
-                        remedy=f"set {_SETTING} to {most} or less" if most else "give a corpus with wake words in its test split")
-    return list(names[counts >= corpus.minimum_positives])
-
-
 # ------------------------------------------------------------------------------------------------ files
 def extract(archive: Path, index_path: Path, out: Path, windows: WakeWindows, corpus: WakeWordCorpus, *,
-            positives: Path | None = None, seed: int, progress: bool = False) -> None:
+            positives: Path | None = None, speech: Sequence[Path] = (), seed: int, progress: bool = False) -> None:
     """Write the windows of every utterance that has a role to ``out`` (.npy), crops and table beside it.
 
     One pass over the archives, one utterance in memory: windows are in the order of the audio, the table's rows in that of
     the index, and its column ``first`` tells where a row's windows are.
 
     Args:
-        archive: HeySnips, or the synthetic corpus.
+        archive: HeySnips, the synthetic corpus, or recordings of open wake words.
         index_path: Its index.
         out: Name of the windows' file.
         windows, corpus: Front end, and who is a user.
         positives: HeySnapdragon: the archive of its wake words.
+        speech: Open wake words: archives of other speech, as the index was given them.
         seed: Of the stream.
 
     Raises:
         UserError: An input is missing, damaged or does not fit, nobody can be a user, or the disk is full.
     """
     index, facts = wake_words.read_index(index_path)
-    roles = assign_roles(index, facts, windows, corpus, seed=seed)
-    table = index.loc[roles != "", ["clip", "positive", "speaker", "seconds"]].assign(role=roles[roles != ""])
+    found_roles = roles.assign_roles(index, facts, windows, corpus, seed=seed)
+    if "keyword" not in index.columns:
+        index = index.assign(keyword=np.where(index["positive"], roles.WAKE_WORD, ""))
+    index = index.assign(role=found_roles, user=roles.named(index, found_roles))
+    table = index.loc[found_roles != "", ["clip", "positive", "speaker", "seconds", "keyword", "role", "user"]].copy()
     crops = np.flatnonzero(table["role"] == "user")
     table["crop"] = -1
     table.iloc[crops, table.columns.get_loc("crop")] = np.arange(len(crops))
@@ -166,7 +115,10 @@ def extract(archive: Path, index_path: Path, out: Path, windows: WakeWindows, co
     spans: dict[int, tuple[int, int]] = {}
 
     def utterances() -> Iterator[Samples]:
-        audio: Iterable[tuple[int, Samples]] = wake_words.read_audio(archive, index.loc[table.index], positives=positives)
+        chosen = index.loc[table.index]
+        audio: Iterable[tuple[int, Samples]] = (
+            open_words.read_audio(archive, chosen, speech=speech) if facts["name"] == open_words.NAME
+            else wake_words.read_audio(archive, chosen, positives=positives))
         if progress:
             from edgekws.core.progress import tqdm
 
@@ -188,9 +140,9 @@ def extract(archive: Path, index_path: Path, out: Path, windows: WakeWindows, co
     seconds = float(table.loc[table["role"] == "negative", "seconds"].sum())
     files.write_table(out.with_suffix(".parquet"), table[COLUMNS], {
         "corpus": facts, "seed": seed, "negative_seconds": seconds,
-        "users": int(table.loc[table["role"] == "user", "speaker"].nunique()),
+        "users": len(roles.users_of(table)),
         "settings": {"windows": windows.model_dump(mode="json"), "corpus": corpus.model_dump(
-            mode="json", include={"minimum_positives", "minimum_seconds", "test_speakers"})}})
+            mode="json", include={"minimum_positives", "minimum_seconds", "test_speakers", "keywords"})}})
 
 
 def crops_beside(path: Path) -> Path:
