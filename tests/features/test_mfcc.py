@@ -6,7 +6,7 @@ import torch
 
 from edgekws.corpus.archive import read_members
 from edgekws.corpus.audio import decode_wav, fit_length
-from edgekws.features.mfcc import mfcc, utterance_mfcc
+from edgekws.features.mfcc import levels, mfcc, of_levels, utterance_mfcc
 
 
 def reference(wave):
@@ -110,3 +110,11 @@ def test_waves_of_another_kind_are_refused(waves):
 def test_utterances_of_another_kind_are_refused(samples):
     with pytest.raises(ValueError, match="at least 16000 float32 samples"):
         utterance_mfcc(samples, 2000)
+
+
+def test_even_frames_of_the_levels_make_the_mfcc():
+    waves = noise(3)
+    found = levels(waves)
+    assert found.shape == (3, 94, 40)
+    torch.testing.assert_close(of_levels(found), mfcc(waves), rtol=0, atol=1e-4)
+    assert (levels(torch.zeros(1, 16_000)) == -100).all()

@@ -42,10 +42,11 @@ class Adam:
         weights: What is trained.
         rate: Learning rate; may be set anew at any time.
         decay: Weight decay, added to the gradient as torch's Adam does.
+        shrink: Decoupled weight decay, as torch's AdamW has it, of tensors of two dimensions and more.
     """
 
-    def __init__(self, weights: Mapping[str, Tensor], rate: float, *, decay: float = 0.0) -> None:
-        self.rate, self.decay = rate, decay
+    def __init__(self, weights: Mapping[str, Tensor], rate: float, *, decay: float = 0.0, shrink: float = 0.0) -> None:
+        self.rate, self.decay, self.shrink = rate, decay, shrink
         self._weights = dict(weights)
         self._mean = [torch.zeros_like(tensor) for tensor in weights.values()]
         self._square = [torch.zeros_like(tensor) for tensor in weights.values()]
@@ -70,6 +71,10 @@ class Adam:
     @torch.no_grad()
     def step(self, gradients: Mapping[str, Tensor]) -> None:
         """One update with the gradients of the same names."""
+        if self.shrink:
+            for tensor in self._weights.values():
+                if tensor.ndim > 1:
+                    tensor.mul_(1 - self.rate * self.shrink)
         adam(list(self._weights.values()), [gradients[name] for name in self._weights], self._mean, self._square, [],
              self._steps, fused=True, amsgrad=False, beta1=0.9, beta2=0.999, lr=self.rate, weight_decay=self.decay,
              eps=1e-8, maximize=False)

@@ -21,10 +21,13 @@ from edgekws.features.settings import LogMel
 FRAMES, COEFFICIENTS = 47, 10
 """Extents of the MFCC of a second."""
 
-_WINDOW, _SPECTRUM, _HOP, _MELS = 640, 1024, 320, 40
+LEVEL_FRAMES, BANDS = 2 * FRAMES, 40
+"""Extents of the mel levels of a second."""
+
+_WINDOW, _SPECTRUM, _HOP = 640, 1024, 320
 _BEFORE = (_SPECTRUM - _WINDOW) // 2  # of a frame's samples, outside the window
-_LEAST_POWER, _RANGE_DB = 1e-10, 80.0
-_SILENCE_DB = 10 * math.log10(_LEAST_POWER)
+_LEAST_POWER, RANGE_DB = 1e-10, 80.0
+SILENCE_DB = 10 * math.log10(_LEAST_POWER)
 _BLOCK = 12 * FRAMES  # frames whose spectra are taken together: what stays in the cache
 
 
@@ -41,15 +44,42 @@ def mfcc(waves: Tensor) -> Tensor:
     Raises:
         ValueError: The waves have another length or type.
     """
-    if waves.ndim != 2 or waves.shape[1] != CLIP_SAMPLES or waves.dtype != torch.float32:
-        raise ValueError(f"expected float32 waves of shape [n, {CLIP_SAMPLES}], got {waves.dtype} of {list(waves.shape)}")
+    _check(waves)
     frames = waves[:, _BEFORE:].unfold(1, _WINDOW, _HOP)[:, :FRAMES]
-    levels = waves.new_empty(len(waves) * FRAMES, _MELS)
+    levels = waves.new_empty(len(waves) * FRAMES, BANDS)
     step = _BLOCK // FRAMES
     for start in range(0, len(waves), step):
         some = frames[start:start + step].reshape(-1, _WINDOW)
         levels[start * FRAMES:start * FRAMES + len(some)] = _mel_levels(some)
-    return _coefficients(levels.view(-1, FRAMES, _MELS))
+    return _coefficients(levels.view(-1, FRAMES, BANDS))
+
+
+@torch.no_grad()
+def levels(waves: Tensor) -> Tensor:
+    """Mel levels of some seconds at twice the frame rate of :func:`mfcc`, before its floor: what can still be augmented.
+
+    Frame 2 i is frame i of the MFCC, and :func:`of_levels` of the even frames is the MFCC itself.
+
+    Args:
+        waves: [n, 16000] float32 at 16 kHz, full scale 1.
+
+    Returns:
+        [n, 94, 40] float32, dB re full scale, without a gradient; -100 dB where there is no sound.
+
+    Raises:
+        ValueError: The waves have another length or type.
+    """
+    _check(waves)
+    frames = waves[:, _BEFORE:].unfold(1, _WINDOW, _HOP // 2)[:, :LEVEL_FRAMES]
+    found = waves.new_empty(len(waves), LEVEL_FRAMES, BANDS)
+    for wave, out in zip(frames, found, strict=True):
+        out.copy_(_mel_levels(wave))
+    return found
+
+
+def of_levels(found: Tensor) -> Tensor:
+    """MFCC [n, 47, 10] of levels [n, 94, 40] as of :func:`levels`."""
+    return _coefficients(found[:, ::2])
 
 
 @torch.no_grad()
@@ -77,12 +107,17 @@ def utterance_mfcc(samples: Tensor, stride: int) -> Tensor:
     sounding = torch.nonzero(samples)[:, 0]
     first, last = (int(sounding[0]), int(sounding[-1])) if len(sounding) else (len(samples), -1)
     heard = torch.nonzero((starts > first - _WINDOW) & (starts <= last))[:, 0]
-    levels = samples.new_full((len(starts), _MELS), _SILENCE_DB)
+    levels = samples.new_full((len(starts), BANDS), SILENCE_DB)
     frames = samples.unfold(0, _WINDOW, 1)
     for block in range(0, len(heard), _BLOCK):
         some = heard[block:block + _BLOCK]
         levels[some] = _mel_levels(frames[starts[some]])
     return _coefficients(levels[places])
+
+
+def _check(waves: Tensor) -> None:
+    if waves.ndim != 2 or waves.shape[1] != CLIP_SAMPLES or waves.dtype != torch.float32:
+        raise ValueError(f"expected float32 waves of shape [n, {CLIP_SAMPLES}], got {waves.dtype} of {list(waves.shape)}")
 
 
 def _mel_levels(frames: Tensor) -> Tensor:
@@ -97,7 +132,7 @@ def _mel_levels(frames: Tensor) -> Tensor:
 
 def _coefficients(levels: Tensor) -> Tensor:
     """The first cosine coefficients, [n, 47, 10], of levels [n, 47, 40] dB."""
-    floor = levels.amax((1, 2), keepdim=True) - _RANGE_DB
+    floor = levels.amax((1, 2), keepdim=True) - RANGE_DB
     _, _, cosines = _constants(levels.device)
     return torch.maximum(levels, floor) @ cosines
 
@@ -105,9 +140,9 @@ def _coefficients(levels: Tensor) -> Tensor:
 @functools.lru_cache(maxsize=2)
 def _constants(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """Hann window [640], mel filters [513, 40] and cosines [40, 10]."""
-    bands = LogMel(window=_SPECTRUM, hop=_HOP, mels=_MELS, lowest=0, highest=8000)
-    middles = (torch.arange(_MELS, dtype=torch.float64) + 0.5) / _MELS
-    cosines = math.sqrt(2 / _MELS) * torch.cos(math.pi * middles[:, None] * torch.arange(COEFFICIENTS))
+    bands = LogMel(window=_SPECTRUM, hop=_HOP, mels=BANDS, lowest=0, highest=8000)
+    middles = (torch.arange(BANDS, dtype=torch.float64) + 0.5) / BANDS
+    cosines = math.sqrt(2 / BANDS) * torch.cos(math.pi * middles[:, None] * torch.arange(COEFFICIENTS))
     cosines[:, 0] /= math.sqrt(2)
     filters = torch.from_numpy(mel_filters(bands)).T.contiguous()
     return torch.hann_window(_WINDOW).to(device), filters.to(device), cosines.float().to(device)
