@@ -244,4 +244,27 @@ class OneClip(Metrics):
     batches: dict[Contrast, dict[Clips, Cell]]
 
 
-KINDS: dict[str, type[Metrics]] = {"complexity": Complexity, "one_clip": OneClip, "*": Experiment}
+# ------------------------------------------------------------------------------------------------ depth
+class DeepNet(Fields):
+    """A net trained by a rule: accuracies in percent over seeds; weights and fixed weights, numbers; memory, bytes."""
+
+    accuracy: Cell
+    validation: Cell
+    learning_rates: list[Number]
+    weights: int
+    memory: int
+    auxiliary: dict[Literal["all", "above_first", "recurrent"], int]
+
+
+class Depth(Metrics):
+    """``depth.json``, of ``edgekws alternatives summarise-depth``: by net and rule."""
+
+    experiment: Literal["depth"]
+    seeds: list[int]
+    nets: dict[Annotated[str, Field(pattern=r"^([1-9][0-9]*|vgg)$")],
+               dict[Literal["traces_propagation", "decolle", "tess", "bptt"], DeepNet]]
+    checks: dict[Literal["auxiliary_not_by_layer", "scales"], Check]
+
+
+KINDS: dict[str, type[Metrics]] = {
+    "complexity": Complexity, "one_clip": OneClip, "depth": Depth, "*": Experiment}

@@ -33,7 +33,7 @@ from edgekws.neurons.surrogate import arctan_derivative
 from edgekws.protocol.step_rule import StepRule
 
 Form = Literal["prototype", "batch"]
-_OFFSET = 1e-9  # inside the distance; it keeps the authors' autograd away from the root's pole at 0
+OFFSET = 1e-9  # inside the distance; it keeps the authors' autograd away from the root's pole at 0
 
 
 class TracedLayer(Layer):
@@ -105,7 +105,7 @@ class BatchRule(ReadoutRule):
     def distance(below: Tensor) -> Tensor:
         """d between all rows of ``below`` [clips, width]: [clips, clips]."""
         # Direct: distances from a Gram matrix would lose the small ones, which are the ones that matter.
-        return torch.cdist(below + _OFFSET, below, compute_mode="donot_use_mm_for_euclid_dist")
+        return torch.cdist(below + OFFSET, below, compute_mode="donot_use_mm_for_euclid_dist")
 
     def _clear(self) -> None:
         super()._clear()
@@ -173,8 +173,8 @@ class PrototypeRule(ReadoutRule):
         layer, prototype = self.layers[0], self.prototype(self._time)
         self._time += 1
         self._label_trace = self.net.settings.trace_leak * self._label_trace + 1
-        between = math.hypot(math.sqrt(2) * self._label_trace, math.sqrt(self.net.outputs) * _OFFSET)
-        other = math.exp(math.sqrt(self.net.outputs) * _OFFSET - between)
+        between = math.hypot(math.sqrt(2) * self._label_trace, math.sqrt(self.net.outputs) * OFFSET)
+        other = math.exp(math.sqrt(self.net.outputs) * OFFSET - between)
         predicted = torch.softmax(torch.addmm(self._log_counts, layer.trace, prototype.T), 1)
         wanted = torch.add(self._counts * other, self._own, alpha=1 - other)
         factor = predicted.sub_(wanted.div_(wanted.sum(1, keepdim=True))).div_(len(self.label))
