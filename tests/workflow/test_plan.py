@@ -65,7 +65,7 @@ def test_any_part_can_be_asked_for_by_name(project, target, needs, spares):
 def test_a_net_that_no_method_is_for_is_not_trained(project):
     planned = project.planned("alternatives", "--config", "alternatives={compared: [bptt_full]}")
     assert planned["alternatives_cost"] == planned["alternatives_tune"] == planned["alternatives_adapt"] == 1
-    assert "alternatives_base" not in planned and "alternatives_features" not in planned
+    assert "alternatives_base" not in planned
 
 
 def test_a_misspelt_setting_stops_before_anything_runs(project):

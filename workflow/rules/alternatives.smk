@@ -20,16 +20,25 @@ PAPERS["alternatives"] = Paper(
             "limits",
             "retention",
             "federated",
+            "strong",
         ],
-    ),
+    )
+    # About a claim of Traces Propagation, so it stands with that paper's.
+    + [f"{TP_METRICS}/depth.json"],
     figures={
         "trade_off": "gain of every method against training memory, bytes updated and forgetting",
         "gain_by_shots": "gain of every method by support clips",
         "device_limits": "the widest net that each method trains within a memory",
         "retention": "rehearsal, elastic weights, and users one after another",
         "federated": "accuracy by round, and what privacy costs",
+        "strong_bases": "what adapting gains on a strong base",
+        "depth": "accuracy and memory of deeper nets, by learning rule",
     },
 )
+
+
+ALT_STRONG_NETS = list(dict.fromkeys(method.net for method in ALT.strong.methods.values()))
+ALT_LEVELS = f"{RUN}/features/levels.npy"
 
 
 def alt_net(wildcards):
@@ -454,6 +463,184 @@ rule alternatives_summarise_federated:
         "Aggregating what users learn together"
     shell:
         "edgekws alternatives summarise-federated {output} {input} --settings {params.settings:q} &> {log}"
+
+
+rule alternatives_levels:
+    input:
+        archive=archive_of_run,
+        index=f"{RUN}/corpus/index.parquet",
+    output:
+        levels=ALT_LEVELS,
+        noise=f"{RUN}/features/levels_noise.npy",
+    log:
+        f"{LOGS}/alternatives/levels.log",
+    benchmark:
+        f"{BENCHMARKS}/alternatives/levels.tsv"
+    threads: SETTINGS.threads
+    resources:
+        mem_mb=more_memory(2000),
+        runtime=more_time(60),
+        units=SPEECH.clips,
+    params:
+        threads=THREADS,
+        seed=SETTINGS.seed,
+    message:
+        "Extracting mel levels of speech and noise"
+    shell:
+        "edgekws alternatives levels {input.archive:q} {input.index} {output.levels} {output.noise}"
+        " --seed {params.seed} {params.threads} &> {log}"
+
+
+def alt_strong_clip(net):
+    """What a clip costs a strong base: multiply-adds of its forward pass."""
+    if net == "strong_ds_cnn":
+        return 2_549_760
+    widths = ALT.strong.network.hidden
+    return 47 * sum(before * after + after * after for before, after in zip([80, *widths], widths))
+
+
+def alt_strong_budget(net):
+    """Training of a strong base."""
+    return ALT.strong.ds_cnn if net == "strong_ds_cnn" else ALT.strong.spiking
+
+
+def alt_strong_adapt_units(wildcards):
+    """Every learning rate for the validation users, then every test user, fold and shot, by each method of a net."""
+    strong, cost = ALT.strong, 3 * alt_strong_clip(wildcards.net)
+    methods = sum(method.net == wildcards.net for method in strong.methods.values())
+    tuned = min(strong.tuning.users, SPEECH.validators) * len(strong.tuning.learning_rate)
+    tested = SPEECH.testers * min(strong.folds or ALT_PLAN.folds, ALT_PLAN.folds) * len(strong.shots)
+    return int(methods * (tuned + tested) * strong.training.epochs * ALT_POOL * cost)
+
+
+rule alternatives_strong_base:
+    input:
+        levels=ALT_LEVELS,
+        noise=f"{RUN}/features/levels_noise.npy",
+        index=f"{RUN}/corpus/index.parquet",
+        plan=f"{RUN}/corpus/plan_one_user.parquet",
+        also=also_left_out,
+    output:
+        f"{ALT_MODELS}/{{net}}_seed{{seed}}.safetensors",
+    log:
+        f"{LOGS}/alternatives/{{net}}_seed{{seed}}.log",
+    benchmark:
+        f"{BENCHMARKS}/alternatives/{{net}}_seed{{seed}}.tsv"
+    wildcard_constraints:
+        net="strong_spiking|strong_ds_cnn",
+    threads: SETTINGS.threads
+    resources:
+        mem_mb=more_memory(4000, mapped=True),
+        runtime=more_time(240),
+        units=lambda wildcards: 3
+        * alt_strong_budget(wildcards.net).epochs
+        * SPEECH.train
+        * alt_strong_clip(wildcards.net),
+    params:
+        threads=THREADS,
+        settings=lambda wildcards: as_json(
+            augmentation=ALT.strong.augmentation,
+            **(
+                {"ds_cnn": ALT.strong.ds_cnn}
+                if wildcards.net == "strong_ds_cnn"
+                else {"spiking": ALT.strong.spiking, "network": ALT.strong.network}
+            ),
+        ),
+        also=also_option,
+    message:
+        "Training the strong base {wildcards.net} of seed {wildcards.seed}"
+    shell:
+        "edgekws alternatives strong-base {input.levels} {input.noise} {input.index} {input.plan} {output}"
+        " --net {wildcards.net} --seed {wildcards.seed} {params.also} --settings {params.settings:q} {params.threads} &> {log}"
+
+
+rule alternatives_strong_adapt:
+    input:
+        features=lambda wildcards: (
+            ALT_LEVELS if wildcards.net == "strong_spiking" else f"{RUN}/features/alternatives.npy"
+        ),
+        index=f"{RUN}/corpus/index.parquet",
+        plan=f"{RUN}/corpus/plan_many_users.parquet",
+        base=f"{ALT_MODELS}/{{net}}_seed{{seed}}.safetensors",
+    output:
+        f"{ALT_METRICS}/strong/{{net}}_seed{{seed}}.json",
+    log:
+        f"{LOGS}/alternatives/strong/{{net}}_seed{{seed}}.log",
+    benchmark:
+        f"{BENCHMARKS}/alternatives/strong/{{net}}_seed{{seed}}.tsv"
+    wildcard_constraints:
+        net="strong_spiking|strong_ds_cnn",
+    threads: SETTINGS.threads
+    resources:
+        mem_mb=more_memory(3000, mapped=True),
+        runtime=more_time(480),
+        units=alt_strong_adapt_units,
+    params:
+        threads=THREADS,
+        settings=as_json(
+            strong=ALT.strong.model_dump(mode="json", include={"methods", "training", "tuning", "shots", "folds"}),
+            others=ALT.others,
+        ),
+    message:
+        "Adapting {wildcards.net} to the users, seed {wildcards.seed}"
+    shell:
+        "edgekws alternatives strong-adapt {input.features} {input.index} {input.plan} {input.base} {output}"
+        " --net {wildcards.net} --seed {wildcards.seed} --settings {params.settings:q} {params.threads} &> {log}"
+
+
+rule alternatives_summarise_strong:
+    input:
+        expand(f"{ALT_METRICS}/strong/{{net}}_seed{{seed}}.json", net=ALT_STRONG_NETS, seed=SETTINGS.seeds),
+    output:
+        f"{ALT_METRICS}/strong.json",
+    log:
+        f"{LOGS}/alternatives/strong.log",
+    benchmark:
+        f"{BENCHMARKS}/alternatives/strong.tsv"
+    threads: 1
+    resources:
+        mem_mb=more_memory(1000),
+        runtime=more_time(20),
+        units=len(ALT.strong.methods) * len(SETTINGS.seeds) * SPEECH.testers * SETTINGS.statistics.resamples,
+    params:
+        settings=as_json(SETTINGS.statistics),
+    message:
+        "Aggregating the strong bases"
+    shell:
+        "edgekws alternatives summarise-strong {output} {input} --settings {params.settings:q} &> {log}"
+
+
+rule alternatives_depth:
+    input:
+        levels=ALT_LEVELS,
+        index=f"{RUN}/corpus/index.parquet",
+        plan=f"{RUN}/corpus/plan_one_user.parquet",
+        also=also_left_out,
+    output:
+        f"{ALT_METRICS}/depth/seed{{seed}}.json",
+    log:
+        f"{LOGS}/alternatives/depth/seed{{seed}}.log",
+    benchmark:
+        f"{BENCHMARKS}/alternatives/depth/seed{{seed}}.tsv"
+    threads: SETTINGS.threads
+    resources:
+        mem_mb=more_memory(3000, mapped=True),
+        runtime=more_time(240),
+        units=min(ALT.depth.clips, SPEECH.train)
+        * ALT.depth.epochs
+        * len(ALT.depth.learning_rate)
+        * len(ALT.depth.rules)
+        * 3_000_000
+        * (sum(ALT.depth.layers) + 20 * bool(ALT.depth.convolution)),
+    params:
+        threads=THREADS,
+        settings=as_json(depth=ALT.depth, network=TP.network),
+        also=also_option,
+    message:
+        "Training deeper nets by every rule, seed {wildcards.seed}"
+    shell:
+        "edgekws alternatives depth {input.levels} {input.index} {input.plan} {output} --seed {wildcards.seed} {params.also}"
+        " --settings {params.settings:q} {params.threads} &> {log}"
 
 
 rule alternatives_figures:

@@ -11,7 +11,9 @@ TP_METRICS = f"{RUN}/metrics/traces_propagation"
 TP_MODELS = f"{RUN}/models/traces_propagation"
 PAPERS["traces_propagation"] = Paper(
     title="Traces Propagation",
-    metrics=expand(f"{TP_METRICS}/{{experiment}}.json", experiment=[*TP_EXPERIMENTS, "complexity", "one_clip"]),
+    metrics=expand(
+        f"{TP_METRICS}/{{experiment}}.json", experiment=[*TP_EXPERIMENTS, "complexity", "one_clip", "depth"]
+    ),
     figures={
         "few_shot": "accuracy before and after adapting, paper beside ours (the paper's Fig. 1b)",
         "gain_per_user": "gain of every user, by shots and method",
@@ -351,6 +353,29 @@ rule traces_propagation_complexity:
         "Counting traces, auxiliary weights and operations of the rule"
     shell:
         "edgekws traces-propagation complexity {input} {output} &> {log}"
+
+
+rule traces_propagation_depth:
+    input:
+        # The bench trains the nets, by this rule and by others.
+        expand(f"{RUN}/metrics/alternatives/depth/seed{{seed}}.json", seed=SETTINGS.seeds),
+    output:
+        f"{TP_METRICS}/depth.json",
+    log:
+        f"{LOGS}/traces_propagation/depth.log",
+    benchmark:
+        f"{BENCHMARKS}/traces_propagation/depth.tsv"
+    threads: 1
+    resources:
+        mem_mb=more_memory(1000),
+        runtime=more_time(20),
+        units=0,
+    params:
+        settings=as_json(SETTINGS.statistics),
+    message:
+        "Aggregating the deeper nets"
+    shell:
+        "edgekws alternatives summarise-depth {output} {input} --settings {params.settings:q} &> {log}"
 
 
 rule traces_propagation_figures:

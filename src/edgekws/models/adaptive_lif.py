@@ -1,4 +1,5 @@
-"""Recurrent layers of adaptive LIF neurons between linear maps: the strong spiking base (:mod:`edgekws.neurons.recurrent_adaptive`).
+"""Recurrent layers of adaptive LIF neurons between linear maps: the strong spiking base
+(:mod:`edgekws.neurons.recurrent_adaptive`).
 
 While it is trained, each layer's input current is batch-normalised (Bittar & Garner 2022). A trained net is *folded*: the
 normalisation becomes part of the linear map before it, with its statistics frozen. What is left are ``torch.nn.Linear`` and

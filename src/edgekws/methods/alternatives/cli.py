@@ -22,7 +22,7 @@ from edgekws.core.options import (
     example,
     pin_threads,
 )
-from edgekws.methods.alternatives.federated import cli as federated
+from edgekws.methods.alternatives import further
 from edgekws.methods.alternatives.settings import NetName
 
 if TYPE_CHECKING:
@@ -397,4 +397,4 @@ def summarise_retention(
                       s.read(Statistics, settings, set_ or ()))
 
 
-app.registered_commands += federated.app.registered_commands
+app.registered_commands += further.COMMANDS

@@ -15,6 +15,7 @@ from torch import Tensor
 from edgekws.core import optimiser
 from edgekws.core.checkpoint import NOWHERE, Checkpoint
 from edgekws.core.errors import UserError
+from edgekws.features.mfcc import BANDS
 from edgekws.methods.alternatives import back_propagation, ds_cnn, local_rules
 from edgekws.methods.alternatives.learning import Learn, MakeOptimiser
 from edgekws.methods.alternatives.settings import (
@@ -24,7 +25,9 @@ from edgekws.methods.alternatives.settings import (
     LocalRule,
     NetName,
 )
+from edgekws.methods.alternatives.strong import learning as strong
 from edgekws.methods.traces_propagation.experiments import predict
+from edgekws.models import adaptive_lif
 from edgekws.models.delta.delta import Delta
 from edgekws.models.delta.format import payload
 from edgekws.models.encoder import tensors_of
@@ -39,7 +42,7 @@ class Base:
     """A base net of either kind, with what adapting and asking it takes.
 
     Attributes:
-        net: A :class:`RecurrentLIF` or a :class:`ds_cnn.Classifier`.
+        net: A :class:`RecurrentLIF`, a :class:`ds_cnn.Classifier` or an :class:`adaptive_lif.AdaptiveLIF`.
         tensors: Its tensors by name.
         vocabulary: The words, in the order of the outputs.
         scale: What the packed features are divided by (F,).
@@ -75,7 +78,9 @@ def learner(method: AlternativeMethod) -> Learn:
         UserError: A local rule is asked for on a net that does not spike.
     """
     local = method.kind in get_args(LocalRule)
-    if method.net == "ds_cnn":
+    if method.net == "strong_spiking":
+        return strong.learn
+    if method.net in ("ds_cnn", "strong_ds_cnn"):
         if local:
             raise UserError(f"'{method.kind}' is a rule for spiking nets", where="alternatives.methods",
                             remedy="set its net to spiking")
@@ -89,7 +94,10 @@ def read_base(path: Path, net: NetName) -> tuple[Base, dict[str, Any]]:
     Raises:
         UserError: It is no such model, or its features are divided by each set's own scale.
     """
-    if net == "ds_cnn":
+    if net == "strong_spiking":
+        own, metadata = adaptive_lif.load_network(path)
+        return Base(own, own.state_dict(), metadata["vocabulary"], torch.ones(BANDS), strong.adapted, strong.predict), metadata
+    if net in ("ds_cnn", "strong_ds_cnn"):
         classifier, metadata = ds_cnn.load_classifier(path)
         return Base(classifier, tensors_of(classifier), metadata["vocabulary"], torch.ones(ds_cnn.COEFFICIENTS),
                     ds_cnn.adapted, ds_cnn.predict), metadata

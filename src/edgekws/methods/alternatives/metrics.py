@@ -13,6 +13,7 @@ from edgekws.methods.alternatives.settings import (
     Federated,
     NetName,
     Retention,
+    StrongName,
 )
 from edgekws.methods.traces_propagation.metrics import ShotSummary, Task, UserRow
 from edgekws.protocol.metrics import Cell, Check, Fields, Metrics, Number, Of, Shot
@@ -92,7 +93,34 @@ class FederatedSeed(Metrics, Federation):
     rows: list[dict[str, Any]]
 
 
+class StrongSeed(Metrics):
+    """``strong/<net>_seed<seed>.json``, of ``strong-adapt``."""
+
+    net: StrongName
+    seed: int
+    methods: dict[str, dict[str, Any]]
+
+
+class DepthSeed(Metrics):
+    """``depth/seed<seed>.json``, of ``depth``."""
+
+    seed: int
+    rows: list[dict[str, Any]]
+
+
 # ------------------------------------------------------------------------------------------------ summaries
+class StrongBases(Metrics):
+    """``strong.json``, of ``summarise-strong``: accuracy of the bases over seeds, gains by method; whether adapting pays."""
+
+    experiment: Literal["strong"]
+    seeds: list[int]
+    bases: dict[StrongName, dict[Literal["validation", "test"], Cell]]
+    budgets: dict[str, Annotated[dict[str, Any], Of(AlternativeTraining)]]
+    summary: dict[str, dict[Shot, ShotSummary]]
+    checks: dict[str, Check]
+    rows: list[UserRow]
+
+
 class MethodFacts(Delta):
     """A method, its budget and what it changes."""
 
@@ -224,4 +252,4 @@ class FederatedSummary(Metrics, Federation):
 
 KINDS: dict[str, type[Metrics]] = {
     "adaptation": Adaptation, "complexity": Complexity, "cost_spiking": Cost, "cost_ds_cnn": Cost, "limits": Limits,
-    "retention": RetentionSummary, "federated": FederatedSummary}
+    "retention": RetentionSummary, "federated": FederatedSummary, "strong": StrongBases}

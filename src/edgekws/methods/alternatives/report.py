@@ -12,7 +12,9 @@ from typing import Any
 
 from edgekws.ledger.schema import CorpusFacts
 from edgekws.methods.alternatives import style
+from edgekws.methods.alternatives.depth import summary
 from edgekws.methods.alternatives.metrics import KINDS, Tuned
+from edgekws.methods.traces_propagation.metrics import Depth
 from edgekws.protocol import metrics
 
 AXES = {"%": "Kept of full fine-tuning, %"}
@@ -36,7 +38,12 @@ def read(folder: Path) -> dict[str, Any] | None:
         return None
     tuning = {path.stem: [point["learning_rate"] for point in metrics.read(path, Tuned).grid]
               for path in sorted(folder.glob("tuning/*.json"))}
-    return {**found, "tuning": tuning}
+    return {**found, "tuning": tuning, "strong": _of(folder / "strong.json", KINDS["strong"]),
+            "depth": _of(folder.parent / "traces_propagation" / "depth.json", Depth)}
+
+
+def _of(path: Path, kind: type[metrics.Metrics]) -> dict[str, Any] | None:
+    return metrics.read(path, kind).content if path.is_file() else None
 
 
 def corpora(found: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -55,7 +62,9 @@ def section(found: Mapping[str, Any], ledger: Mapping[str, Any]) -> dict[str, An
     return {"corpus": CorpusFacts.model_validate(first["provenance"]["corpus"]).label,
             **{name: made(found[name]) if found[name] else None for name, made in (
                 ("limits", limits), ("complexity", complexity), ("retention", retention), ("federated", federated))},
-            "methods": methods(found) if found["adaptation"] else None}
+            "methods": methods(found) if found["adaptation"] else None,
+            "strong": strong(found["strong"]) if found.get("strong") else None,
+            "depth": depth(found["depth"]) if found.get("depth") else None}
 
 
 # ------------------------------------------------------------------------------------------------ methods
@@ -167,6 +176,24 @@ def retention(content: Mapping[str, Any]) -> dict[str, Any]:
                          for method, told in summary.items() for cell in told["remedies"].values()],
             "sequence": [{**cell, "label": style.alternative(method).label, "since": int(since)}
                          for method, told in summary.items() for since, cell in told["sequence"].items()]}
+
+
+# ------------------------------------------------------------------------------------------------ strong bases, depth
+def strong(content: Mapping[str, Any]) -> dict[str, Any]:
+    """``bases``, with ``label`` and the accuracy of either split, and ``rows`` of methods and shots, with ``label``."""
+    methods = content["settings"]["strong"]["methods"]
+    return {"seeds": len(content["seeds"]),
+            "bases": [{"label": style.BASES[net], **cells} for net, cells in content["bases"].items()],
+            "rows": [{**cell, "base": style.BASES[methods[method]["net"]], "label": style.alternative(method).label, "shot": shot,
+                      "pays": content["checks"][method]["holds"]}
+                     for method, shots in content["summary"].items() for shot, cell in shots.items()]}
+
+
+def depth(content: Mapping[str, Any]) -> dict[str, Any]:
+    """``rows`` of nets and rules, with what the nets and rules are called, and the ``checks`` of the paper's claim."""
+    return {"seeds": len(content["seeds"]), "checks": content["checks"],
+            "rows": [{**cell, "net": summary.name(net), "label": style.rule(rule).label}
+                     for net, rules in content["nets"].items() for rule, cell in rules.items()]}
 
 
 # ------------------------------------------------------------------------------------------------ learning together

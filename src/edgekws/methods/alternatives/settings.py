@@ -9,11 +9,17 @@ from pydantic import Field
 
 from edgekws.core.errors import did_you_mean
 from edgekws.core.settings import Fraction, Name, NonNegativeInt, PositiveFloat, PositiveInt, Settings
+from edgekws.models.settings import AdaptiveNetwork, ConvNetwork, Network
 from edgekws.protocol.settings import Shot, Training
 
 LocalRule = Literal["traces_propagation", "eprop", "eprop_random", "decolle", "etlp", "osttp", "tess"]
 
-NetName = Literal["spiking", "ds_cnn"]
+NetName = Literal["spiking", "ds_cnn", "strong_spiking", "strong_ds_cnn"]
+"""Kinds of base nets; the strong ones are trained by ``edgekws alternatives strong-base``."""
+
+StrongName = Literal["strong_spiking", "strong_ds_cnn"]
+
+DepthRule = Literal["traces_propagation", "decolle", "tess", "bptt"]
 
 GradientPart = Literal["full", "full_int8", "readout", "last_layer", "threshold", "lora", "adapter"]
 
@@ -68,6 +74,100 @@ class DsCnnTraining(Training):
     learning_rate: PositiveFloat = Field(2e-3, description="Adam's learning rate in the first epoch")
     epochs: PositiveInt = Field(15, description="passes over the training split")
     batch_size: PositiveInt = Field(32, description="clips in a batch")
+
+
+class Augmentation(Settings):
+    """How clips are varied while a strong base is trained."""
+
+    shift: Annotated[float, Field(ge=0, lt=0.5)] = Field(0.1, description="seconds that a clip is moved in time, at most")
+    stretch: Annotated[float, Field(ge=0, lt=0.5)] = Field(
+        0.12, description="share that it is spoken faster or slower by, at most")
+    warp: Annotated[float, Field(ge=0, lt=0.5)] = Field(
+        0.1, description="share that its frequencies move by (the speaker's vocal tract), at most")
+    noise_probability: Annotated[float, Field(ge=0, le=1)] = Field(0.7, description="share of the clips that get noise")
+    snr_db: tuple[float, float] = Field((0.0, 25.0), description="range of the signal-to-noise ratio, dB")
+    masks: Annotated[int, Field(ge=0)] = Field(
+        2, description="stripes of frames, and as many of bands, that are hidden (SpecAugment)")
+    masked_frames: Annotated[int, Field(ge=0, le=94)] = Field(12, description="frames of 10 ms in a stripe, at most")
+    masked_bands: Annotated[int, Field(ge=0, le=40)] = Field(6, description="mel bands in a stripe, at most")
+
+
+class StrongTraining(Training):
+    """Training of a strong base: the rate rises and falls once, and the labels are smoothed."""
+
+    learning_rate: PositiveFloat = Field(5e-3, description="Adam's largest learning rate")
+    epochs: PositiveInt = Field(25, description="passes over the training split")
+    batch_size: PositiveInt = Field(128, description="clips in a batch")
+    warm_up: Fraction = Field(0.1, description="share of the updates in which the rate rises; along a cosine it then falls to 0")
+    weight_decay: Annotated[float, Field(ge=0)] = Field(0.01, description="decoupled decay of matrices and kernels (AdamW)")
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(0.1, description="share of the target that all words have")
+    largest_gradient: PositiveFloat = Field(5.0, description="norm that gradients are clipped to")
+
+
+class StrongDsCnn(StrongTraining):
+    """The DS-CNN of the bench, half as wide again, trained well."""
+
+    widths: list[PositiveInt] = Field(
+        [96] * 5, min_length=5, max_length=5,
+        description="channels of the convolution and the four blocks; with the 64 of DS-CNN-S it underfits augmented clips")
+    epochs: PositiveInt = Field(30, description="passes over the training split")
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.1, description="share of the last map's means that is hidden in training")
+
+
+def _strong_methods() -> dict[Name, AlternativeMethod]:
+    return {
+        "traces_propagation": AlternativeMethod(kind="traces_propagation", net="strong_spiking"),
+        "bptt_full": AlternativeMethod(net="strong_spiking"),
+        "bptt_readout": AlternativeMethod(kind="readout", net="strong_spiking"),
+        "ds_cnn_full": AlternativeMethod(net="strong_ds_cnn"),
+        "ds_cnn_readout": AlternativeMethod(kind="readout", net="strong_ds_cnn"),
+    }
+
+
+class Strong(Settings):
+    """Bases worth adapting, beside the paper's: better trained, and the spiking one a better net."""
+
+    augmentation: Augmentation = Field(default_factory=Augmentation, description="how the training clips are varied")
+    ds_cnn: StrongDsCnn = Field(default_factory=StrongDsCnn, description="the convolutional one")
+    spiking: StrongTraining = Field(default_factory=StrongTraining, description="training of the spiking one")
+    network: AdaptiveNetwork = Field(default_factory=AdaptiveNetwork, description="the spiking one")
+    methods: dict[Name, AlternativeMethod] = Field(
+        default_factory=_strong_methods, min_length=1, description="methods by name")
+    training: AlternativeTraining = Field(
+        default_factory=lambda: AlternativeTraining(batch_size=16),
+        description="budget of every method but for its learning rate")
+    tuning: AlternativeTuning = Field(default_factory=AlternativeTuning, description="choice of the learning rate")
+    shots: list[Shot] = Field([1, "all"], min_length=1, description="support clips of each word, of those of the plan")
+    folds: PositiveInt | None = Field(None, description="folds of each user, at most; null takes all")
+
+
+class Depth(Settings):
+    """Local rules on deeper nets, trained from nothing on the training split."""
+
+    layers: list[PositiveInt] = Field([1, 2, 3, 4], description="numbers of hidden layers of the recurrent nets")
+    neurons: PositiveInt = Field(128, description="neurons of each hidden layer")
+    convolution: ConvNetwork | None = Field(
+        default_factory=ConvNetwork, description="a VGG-like net on the log-mel picture beside them; null for none")
+    picture: tuple[PositiveInt, PositiveInt] = Field((24, 20), description="frames and bands that the picture is averaged to")
+    presented: PositiveInt = Field(8, description="time steps that the picture is shown for")
+    rules: list[DepthRule] = Field(
+        ["traces_propagation", "decolle", "tess", "bptt"], min_length=1, description="learning rules compared")
+    clips: PositiveInt = Field(1000, description="training clips, at most")
+    held_out: PositiveInt = Field(600, description="clips of the validation and of the test split, at most")
+    epochs: PositiveInt = Field(5, description="passes over the training clips")
+    batch_size: PositiveInt = Field(64, description="clips in a batch")
+    learning_rate: list[PositiveFloat] = Field(
+        [3e-4, 1e-3], min_length=1,
+        description="learning rates tried; each net and rule takes the best on the validation split")
+
+
+class DepthJob(Settings):
+    """What a job of that experiment is given."""
+
+    strong: Strong = Field(default_factory=Strong, description="strong bases")
+    depth: Depth = Field(default_factory=Depth, description="nets, rules and budgets")
+    network: Network = Field(default_factory=Network, description="neurons and recurrence of the recurrent nets")
 
 
 class DeviceLimits(Settings):
@@ -125,6 +225,8 @@ class Alternatives(Settings):
     folds: PositiveInt | None = Field(None, description="folds of each user, at most; null takes all")
     others: PositiveInt | None = Field(
         None, description="test clips of other speakers on which each user's forgetting is measured, at most; null: all of them")
+    strong: Strong = Field(default_factory=Strong, description="strong bases")
+    depth: Depth = Field(default_factory=Depth, description="deeper nets")
     limits: DeviceLimits = Field(default_factory=DeviceLimits, description="limits of a device")
     retention: Retention = Field(default_factory=Retention, description="not forgetting")
     federated: Federated = Field(default_factory=Federated, description="learning together")

@@ -33,7 +33,15 @@ ALTERNATIVES = {
     "ds_cnn_readout": Looks("DS-CNN, readout", GREEN, "*"),
 }
 
+BASES = {"strong_spiking": "adaptive LIF, recurrent", "strong_ds_cnn": "DS-CNN"}
+"""What the strong bases are called."""
+
 
 def alternative(name: str) -> Looks:
     """Label and looks of a method of the bench."""
     return looks_of(ALTERNATIVES, name)
+
+
+def rule(name: str) -> Looks:
+    """Label and looks of a rule that trains deeper nets: those of the bench, and back-propagation through time."""
+    return looks_of(ALTERNATIVES | traces_propagation.METHODS, name)
