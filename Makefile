@@ -11,7 +11,7 @@ DRAWN = $(shell sed -n 's/^rule \([a-z_]*_figures\):/\1/p' workflow/rules/*.smk)
 # Python keeps what it compiled: where a container forbids it, each of a run's 130 processes would compile torch anew, for 1.6 s.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-slurm test-package docs lint gsc_subset paper paper_run release restore help clean
+.PHONY: demo test test-slurm test-package docs tutorial lint gsc_subset paper paper_run release restore help clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/.main ## The demo replication on embedded synthetic speech, start to report (default)
@@ -32,6 +32,10 @@ docs: .envs/docs ## The documentation as a site: site/index.html
 	NO_MKDOCS_2_WARNING=1 .envs/docs/bin/mkdocs build --strict --quiet
 	@! grep -rlE '<(script|link|img|iframe)[^>]*(src|href)="?https?:' site || { echo "error: these pages ask the network" >&2; exit 2; }
 	@echo "Documentation: site/index.html (search works where it is served: .envs/docs/bin/mkdocs serve)"
+
+tutorial: .venv/.main ## The tutorial's notebook, executed: docs/tutorial.ipynb
+	$(SNAKEMAKE) results/demo/models/traces_propagation/base_frozen_seed0.safetensors --configfile config/demo.yaml
+	.venv/bin/edgekws report notebook notebooks/tutorial.ipynb docs/tutorial.ipynb
 
 .envs/docs: envs/docs.txt envs/tool
 	envs/tool docs .envs/docs
