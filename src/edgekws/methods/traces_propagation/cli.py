@@ -346,7 +346,7 @@ def personalise(
 ) -> None:
     """Adapt a base model to your own recordings and tell its accuracy on held-back takes.
 
-    Settings: a training budget (learning_rate, epochs, batch_size); the default is the paper's.
+    Settings: traces_propagation.methods.recipe. What that gains on average is told beforehand, where it was measured.
     """
     pin_threads(threads)
     import json
@@ -357,9 +357,9 @@ def personalise(
     from edgekws.core.provenance import provenance
     from edgekws.features.settings import Features
     from edgekws.methods.traces_propagation import experiments, personalise
-    from edgekws.protocol.settings import Training
+    from edgekws.methods.traces_propagation.settings import Recipe
 
-    budget = s.read(Training, settings, set_ or ())
+    budget = s.read(Recipe, settings, set_ or ())
     loaded, about = experiments.read_base(base)
     features = s.validate(Features, files.setting_of(about, "features", base), where=str(base))
     own = personalise.read_recordings(recordings, loaded.vocabulary, features)

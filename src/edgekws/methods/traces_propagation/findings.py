@@ -228,10 +228,11 @@ def _contrast(name: str) -> str:
 # ------------------------------------------------------------------------------------------------ what a user can expect
 def expected(found: Mapping[str, Any]) -> dict[str, Any] | None:
     """What `edgekws personalise` says beforehand: of the recipe, by clips; None where it was not measured."""
-    content = found.get("many_users_tuned", {})
-    shots = content.get("people", {}).get("recipe")
-    if not shots:
+    content = next((found[name] for name in ("many_users_tuned", "many_users")
+                    if "recipe" in found.get(name, {}).get("people", {})), None)
+    if content is None:
         return None
+    shots = content["people"]["recipe"]
     return {"measured_on": content["provenance"]["corpus"]["archive"], "code": content["provenance"]["code"],
             "budget": content["settings"]["budgets"]["recipe"],
             "shots": {shot: {name: cell[name] for name in ("users", "gain", "forgetting", "lose")}

@@ -10,14 +10,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from edgekws.core import files
 from edgekws.core.errors import UserError, did_you_mean
 from edgekws.corpus import archive, audio, recordings
 from edgekws.features import logmel, normalise
 from edgekws.features.settings import Features
 from edgekws.methods.traces_propagation import experiments
+from edgekws.methods.traces_propagation.settings import Adaptation, Recipe
 from edgekws.models.recurrent_lif import RecurrentLIF
 from edgekws.protocol.clips import Clips
-from edgekws.protocol.settings import Training
+
+EXPECTED = Path(__file__).with_name("expected.json")
+"""What many people gained by the recipe."""
 
 
 @dataclass(frozen=True)
@@ -99,9 +103,20 @@ def hold_back(given: Recordings, share: float, seed: int) -> tuple[list[int], li
     return sorted(learn), sorted(held)
 
 
-def personalise(base: experiments.Base, given: Recordings, budget: Training, *, share: float,
+def expectation(path: Path = EXPECTED) -> dict[str, object] | None:
+    """What the recipe gains on average, by clips of each word, as `edgekws traces-propagation findings` wrote it.
+
+    None where it was not measured, or of another recipe than today's.
+    """
+    if not path.is_file():
+        return None
+    found: dict[str, object] = files.read_json(path)
+    return found if found["budget"] == Recipe().model_dump() else None
+
+
+def personalise(base: experiments.Base, given: Recordings, budget: Adaptation, *, share: float,
                 seed: int) -> tuple[RecurrentLIF, dict[str, object]]:
-    """Adapt to the recordings by Traces Propagation; accuracy is on the ones held back.
+    """Adapt to the recordings by the recipe; accuracy is on the ones held back.
 
     Returns:
         The adapted network and a report: accuracies in percent, the word found in each held-back recording, the files
@@ -119,7 +134,7 @@ def personalise(base: experiments.Base, given: Recordings, budget: Training, *, 
                      np.zeros(len(places), np.int64))
 
     support, query = clips(learn), clips(held)
-    net = experiments.adapt(base.net, "traces_propagation", support, budget, seed=seed)
+    net = experiments.adapt(base.net, "recipe", support, budget, seed=seed)
     before, after = (experiments.predict(each, query) for each in (base.net, net))
 
     def found(outputs: np.ndarray, place: int) -> str | None:
@@ -127,6 +142,7 @@ def personalise(base: experiments.Base, given: Recordings, budget: Training, *, 
         return base.vocabulary[output] if output < len(base.vocabulary) else None
 
     return net, {
+        "expected": expectation() if budget == Recipe() else None,
         "learnt_from": len(learn), "held_back": len(held),
         "accuracy_before": 100.0 * float((before == query.labels).mean()),
         "accuracy_after": 100.0 * float((after == query.labels).mean()),
