@@ -8,6 +8,11 @@ REMOTE ?=
 # What is built from metrics alone.
 DRAWN = $(shell sed -n 's/^rule \([a-z_]*_figures\):/\1/p' workflow/rules/*.smk) claims report
 
+# Snakemake keeps a cache in the home folder; where that cannot be written to, it goes beside the results.
+ifneq ($(shell test -w "$$HOME" || echo no),)
+export XDG_CACHE_HOME := $(CURDIR)/.snakemake/cache
+endif
+
 # Python keeps what it compiled: where a container forbids it, each of a run's 130 processes would compile torch anew, for 1.6 s.
 unexport PYTHONDONTWRITEBYTECODE
 

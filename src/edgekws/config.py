@@ -12,7 +12,7 @@ from pydantic import Field, create_model, model_validator
 
 from edgekws.core import registry
 from edgekws.core.device import Name as DeviceName
-from edgekws.core.settings import Name, PositiveInt, Seeds, Settings, commented_yaml
+from edgekws.core.settings import Name, PathText, PositiveInt, Seeds, Settings, commented_yaml
 from edgekws.corpus.settings import Corpus
 from edgekws.protocol.settings import Protocol, Statistics
 
@@ -27,7 +27,7 @@ class Shared(Settings):
     device: DeviceName = Field(
         "cpu", description="where base nets and encoders are trained (not the DS-CNN of the alternatives, nor adaptations): a "
         "GPU (cuda; auto: where there is one) agrees within a tolerance only")
-    archive: str | None = Field(
+    archive: PathText | None = Field(
         None, description="with corpus name gsc: an archive in that layout to use instead of the whole of GSC v0.02; empty: "
         "must be named when the run is started")
     corpus: Corpus = Field(default_factory=Corpus, description="the speech")

@@ -109,3 +109,15 @@ def test_the_adapted_encoder_is_of_the_same_experiment_whatever_their_order():
     assert {OnDA(experiments={name: experiments[name] for name in order}).adapted_as
             for order in (names, names[::-1])} == {"ds_cnn"}
     assert OnDA(experiments={name: experiments["ds_cnn"] for name in ("b", "a")}).adapted_as == "a"
+
+
+@pytest.mark.parametrize("path", ["{a}.tar", "x/{ word }/y", r"{a,\\d+}.tar"])
+def test_a_path_that_snakemake_would_take_for_a_pattern_is_refused(path):
+    with pytest.raises(UserError, match="takes what is in braces for a wildcard"):
+        settings.validate(Config, {"archive": path, "corpus": {"name": "gsc"}})
+
+
+def test_home_is_put_in_and_other_odd_names_stay(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    for given, meant in (("~/a b.tar", "/home/me/a b.tar"), ("x/~a.tar", "x/~a.tar"), ("a {} b.tar", "a {} b.tar")):
+        assert settings.validate(Config, {"archive": given, "corpus": {"name": "gsc"}}).archive == meant

@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import shutil
 import subprocess
 
 import pytest
@@ -101,6 +102,29 @@ def test_an_archive_given_by_path_is_registered_first(project):
     archive.touch()
     planned = project.planned("--config", f"archive={archive}", config=ROOT / "config" / "gsc_subset.yaml")
     assert planned["register_archive"] == 1 and "fetch_archive" not in planned
+
+
+@pytest.mark.parametrize("name", ["a {} ~b.tar", "folder"])
+def test_an_archive_of_an_odd_name_or_a_folder_will_do(project, name, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(project.folder / "cache"))
+    monkeypatch.setenv("HOME", str(project.folder))
+    (project.folder / name).touch() if name.endswith(".tar") else (project.folder / name).mkdir()
+    planned = project.planned("--config", f"archive=~/{name}", config=ROOT / "config" / "gsc_subset.yaml")
+    assert planned["register_archive"] == 1
+
+
+def test_another_folder_to_work_in_is_refused_in_one_sentence(project):
+    refused = project.run("--dry-run", "--directory", str(project.folder / "results"), check=False)
+    assert refused.returncode != 0 and "the workflow runs in its own folder" in refused.stdout + refused.stderr
+
+
+def test_a_linked_environment_is_not_installed_into(tmp_path):
+    (tmp_path / "envs").mkdir()
+    shutil.copy(ROOT / "envs" / "setup", tmp_path / "envs")
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / ".venv").symlink_to("theirs")
+    done = subprocess.run(["sh", "envs/setup", "main"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and ".venv is a link" in done.stderr and not list((tmp_path / "theirs").iterdir())
 
 
 def test_a_configuration_for_an_archive_of_ones_own_does_not_fall_back_on_the_whole_of_gsc(project):

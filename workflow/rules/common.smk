@@ -23,6 +23,12 @@ os.environ["PATH"] = os.pathsep.join(
     [str(Path(sys.executable).parent), f"{workflow.basedir}/profiles/slurm/bin", os.environ["PATH"]]
 )
 
+if Path.cwd().resolve() != Path(workflow.basedir).resolve():
+    raise WorkflowError(
+        f"the workflow runs in its own folder, {workflow.basedir}: start it there, without --directory; "
+        "to have results elsewhere, make results/ a link"
+    )
+
 try:
     SETTINGS = edgekws_settings.validate(Config, config, where="configuration")
 except UserError as error:

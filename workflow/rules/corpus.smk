@@ -9,6 +9,10 @@ DVC locks its repository, so its calls go one at a time: `dvc=1` is all there is
 ARCHIVE_NAME = r"[^/]+(?<!\.dvc)"
 
 
+# DVC copies a folder as a folder, which Snakemake is to be told of.
+GIVEN = directory if SETTINGS.archive and Path(SETTINGS.archive).is_dir() else str
+
+
 def archive_of_run(wildcards):
     """The archive this run reads."""
     if SETTINGS.corpus.name == "synthetic":
@@ -45,7 +49,7 @@ rule register_archive:
     input:
         lambda wildcards: SETTINGS.archive,
     output:
-        "data/gsc/given/{archive}",
+        GIVEN("data/gsc/given/{archive}"),
     log:
         f"{LOGS}/register_archive/{{archive}}.log",
     benchmark:

@@ -39,6 +39,15 @@ def _all_different(values: list[int]) -> list[int]:
     return values
 
 
+def _usable_path(path: str) -> str:
+    if re.search(r"\{\s*\w+\s*(,[^{}]*)?\}", path):
+        raise ValueError("Snakemake takes what is in braces for a wildcard: rename the file or folder")
+    return str(Path(path).expanduser()) if path.startswith("~") else path
+
+
+PathText = Annotated[str, AfterValidator(_usable_path)]
+"""A path that a rule reads; ``~`` is the home folder."""
+
 Seeds = Annotated[list[int], Field(min_length=1), AfterValidator(_all_different)]
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from edgekws.core.settings import Fraction, Name, PositiveFloat, PositiveInt, Seeds, Settings
+from edgekws.core.settings import Fraction, Name, PathText, PositiveFloat, PositiveInt, Seeds, Settings
 from edgekws.corpus.settings import Synthetic, SyntheticWakeWords
 from edgekws.models.choices import Backbone
 from edgekws.protocol.settings import Statistics
@@ -18,18 +18,18 @@ class WakeWordCorpus(Settings):
     name: Literal["synthetic", "open", "heysnips", "heysnapdragon"] = Field(
         "synthetic", description="embedded synthetic speech, open wake words of people (or your own), HeySnips (v1 or v2), or "
         "HeySnapdragon with HeySnips' negatives")
-    archive: str | None = Field(
+    archive: PathText | None = Field(
         None, description="HeySnips: the archive or its folder, which `edgekws corpus register heysnips` pins; open: recordings "
         "of wake words (clone, zip, tar or folder), null fetches Picovoice's by DVC")
-    speakers: str | None = Field(
+    speakers: PathText | None = Field(
         "data/open_wake_words/speakers.csv",
         description="open: table of who said what; null takes it from folders keyword/speaker/file")
-    speech: list[str] = Field(
+    speech: list[PathText] = Field(
         [], description="open: archives or folders of other speech; none fetches LibriSpeech test-clean by DVC")
     keywords: list[str] = Field(
         ["jarvis", "view glass"], min_length=1,
         description="open: wake words that are reported on; settings are chosen on the word computer")
-    positives: str | None = Field(
+    positives: PathText | None = Field(
         None, description="HeySnapdragon: the folder or archive of the Qualcomm Keyword Speech Dataset")
     synthetic: SyntheticWakeWords = Field(default_factory=SyntheticWakeWords, description="the embedded corpus")
     minimum_positives: PositiveInt | None = Field(
@@ -58,7 +58,7 @@ class WakeWindows(Settings):
 class Pretraining(Settings):
     """Triplet training of the encoder on words (section 2.1; section 6)."""
 
-    words: str | None = Field(
+    words: PathText | None = Field(
         None, description="MSWC English: its folder (clips/, en_train.csv); null takes the words of this run's GSC corpus")
     vocabulary: PositiveInt = Field(500, description="most frequent words taken")
     without: list[str] = Field(["yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go"],
@@ -72,7 +72,8 @@ class Pretraining(Settings):
     halvings: Annotated[int, Field(ge=0)] = Field(1, description="how often, evenly spaced, the learning rate is halved")
     margin: PositiveFloat = Field(0.5, description="margin of the triplet loss, in squared distance")
     time_shift: Annotated[int, Field(ge=0)] = Field(1600, description="samples by which a clip is shifted, at most (100 ms)")
-    noise: str | None = Field(None, description="folder of noise recordings (DEMAND: *.wav below it); null makes coloured noise")
+    noise: PathText | None = Field(
+        None, description="folder of noise recordings (DEMAND: *.wav below it); null makes coloured noise")
     noise_probability: Annotated[float, Field(ge=0, le=1)] = Field(0.95, description="share of the clips that noise is added to")
     snr_db: tuple[float, float] = Field((0.0, 5.0), description="range of the signal-to-noise ratio, dB")
     snr_as_released: bool = Field(
