@@ -20,6 +20,7 @@ include: "workflow/rules/traces_propagation.smk"
 include: "workflow/rules/neuedge.smk"
 include: "workflow/rules/onda.smk"
 include: "workflow/rules/alternatives.smk"
+include: "workflow/rules/embedded.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/targets.smk"
 

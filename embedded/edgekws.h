@@ -183,7 +183,7 @@ typedef struct {
     float *factors;            /* [2][words]: third factor, and what it is made of */
     float *history;            /* BPTT: [frames][neurons] potentials */
     uint32_t *fired;           /* BPTT: [frames][neurons / 32] spikes */
-    float *backward;           /* BPTT: [3][neurons] and [outputs] */
+    float *backward;           /* BPTT: [2][neurons] and [outputs] */
     float *gradient;           /* BPTT: of all weights */
     edgekws_budget budget;
     uint32_t learning, epoch, first, size, next;   /* next: frame, or clip of BPTT */

@@ -13,12 +13,17 @@ static int32_t rounded(int64_t product, int bits) {
     return (int32_t)((product + ((int64_t)1 << (bits - 1))) >> bits);
 }
 
-/* value * exp(-2 pi i k / size), with cosines of 2^30. */
-static complex_int turned(const edgekws_spectrum *of, complex_int value, uint32_t k) {
-    const int64_t c = of->cosines[k], s = of->cosines[(k + of->size - of->size / 4) % of->size];
+/* exp(-2 pi i k / size), k < size; 2^30 is 1. */
+static complex_int root(const edgekws_spectrum *of, uint32_t k) {
+    const uint32_t quarter = k >= of->size / 4 ? k - of->size / 4 : k + of->size - of->size / 4;
+    const complex_int found = {of->cosines[k], -of->cosines[quarter]};
+    return found;
+}
+
+static complex_int times(complex_int a, complex_int b) {
     complex_int product;
-    product.re = rounded(value.re * c + value.im * s, 30);
-    product.im = rounded(value.im * c - value.re * s, 30);
+    product.re = rounded((int64_t)a.re * b.re - (int64_t)a.im * b.im, 30);
+    product.im = rounded((int64_t)a.re * b.im + (int64_t)a.im * b.re, 30);
     return product;
 }
 
@@ -36,10 +41,16 @@ static float to_float(int64_t value) {
  * `shift`, so that sums keep below 2^31; returns the largest magnitude of what comes out. */
 static uint32_t stage(const edgekws_spectrum *of, const complex_int *from, complex_int *to, uint32_t count, uint32_t stride,
                       uint32_t radix, int shift) {
-    const uint32_t blocks = count / radix, points = of->size / 2;
+    const uint32_t blocks = count / radix, turn = of->size / count;
     uint32_t p, q, j, k, seen = 0;
-    complex_int a[5], sum;
+    complex_int a[5], roots[5], turns[5], sum;
+    for (k = 0; k < radix; k++) {
+        roots[k] = root(of, k * (of->size / radix));
+    }
     for (p = 0; p < blocks; p++) {
+        for (j = 0; j < radix; j++) {
+            turns[j] = root(of, j * p * turn); /* less than size: j < radix, p < count / radix */
+        }
         for (q = 0; q < stride; q++) {
             for (k = 0; k < radix; k++) {
                 a[k] = from[q + stride * (p + blocks * k)];
@@ -51,25 +62,24 @@ static uint32_t stage(const edgekws_spectrum *of, const complex_int *from, compl
             for (j = 0; j < radix; j++) {
                 complex_int *out = to + q + stride * (radix * p + j);
                 sum = a[0];
-                if (radix == 2 || (radix == 4 && j % 2 == 0)) {
-                    for (k = 1; k < radix; k++) {
-                        const int minus = radix == 2 ? (int)j : (int)(j / 2 * k % 2);
-                        sum.re += minus ? -a[k].re : a[k].re;
-                        sum.im += minus ? -a[k].im : a[k].im;
-                    }
+                if (radix == 2) {
+                    sum.re += j ? -a[1].re : a[1].re;
+                    sum.im += j ? -a[1].im : a[1].im;
+                } else if (radix == 4 && j % 2 == 0) {
+                    sum.re += a[2].re + (j ? -(a[1].re + a[3].re) : a[1].re + a[3].re);
+                    sum.im += a[2].im + (j ? -(a[1].im + a[3].im) : a[1].im + a[3].im);
                 } else if (radix == 4) { /* factors 1, -i, -1, i, or their conjugates */
-                    const int32_t sign = j == 1 ? 1 : -1;
-                    sum.re += sign * (a[1].im - a[3].im) - a[2].re;
-                    sum.im += sign * (a[3].re - a[1].re) - a[2].im;
+                    const int32_t re = a[1].im - a[3].im, im = a[3].re - a[1].re;
+                    sum.re += (j == 1 ? re : -re) - a[2].re;
+                    sum.im += (j == 1 ? im : -im) - a[2].im;
                 } else {
                     for (k = 1; k < radix; k++) {
-                        const complex_int part = turned(of, a[k], j * k % radix * (of->size / radix));
+                        const complex_int part = times(a[k], roots[j * k % radix]);
                         sum.re += part.re;
                         sum.im += part.im;
                     }
                 }
-                /* exp(-2 pi i j p / count), in steps of 1 / size */
-                *out = j && p ? turned(of, sum, 2 * (uint32_t)((uint64_t)j * p * (points / count) % points)) : sum;
+                *out = j && p ? times(sum, turns[j]) : sum;
                 seen = larger(seen, out->re);
                 seen = larger(seen, out->im);
             }
@@ -132,12 +142,11 @@ void ek_mel_power(const edgekws_spectrum *of, const int16_t *samples, int32_t *w
         float sum = 0;
         for (i = 0; i < bins; i++) {
             const uint32_t k = first + i;
-            const complex_int z = from[k % points], y = from[(points - k % points) % points];
-            const int64_t c = of->cosines[k], s = of->cosines[(k + of->size - of->size / 4) % of->size];
+            const complex_int z = from[k < points ? k : 0], y = from[k && k < points ? points - k : 0], w = root(of, k);
             const int64_t even_re = (int64_t)z.re + y.re, even_im = (int64_t)z.im - y.im;
             const int64_t odd_re = (int64_t)z.im + y.im, odd_im = (int64_t)y.re - z.re;
-            const float re = to_float(even_re + ((odd_re * c + odd_im * s + (1 << 29)) >> 30));
-            const float im = to_float(even_im + ((odd_im * c - odd_re * s + (1 << 29)) >> 30));
+            const float re = to_float(even_re + ((odd_re * w.re - odd_im * w.im + (1 << 29)) >> 30));
+            const float im = to_float(even_im + ((odd_im * w.re + odd_re * w.im + (1 << 29)) >> 30));
             sum += *filter++ * (re * re + im * im);
         }
         mel[band] = sum * unit;

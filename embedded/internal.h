@@ -54,9 +54,10 @@ void ek_frame(const edgekws_net *net, const ek_mel *mel, const float *deviation,
 /* ---- spiking.c */
 void ek_clear(const edgekws_net *net, edgekws_clip *clip);
 /* One step of a hidden layer driven by features, or by the one-hot label `word` where they are NULL: potential, spikes and
- * those before move on, and the trace. clip->delta, where there is one, gets the surrogate derivative. */
+ * those before move on, and the trace. clip->delta, where there is one, gets the surrogate derivative; `unreset`, unless it
+ * is NULL, the potentials before the reset. */
 void ek_hidden(edgekws_model *model, const edgekws_matrix *input, const edgekws_matrix *between, edgekws_clip *clip,
-               const float *features, uint32_t word);
+               const float *features, uint32_t word, float *unreset);
 /* One step of the readout. */
 void ek_integrate(edgekws_model *model, edgekws_clip *clip);
 /* Features of a frame of a clip in the reservoir. */

@@ -176,7 +176,7 @@ static void advance(edgekws_model *model) {
     uint32_t b, c, i, present;
     for (c = 0; c < net->words; c++) {
         if (model->counts[c]) {
-            ek_hidden(model, &net->label, &net->label_between, &model->prototypes[c], NULL, c);
+            ek_hidden(model, &net->label, &net->label_between, &model->prototypes[c], NULL, c, NULL);
         }
     }
     model->label_trace = net->trace_leak * model->label_trace + 1.0f;
@@ -185,7 +185,7 @@ static void advance(edgekws_model *model) {
     for (b = 0; b < model->size; b++) {
         edgekws_clip *clip = &model->clips[b];
         ek_kept_frame(model, clip->place, model->next, clip->features);
-        ek_hidden(model, &model->input, &model->between, clip, clip->features, 0);
+        ek_hidden(model, &model->input, &model->between, clip, clip->features, 0, NULL);
         ek_integrate(model, clip);
         third_factor(model, clip, other, factor);
         memset(sum, 0, net->neurons * sizeof(float));
@@ -237,17 +237,90 @@ static void change_weights(edgekws_model *model) {
     }
 }
 
+/* ------------------------------------------------------------------------------------------------ BPTT */
+/* Gradient of a clip's cross-entropy after its last frame, in Norse's neuron: SuperSpike's surrogate, and a reset that carries
+ * a gradient (edgekws.neurons.norse_twin). Clips add up, so only one is in memory. */
+static void back_propagate(edgekws_model *model) {
+    const edgekws_net *net = model->net;
+    const uint32_t neurons = net->neurons, words = EK_WORDS(neurons), place = model->order[model->first + model->next];
+    float *later = model->backward, *now = later + neurons, *error = now + neurons, *swap;
+    float *features = model->features + 2 * net->inputs;
+    float *gradients[3];
+    uint32_t t, i, o;
+    gradients[0] = model->gradient;
+    gradients[1] = gradients[0] + model->trained[0].count;
+    gradients[2] = gradients[1] + model->trained[1].count;
+    ek_clear(net, &model->state);
+    for (t = 0; t < net->frames; t++) {
+        ek_kept_frame(model, place, t, features);
+        ek_hidden(model, &model->input, &model->between, &model->state, features, 0, model->history + t * neurons);
+        ek_integrate(model, &model->state);
+        memcpy(model->fired + t * words, model->state.spikes, words * sizeof(uint32_t));
+    }
+    memcpy(error, model->state.readout, net->outputs * sizeof(float));
+    ek_softmax(error, net->outputs);
+    error[model->kept_word[place]] -= 1.0f;
+    for (o = 0; o < net->outputs; o++) {
+        error[o] /= (float)model->size;
+    }
+    memset(later, 0, neurons * sizeof(float)); /* gradient by the potentials of the frame after this one */
+    for (t = net->frames; t--;) {
+        const float *potential = model->history + t * neurons;
+        const uint32_t *fired = model->fired + t * words;
+        for (i = 0; i < neurons; i++) {
+            const float distance = potential[i] - net->threshold, slope = 1.0f + (distance < 0 ? -distance : distance);
+            const float surrogate = 1.0f / (slope * slope), spike = (float)(fired[i / 32] >> i % 32 & 1);
+            const float through = net->soft_reset ? 1.0f - net->threshold * surrogate : 1.0f - spike - potential[i] * surrogate;
+            float by_spike = ek_dot(model->readout.f32 + i * net->outputs, error, net->outputs);
+            if (net->recurrent) {
+                by_spike += ek_dot(model->between.f32 + (size_t)i * neurons, later, neurons);
+            }
+            now[i] = surrogate * by_spike + net->membrane_leak * later[i] * through;
+            if (spike > 0) {
+                ek_add(gradients[2] + i * net->outputs, error, 1.0f, net->outputs);
+            }
+        }
+        ek_kept_frame(model, place, t, features);
+        for (i = 0; i < net->inputs; i++) {
+            ek_add(gradients[0] + (size_t)i * neurons, now, features[i], neurons);
+        }
+        for (i = 0; net->recurrent && t && i < neurons; i++) {
+            if (fired[(ptrdiff_t)(i / 32) - (ptrdiff_t)words] >> i % 32 & 1) {
+                ek_add(gradients[1] + (size_t)i * neurons, now, 1.0f, neurons);
+            }
+        }
+        for (o = 0; o < net->outputs; o++) {
+            error[o] *= net->output_leak;
+        }
+        swap = later;
+        later = now;
+        now = swap;
+    }
+}
+
+static int back_propagation_step(edgekws_model *model) {
+    uint32_t which;
+    float *gradient = model->gradient;
+    back_propagate(model);
+    if (++model->next < model->size) {
+        return EDGEKWS_MORE;
+    }
+    next_update(model);
+    for (which = 0; which < 3; which++) {
+        update(model, &model->trained[which], 0, gradient, model->trained[which].count);
+        gradient += model->trained[which].count;
+    }
+    return go_on(model);
+}
+
 int edgekws_learn_step(edgekws_model *model) {
     if (!model || !model->learning) {
         return EDGEKWS_NOTHING;
     }
     if (model->plan.rule == EDGEKWS_BPTT) {
-        return EDGEKWS_BAD_ARGUMENT;
+        return back_propagation_step(model);
     }
     advance(model);
     change_weights(model);
-    if (++model->next < model->net->frames) {
-        return EDGEKWS_MORE;
-    }
-    return go_on(model);
+    return ++model->next < model->net->frames ? EDGEKWS_MORE : go_on(model);
 }

@@ -79,7 +79,7 @@ static void lay_out(edgekws_model *model, const edgekws_net *net, edgekws_plan p
         model->gradient = take(from, all, 4, &usage->gradients);
         model->history = take(from, (uint64_t)net->frames * net->neurons, 4, &usage->activations);
         model->fired = take(from, (uint64_t)net->frames * EK_WORDS(net->neurons), 4, &usage->activations);
-        model->backward = take(from, 3 * net->neurons + net->outputs, 4, &usage->activations);
+        model->backward = take(from, 2 * net->neurons + net->outputs, 4, &usage->activations);
         return;
     }
     model->clips = take(from, plan.batch, sizeof(edgekws_clip), &usage->traces);
@@ -180,7 +180,7 @@ void ek_clear(const edgekws_net *net, edgekws_clip *clip) {
 }
 
 void ek_hidden(edgekws_model *model, const edgekws_matrix *input, const edgekws_matrix *between, edgekws_clip *clip,
-               const float *features, uint32_t word) {
+               const float *features, uint32_t word, float *unreset) {
     const edgekws_net *net = model->net;
     uint32_t i, *swap = clip->before;
     clip->before = clip->spikes;
@@ -197,6 +197,9 @@ void ek_hidden(edgekws_model *model, const edgekws_matrix *input, const edgekws_
         ek_multiply_spikes(clip->potential, between, clip->before, model->row);
     }
     memset(clip->spikes, 0, EK_WORDS(net->neurons) * sizeof(uint32_t));
+    if (unreset) {
+        memcpy(unreset, clip->potential, net->neurons * sizeof(float));
+    }
     if (clip->delta) {
         for (i = 0; i < net->neurons; i++) {
             const float distance = (clip->potential[i] - net->threshold) * 3.14159265f;
@@ -238,7 +241,7 @@ int edgekws_step(edgekws_model *model, const float *features) {
     if (!ek_finite(features, model->net->inputs)) {
         return EDGEKWS_NOT_FINITE;
     }
-    ek_hidden(model, &model->input, &model->between, &model->state, features, 0);
+    ek_hidden(model, &model->input, &model->between, &model->state, features, 0, NULL);
     ek_integrate(model, &model->state);
     return EDGEKWS_OK;
 }

@@ -12,8 +12,9 @@ from edgekws.core import registry
 
 SOURCE = REPOSITORY / "src" / "edgekws"
 # The public names of `edgekws` are the one door that knows where each learning rule lives.
+# What runs on a device is Traces Propagation, and it is measured beside the bench.
 CENTRAL = sorted(path for path in SOURCE.rglob("*.py")
-                 if "methods" not in path.relative_to(SOURCE).parts and path != SOURCE / "__init__.py")
+                 if not {"methods", "embedded"} & set(path.relative_to(SOURCE).parts) and path != SOURCE / "__init__.py")
 NAMES = sorted({path.parent.name for path in (SOURCE / "methods").glob("*/__init__.py")})
 
 

@@ -97,6 +97,28 @@ def test_learning_gives_the_weights_of_the_host(open_library, net, clips, featur
         assert np.abs(own - wanted).max() < 1e-4
 
 
+@pytest.mark.parametrize("reset", ["hard", "soft"])
+def test_back_propagation_gives_the_gradients_of_the_host(open_library, net, metadata, clips, features, reset):
+    network = net.settings.model_copy(update={"reset": reset, "output_leak": 0.95})
+    other = RecurrentLIF(network, inputs=120, outputs=net.outputs, generator=torch.Generator().manual_seed(5))
+    device = open_library(blob=image.spiking(other, metadata, where="net"))
+    device.start(clips=5, rule="bptt", optimiser="sgd")
+    for number in range(5):
+        device.hear(clips[0][number])
+        device.keep(int(clips[1][number]))
+    before = device.weights()
+    assert device.learn(rate=1e-2, epochs=1) == 5
+    potentials = other(features[:5])
+    torch.nn.functional.cross_entropy(potentials, torch.from_numpy(clips[1][:5])).backward()
+    gradient = {name: tensor.grad for name, tensor in other.trained.items()}
+    hidden = gradient["hidden.0.weight"].T
+    wanted = [hidden[:120], hidden[120:], gradient["readout"].T]
+    for old, new, own in zip(before, device.weights(), wanted, strict=True):
+        found, size = (old - new) / 1e-2, float(own.abs().max())
+        assert size > 1e-3
+        assert np.abs(found - own.numpy().ravel()).max() < 1e-3 * size + 1e-5
+
+
 def test_learning_from_bytes_is_close(open_library, clips):
     weights = []
     for storage in ("exact", "bytes"):

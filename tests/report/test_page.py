@@ -287,8 +287,9 @@ def test_probing_is_a_share_of_the_time_of_onda_1():
 
 
 # ------------------------------------------------------------------------------------------------ alternatives
-FILES = ("adaptation", "complexity", "cost_spiking", "cost_ds_cnn", "limits", "retention", "federated")
-HEADINGS = {"adaptation": "All methods", "limits": "What fits on a device", "complexity": "What local rules store",
+FILES = ("adaptation", "complexity", "cost_spiking", "cost_ds_cnn", "limits", "device", "retention", "federated")
+HEADINGS = {"adaptation": "All methods", "limits": "What fits on a device", "device": "Built and run on a device",
+            "complexity": "What local rules store",
             "retention": "Preventing forgetting", "federated": "Learning together"}
 
 
@@ -315,9 +316,9 @@ def tables_of(section):
 
 def test_alternatives_have_a_section_of_their_own(made_up_run, tmp_path):
     section = alternatives_of(made_up_run(experiments=("one_user",), alternatives={}), tmp_path)
-    assert section.count("<table") == section.count('<div class="scroll"') == section.count('class="sortable"') == 9
-    methods, widest, needs, widest_sgd, _, rules, remedies, sequence, ways = tables_of(section)
-    for rows in (methods, widest, needs, rules, remedies, sequence, ways):
+    assert section.count("<table") == section.count('<div class="scroll"') == section.count('class="sortable"') == 10
+    methods, widest, needs, widest_sgd, _, built, rules, remedies, sequence, ways = tables_of(section)
+    for rows in (methods, widest, needs, built, rules, remedies, sequence, ways):
         assert len({len(row) for row in rows}) == 1, "no cell is missing"
     assert [row[0] for row in methods][:2] == ["Traces Propagation", "e-prop"] and methods[-1][0] == "mine &lt;new&gt;"
     assert "<new>" not in section and "seen on &lt;local_in_time&gt;" in section, "what is shown is escaped"
@@ -326,6 +327,7 @@ def test_alternatives_have_a_section_of_their_own(made_up_run, tmp_path):
         ["BPTT, LoRA 4", stored, batch] for batch in ("1", "8") for stored in ("fp32", "int8")]
     assert ["none"] in [row[3:4] for row in widest] and len(widest) == len(widest_sgd) == len(needs)
     assert "The same with plain gradient descent" in section
+    assert built[0][:2] == ["64", "Traces Propagation, Adam"] and "not run (no emulator)" in section
     tp, eprop, etlp = rules
     assert tp[0] == "Traces Propagation 5 clips" and tp[4:] == ["yes", "yes", "no paper: yes", "yes"]
     assert eprop[1].startswith("121 by formula 120") and eprop[4:] == ["no", "no", "yes paper: no", "no"]

@@ -19,7 +19,7 @@ class Project:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True)
-        for name in ("Snakefile", "workflow", "profiles", "config", "claims", "notebooks", "docs", "envs"):
+        for name in ("Snakefile", "workflow", "profiles", "config", "claims", "notebooks", "docs", "envs", "embedded"):
             (folder / name).symlink_to(ROOT / name)
         (folder / ".venv").symlink_to(sys.prefix)  # where envs/tool looks for uv
         shutil.copytree(ROOT / ".dvc", folder / ".dvc", ignore=shutil.ignore_patterns("cache", "tmp", "config.local"))

@@ -1,7 +1,7 @@
 """What else could adapt the models: local rules, parameter-efficient fine-tuning, limits, forgetting, federated learning.
 
 Inputs: features, plan and base models of Traces Propagation; for the DS-CNN the corpus' archive and index.
-Outputs: results/<run>/metrics/alternatives/{adaptation,complexity,cost_*,limits,retention,federated}.json.
+Outputs: results/<run>/metrics/alternatives/{adaptation,complexity,cost_*,limits,device,retention,federated}.json.
 """
 
 ALT = SETTINGS.alternatives
@@ -18,6 +18,7 @@ PAPERS["alternatives"] = Paper(
             # In the order of the methods, each kind of net once.
             *dict.fromkeys(f"cost_{method.net}" for method in ALT_METHODS.values()),
             "limits",
+            "device",
             "retention",
             "federated",
             "strong",

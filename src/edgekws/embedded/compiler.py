@@ -6,6 +6,8 @@ import importlib.util
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -20,6 +22,8 @@ SOURCES = ("numeric.c", "image.c", "frontend.c", "spiking.c", "learning.c", "del
 # No contraction of a product and a sum into one rounding, and no reordering: the bits are to be the same everywhere.
 _COMMON = ["-std=c99", "-O3", "-ffp-contract=off", "-fno-sanitize=undefined", "-Wall", "-Wextra", "-Werror",
            "-fno-math-errno", "-s"]
+_WASM = ["-target", "wasm32-freestanding", "-msimd128", "-mbulk-memory", "-nostdlib", "-Wl,--no-entry", "-Wl,--export-memory",
+         "-fno-builtin-memcpy", "-fno-builtin-memset"]
 _ABSENT = "there is no C compiler here: get it with `envs/tool embedded .envs/embedded`"
 ENVIRONMENT = Path(".envs/embedded")
 """Where ``envs/tool`` puts the compiler; the running Python may have it, too."""
@@ -73,8 +77,7 @@ def build_library(target: Literal["host", "wasm"], out: Path, *, environment: Pa
     folder = sources()
     files_ = [str(folder / name) for name in (*SOURCES, "targets/flat.c")]
     if target == "wasm":
-        options = ["-target", "wasm32-freestanding", "-msimd128", "-mbulk-memory", "-nostdlib", "-Wl,--no-entry",
-                   "-Wl,--export-memory", "-fno-builtin-memcpy", "-fno-builtin-memset"]
+        options = _WASM
         files_.append(str(folder / "targets" / "bare.c"))
     else:
         # This machine's processor as it is: its vectors change nothing but the time.
@@ -86,3 +89,81 @@ def build_library(target: Literal["host", "wasm"], out: Path, *, environment: Pa
         compile_c([*common, *options, *(["-fsanitize=undefined", "-fsanitize-trap=undefined"] if sanitise else []),
                    *files_, "-o", str(part)], environment=environment)
 
+
+
+# ------------------------------------------------------------------------------------------------ programs that run jobs
+@dataclass(frozen=True)
+class Board:
+    """A board of QEMU with a Cortex-M.
+
+    Attributes:
+        cpu: Processor and floating-point unit (single precision), as the compiler calls them.
+        machine: As QEMU calls it.
+        flash, ram, outside: Where code, RAM and further memory begin; the latter holds what a device would record.
+        instructions_per_tick: Of SysTick, where QEMU counts an instruction as a nanosecond.
+    """
+
+    cpu: str
+    machine: str
+    flash: int
+    ram: int
+    outside: int
+    instructions_per_tick: int
+    flash_bytes: int = 4 << 20
+    ram_bytes: int = 4 << 20
+
+
+BOARDS: dict[str, Board] = {
+    "cortex-m4": Board("cortex_m4+vfp4d16sp", "mps2-an386", 0, 0x20000000, 0x21000000, 40),
+    "cortex-m7": Board("cortex_m7+fp_armv8d16sp", "mps2-an500", 0, 0x20000000, 0x60000000, 40),
+    "cortex-m33": Board("cortex_m33+fp_armv8d16sp", "mps2-an505", 0x10000000, 0x38000000, 0x80000000, 50)}
+
+STACK_BYTES = 4096
+OUTSIDE_OFFSET = 8 << 20
+"""Where in further memory the job lies; what is below is RAM for nets that the board's own cannot hold."""
+
+
+def build_runner(target: Target, out: Path, *, image_c: Path | None = None, arena_bytes: int = 0, ram_bytes: int | None = None,
+                 environment: Path = ENVIRONMENT, options: Sequence[str] = ()) -> None:
+    """The program that runs a job: of this machine, a WebAssembly module, or a firmware with an image and an arena in it.
+
+    Args:
+        image_c: Of a firmware: the image as a C array.
+        arena_bytes: Of a firmware.
+        ram_bytes: That the whole firmware may take, stack included; the linker refuses more. None takes the board's.
+        options: More for the compiler.
+
+    Raises:
+        NotRun: There is no compiler.
+        UserError: The firmware does not fit.
+    """
+    folder = sources()
+    files_ = [str(folder / name) for name in (*SOURCES, "targets/runner.c")]
+    flags = list(_COMMON)
+    with files.writing(out) as part:
+        if target == "host":
+            files_.append(str(folder / "targets/host.c"))
+        elif target == "wasm":
+            files_ += [str(folder / "targets/wasm.c"), str(folder / "targets/bare.c")]
+            flags += _WASM
+        else:
+            board = BOARDS[target]
+            outside = ram_bytes is not None and ram_bytes > board.ram_bytes
+            script = part.with_name(f"{part.name}.ld")
+            numbers = {"FLASH": board.flash, "FLASH_BYTES": board.flash_bytes, "RAM": board.outside if outside else board.ram,
+                       "RAM_BYTES": board.ram_bytes if ram_bytes is None else ram_bytes, "STACK_BYTES": STACK_BYTES}
+            text = (folder / "targets" / "cortex_m.ld").read_text(encoding="utf-8")
+            for name, number in numbers.items():
+                text = text.replace(f"@{name}@", str(number))
+            script.write_text(text, encoding="utf-8")
+            files_ += [str(folder / "targets/cortex_m.c"), str(folder / "targets/bare.c"), str(image_c)]
+            flags = [flag if flag != "-O3" else "-O2" for flag in flags]
+            flags += ["-target", "thumb-freestanding-eabihf", f"-mcpu={board.cpu}", "-ffreestanding", "-nostdlib",
+                      "-fno-builtin", "-fno-unwind-tables", "-ffunction-sections",
+                      "-Wl,--gc-sections", "-Wl,-T," + str(script), f"-DARENA_BYTES={arena_bytes}",
+                      f"-DJOB_ADDRESS={board.outside + OUTSIDE_OFFSET:#x}",
+                      f"-DINSTRUCTIONS_PER_TICK={board.instructions_per_tick}"]
+        try:
+            compile_c([*flags, *options, *files_, "-o", str(part)], environment=environment)
+        finally:
+            part.with_name(f"{part.name}.ld").unlink(missing_ok=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import importlib.util
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +15,7 @@ import numpy.typing as npt
 
 from edgekws.core.environments import NotRun
 from edgekws.core.errors import UserError
+from edgekws.embedded.compiler import ENVIRONMENT
 
 Floats = npt.NDArray[np.float32]
 MORE = 1
@@ -71,11 +74,13 @@ class WebAssembly:
         NotRun: wasmtime is not installed.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, environment: Path = ENVIRONMENT) -> None:
+        if importlib.util.find_spec("wasmtime") is None:  # a package without dependencies: lent by the tool's environment
+            sys.path += [str(folder) for folder in Path(environment).absolute().glob("lib/python*/site-packages")]
         try:
             wasmtime = importlib.import_module("wasmtime")
         except ImportError as error:
-            raise NotRun("wasmtime is not installed here") from error
+            raise NotRun("wasmtime is not here: get it with `envs/tool embedded .envs/embedded`") from error
         self._store = wasmtime.Store()
         module = wasmtime.Module.from_file(self._store.engine, str(path))
         if module.imports:

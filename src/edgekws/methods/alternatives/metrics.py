@@ -9,6 +9,7 @@ from pydantic import Field
 from edgekws.methods.alternatives.settings import (
     AlternativeMethod,
     AlternativeTraining,
+    Device,
     DeviceLimits,
     Federated,
     NetName,
@@ -196,6 +197,21 @@ class Limits(Metrics):
     widest: list[dict[str, Any]]
 
 
+DeviceCheck = Literal["same_bits", "no_float_exceptions", "less_memory_than_bptt", "fits_budgets", "static_memory"]
+
+
+class DeviceRun(Metrics):
+    """``device.json``, of ``edgekws embedded measure``; a check that this machine could not make is not there."""
+
+    experiment: Literal["device"]
+    settings: Annotated[dict[str, Any], Of(dict[Literal["device"], Device])]
+    targets: dict[str, dict[str, Any]]
+    users: list[dict[str, Any]]
+    widths: list[dict[str, Any]]
+    budgets: list[dict[str, Any]]
+    checks: dict[DeviceCheck, Check]
+
+
 class RemedySummary(Fields):
     """Points; ``saved``: of forgetting, less than without a remedy."""
 
@@ -252,4 +268,4 @@ class FederatedSummary(Metrics, Federation):
 
 KINDS: dict[str, type[Metrics]] = {
     "adaptation": Adaptation, "complexity": Complexity, "cost_spiking": Cost, "cost_ds_cnn": Cost, "limits": Limits,
-    "retention": RetentionSummary, "federated": FederatedSummary, "strong": StrongBases}
+    "device": DeviceRun, "retention": RetentionSummary, "federated": FederatedSummary, "strong": StrongBases}

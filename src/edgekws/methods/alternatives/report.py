@@ -19,7 +19,8 @@ from edgekws.protocol import metrics
 
 AXES = {"%": "Kept of full fine-tuning, %"}
 
-_FILES = ("adaptation", "complexity", "cost_spiking", "cost_ds_cnn", "limits", "retention", "federated")
+_FILES = ("adaptation", "complexity", "cost_spiking", "cost_ds_cnn", "limits", "device", "retention",
+          "federated")
 _KINDS = {"full": "bptt_full", "full_int8": "bptt_full_int8", "readout": "bptt_readout", "threshold": "bptt_threshold",
           "adapter": "bptt_adapter", "lora": "bptt_lora_4"}
 _ALL_PAIRS = "Traces Propagation, all pairs"
@@ -61,7 +62,8 @@ def section(found: Mapping[str, Any], ledger: Mapping[str, Any]) -> dict[str, An
     first = next(found[name] for name in _FILES if found[name])
     return {"corpus": CorpusFacts.model_validate(first["provenance"]["corpus"]).label,
             **{name: made(found[name]) if found[name] else None for name, made in (
-                ("limits", limits), ("complexity", complexity), ("retention", retention), ("federated", federated))},
+                ("limits", limits), ("device", device), ("complexity", complexity), ("retention", retention),
+                ("federated", federated))},
             "methods": methods(found) if found["adaptation"] else None,
             "strong": strong(found["strong"]) if found.get("strong") else None,
             "depth": depth(found["depth"]) if found.get("depth") else None}
@@ -119,6 +121,11 @@ def kind(name: str) -> str:
     ('BPTT, LoRA 4', 'TESS', 'Traces Propagation, all pairs')
     """
     return _ALL_PAIRS if name == "traces_propagation_batch" else style.alternative(_KINDS.get(name, name)).label
+
+
+def device(content: Mapping[str, Any]) -> dict[str, Any]:
+    """What was built for devices and run there."""
+    return {name: content[name] for name in ("targets", "users", "widths", "budgets", "checks")}
 
 
 def limits(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -180,6 +180,21 @@ class DeviceLimits(Settings):
     repetitions: PositiveInt = Field(5, description="adaptations that are timed; the median counts")
 
 
+class Device(Settings):
+    """What is built for a device and run there: the C library on this machine, in WebAssembly, on Cortex-M (emulated)."""
+
+    users: PositiveInt = Field(5, description="test users who adapt, with all support clips of their first fold, at most")
+    budget: Training = Field(default_factory=Training, description="how they learn; all clips make one batch")
+    seed: int = Field(0, description="of the order of clips, and of nets that are not trained")
+    targets: list[Literal["host", "wasm", "cortex-m4", "cortex-m7", "cortex-m33"]] = Field(
+        ["host", "wasm", "cortex-m4", "cortex-m7", "cortex-m33"], min_length=1,
+        description="where they learn: the same bits everywhere")
+    widths: list[PositiveInt] = Field(
+        [64, 128, 256, 450], description="hidden neurons of the nets whose cost is counted on a Cortex-M4")
+    clips: PositiveInt = Field(26, description="support clips of those nets, at most")
+    budgets: list[PositiveInt] = Field([256, 512, 1024, 2048], description="RAM of devices, KiB")
+
+
 class Retention(Settings):
     """Remedies against forgetting, and users one after another on one device."""
 
@@ -228,6 +243,7 @@ class Alternatives(Settings):
     strong: Strong = Field(default_factory=Strong, description="strong bases")
     depth: Depth = Field(default_factory=Depth, description="deeper nets")
     limits: DeviceLimits = Field(default_factory=DeviceLimits, description="limits of a device")
+    device: Device = Field(default_factory=Device, description="built for a device, and run there")
     retention: Retention = Field(default_factory=Retention, description="not forgetting")
     federated: Federated = Field(default_factory=Federated, description="learning together")
 
