@@ -176,8 +176,15 @@ def test_negative_scores_are_the_lowest():
 def test_a_layer_loses_its_largest_share_at_most():
     encoder = DsCnn([10, 10, 2], "stem")
     scores = [[0.0] * 10, [1.0] * 10, [0.0] * 2]
-    assert stays(encoder, scores, 0.5, largest_share=0.95) == [[0] * 9 + [1], [0] + [1] * 9, [1, 1]]
-    assert stays(encoder, scores, 0.5, largest_share=0.7) == [[0] * 7 + [1] * 3, [0] * 3 + [1] * 7, [1, 1]]
+    assert stays(encoder, scores, 0.5, largest_share=0.95) == [[0] * 9 + [1], [1] * 10, [1, 1]]
+    assert stays(encoder, scores, 0.6, largest_share=0.7) == [[0] * 7 + [1] * 3, [0] * 2 + [1] * 8, [1, 1]]
+
+
+def test_other_layers_may_pay_for_what_a_limit_holds_back():
+    encoder = DsCnn([10, 10, 2], "stem")
+    scores = [[0.0] * 10, [1.0] * 10, [0.0] * 2]
+    assert stays(encoder, scores, 0.5, largest_share=0.95, surplus="others") == [[0] * 9 + [1], [0] + [1] * 9, [1, 1]]
+    assert stays(encoder, scores, 0.5, largest_share=0.7, surplus="others") == [[0] * 7 + [1] * 3, [0] * 3 + [1] * 7, [1, 1]]
 
 
 @pytest.mark.parametrize("ratio", [0.1, 0.3, 0.6, 0.8])

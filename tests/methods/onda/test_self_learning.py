@@ -352,6 +352,31 @@ def test_fine_tuning_lowers_the_loss_and_leaves_the_encoder_alone(labelled):
     assert not torch.equal(tuned.stem[2].running_mean, before["stem.2.running_mean"])
 
 
+def test_without_a_loss_there_is_no_backward_pass_and_momentum_goes_on(labelled, monkeypatch):
+    def every_gradient(outputs, inputs):
+        calls.append(1)
+        return original(outputs, inputs)
+
+    original, calls = torch.autograd.grad, []
+    monkeypatch.setattr(torch.autograd, "grad", every_gradient)
+    settings = SMALL.model_copy(update={"margin": 0.05, "epochs": 12, "learning_rate": 0.01})
+    skipped, facts = fine_tune(tiny(), *labelled, settings, seed=0)
+    assert 0 < len(calls) < facts["steps"]  # some batches had no loss, and needed no gradient
+    monkeypatch.setattr(torch.Tensor, "item", lambda tensor, item=torch.Tensor.item: item(tensor) or 1e-30)
+    always, _ = fine_tune(tiny(), *labelled, settings, seed=0)  # a share of active triplets that is never 0
+    assert len(calls) > facts["steps"]
+    assert all(torch.equal(one, other) for one, other in zip(skipped.state_dict().values(), always.state_dict().values(),
+                                                             strict=True))
+
+
+def test_running_statistics_may_be_taken_anew_afterwards(labelled):
+    plain, anew = (fine_tune(tiny(), *labelled, SMALL.model_copy(update={"statistics_after": after}), seed=0)[0]
+                   for after in (False, True))
+    changed = {name for name, tensor in plain.state_dict().items() if not torch.equal(tensor, anew.state_dict()[name])}
+    assert {"stem.2.running_mean", "stem.2.running_var"} <= changed
+    assert not changed & {name for name, _ in plain.named_parameters()}
+
+
 def test_same_seed_same_weights(labelled):
     first, again, other = (fine_tune(tiny(), *labelled, SMALL, seed=seed)[0].state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(first[name], again[name]) for name in first)

@@ -115,8 +115,8 @@ def selection(encoder: Encoder, scores: Sequence[Tensor], ratio: float, settings
     """Which channels stay: booleans [channels] for each group.
 
     The lowest scores of all groups go, ties by position, until the ratio is met: of the prunable channels (rounded), or
-    of all the parameters (the first choice that reaches it). A group whose limit is reached is passed over, so that
-    fewer go than asked for where every group is at its limit.
+    of all the parameters (the first choice that reaches it). What a group's limit holds back counts as gone, so that
+    fewer go than asked for (as in HAP's code), or is made up for by other groups (``settings.surplus``).
 
     Raises:
         UserError: A score is not a finite number.
@@ -126,23 +126,26 @@ def selection(encoder: Encoder, scores: Sequence[Tensor], ratio: float, settings
         raise UserError("the scores of the channels are not finite numbers: the encoder or its Hessian has overflowed",
                         where="pruning", remedy="use a smaller learning rate")
     count = closed_form(encoder)
-    widths = list(encoder.widths)
+    widths, counted = list(encoder.widths), list(encoder.widths)
     least = [max(1, width - int(settings.largest_share * width)) for width in widths]
     kept = [torch.ones(width, dtype=torch.bool) for width in widths]
     places = [(group, channel) for group, width in enumerate(widths) for channel in range(width)]
 
     def enough() -> bool:
         if settings.target == "channels":
-            return sum(encoder.widths) - sum(widths) >= round(ratio * len(ranked))
-        return count(encoder.widths) - count(widths) >= ratio * count(encoder.widths)
+            return sum(encoder.widths) - sum(counted) >= round(ratio * len(ranked))
+        return count(encoder.widths) - count(counted) >= ratio * count(encoder.widths)
 
     for place in ranked.argsort(stable=True).tolist():
         if enough():
             break
         group, channel = places[place]
-        if widths[group] > least[group]:
+        goes = widths[group] > least[group]
+        if goes:
             kept[group][channel] = False
             widths[group] -= 1
+        if goes or settings.surplus == "stays":
+            counted[group] -= 1
     return kept
 
 

@@ -28,7 +28,6 @@ CRITERIA: dict[Schedule, str] = {
 the wrong domain), global L1, or nothing."""
 
 _AFTER: set[Schedule] = {"onda_2", "hap_after", "random_after"}  # these prune what was fine-tuned, and fine-tune again
-_STATISTICS_WINDOWS = 512  # enough for running statistics
 
 
 @dataclass
@@ -64,11 +63,7 @@ class Device:
     def pruned(self, encoder: Encoder, scores: list[torch.Tensor], ratio: float, labels: PseudoLabels) -> Encoder:
         """A smaller encoder, its running statistics taken anew over the labelled windows (gap 9)."""
         smaller = pruning.prune(encoder, scores, ratio, self.settings.pruning)
-        if smaller.widths == encoder.widths:
-            return smaller
-        rows = np.sort(np.concatenate([labels.positives, labels.negatives]))
-        some = rows[::max(1, len(rows) // _STATISTICS_WINDOWS)]
-        return pruning.recalibrate(smaller, torch.from_numpy(self.windows.mfcc[some]))
+        return smaller if smaller.widths == encoder.widths else self_learning.recalibrated(smaller, self.windows, labels)
 
     def scores(self, criterion: str, encoder: Encoder, labels: PseudoLabels) -> list[torch.Tensor]:
         """Scores of an encoder's channels, [channels] for each group, by a criterion of :data:`CRITERIA`."""

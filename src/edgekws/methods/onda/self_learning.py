@@ -20,6 +20,7 @@ from torch.nn import functional
 from edgekws.core.errors import UserError
 from edgekws.core.optimiser import Adam
 from edgekws.core.progress import tqdm
+from edgekws.methods.onda import pruning
 from edgekws.methods.onda.calibration import Calibrated, Draw, Rows, _filtered_utterances, crops_of, distances
 from edgekws.methods.onda.hessian import Loss
 from edgekws.methods.onda.inference import Embedder
@@ -30,9 +31,7 @@ from edgekws.models.encoder import Encoder
 if TYPE_CHECKING:
     import pandas as pd
 
-
-
-# ------------------------------------------------------------------------------------------------ calibration
+_STATISTICS_WINDOWS = 512  # enough for running statistics
 
 
 # ------------------------------------------------------------------------------------------------ pseudo-labels
@@ -185,21 +184,33 @@ def fine_tune(encoder: Encoder, windows: Windows, drawn: Draw, labels: PseudoLab
     encoder = encoder.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     weights = {name: weight.requires_grad_() for name, weight in encoder.named_parameters()}
     optimiser = Adam(weights, settings.learning_rate)
+    nothing = tuple(torch.zeros_like(weight) for weight in weights.values())
     crops, means = crops_of(windows, drawn), list[tuple[float, float]]()
     for _ in tqdm(range(settings.epochs), unit=" epochs", desc="fine-tuning", disable=not progress):
         measured = []
         for batch in epoch(windows.mfcc, crops, labels, settings, generator):
             found = batch.violations(encoder(batch.mfcc), settings)
-            loss = functional.relu(found).mean()
-            optimiser.step(dict(zip(weights, torch.autograd.grad(loss, list(weights.values())), strict=True)))
-            measured.append((loss.item(), (found > 0).float().mean().item()))
+            loss, active = functional.relu(found).mean(), (found > 0).float().mean().item()
+            # Without an active triplet it is known without a backward pass; Adam's momentum goes on.
+            gradients = torch.autograd.grad(loss, list(weights.values())) if active else nothing
+            optimiser.step(dict(zip(weights, gradients, strict=True)))
+            measured.append((loss.item(), active))
         means.append((float(np.mean([loss for loss, _ in measured])), float(np.mean([share for _, share in measured]))))
         if not np.isfinite(means[-1][0]):
             raise UserError("is so high that the loss diverged", where="onda.finetuning.learning_rate",
                             remedy="lower it")
     ends = [means[0], means[-1]]
     tuned: Encoder = encoder.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
+    if settings.statistics_after:
+        tuned = recalibrated(tuned, windows, labels)
     return tuned, {"steps": optimiser.steps, "loss": [loss for loss, _ in ends], "active_fraction": [share for _, share in ends]}
+
+
+def recalibrated(encoder: Encoder, windows: Windows, labels: PseudoLabels) -> Encoder:
+    """An encoder with running statistics taken anew over labelled windows, and no other change."""
+    rows = np.sort(np.concatenate([labels.positives, labels.negatives]))
+    some = rows[::max(1, len(rows) // _STATISTICS_WINDOWS)]
+    return pruning.recalibrate(encoder, torch.from_numpy(windows.mfcc[some]))
 
 
 # ------------------------------------------------------------------------------------------------ for the Hessian
@@ -228,8 +239,8 @@ class HessianLosses(list[Loss]):
 
 
 def hessian_losses(encoder: Encoder, mfcc: npt.NDArray[np.float32], crops: npt.NDArray[np.float32], labels: PseudoLabels,
-                   settings: FineTuning, pruning: Pruning, *, seed: int) -> HessianLosses:
-    """Losses of ``pruning.batches`` mini-batches as :func:`fine_tune` would have them.
+                   settings: FineTuning, chosen: Pruning, *, seed: int) -> HessianLosses:
+    """Losses of ``chosen.batches`` mini-batches as :func:`fine_tune` would have them.
 
     Args:
         encoder: Whose share of active triplets decides on the hinge.
@@ -246,11 +257,11 @@ def hessian_losses(encoder: Encoder, mfcc: npt.NDArray[np.float32], crops: npt.N
                         f"{len(labels.negatives)} negatives", where="onda.finetuning.positives and .negatives",
                         remedy="lower them, or give a larger stream")
     endless = itertools.chain.from_iterable(epoch(mfcc, crops, labels, settings, generator) for _ in itertools.count())
-    return HessianLosses(encoder, list(itertools.islice(endless, pruning.batches)), settings, pruning.least_active)
+    return HessianLosses(encoder, list(itertools.islice(endless, chosen.batches)), settings, chosen.least_active)
 
 
 def word_losses(encoder: Encoder, clips: npt.NDArray[np.float32], words: Rows, recordings: int, settings: FineTuning,
-                pruning: Pruning, *, seed: int) -> HessianLosses:
+                chosen: Pruning, *, seed: int) -> HessianLosses:
     """The same of pre-training words, which know nothing of the user: each mini-batch has a word for a wake word.
 
     Args:
@@ -259,11 +270,11 @@ def word_losses(encoder: Encoder, clips: npt.NDArray[np.float32], words: Rows, r
         recordings: Clips that stand for the user's recordings; fewer where the word has too few for a whole batch.
     """
     generator = np.random.default_rng(seed)
-    chosen = generator.permutation(np.unique(words))
+    order = generator.permutation(np.unique(words))
     batches = []
-    for word in itertools.islice(itertools.cycle(chosen), pruning.batches):
+    for word in itertools.islice(itertools.cycle(order), chosen.batches):
         own, others = generator.permutation(np.flatnonzero(words == word)), generator.permutation(np.flatnonzero(words != word))
         taught = min(recordings, len(own) // 2)
         parts = [clips[own[taught:taught + settings.positives]], clips[own[:taught]], clips[others[:settings.negatives]]]
         batches.append(Batch.of(parts))
-    return HessianLosses(encoder, batches, settings, pruning.least_active)
+    return HessianLosses(encoder, batches, settings, chosen.least_active)

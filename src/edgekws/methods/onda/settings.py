@@ -105,6 +105,8 @@ class FineTuning(Settings):
     skip_first_negative: bool = Field(False, description="the base code leaves the first negative of every batch out")
     most_positives: PositiveInt | None = Field(
         None, description="pseudo-positives kept at most, drawn at random; null keeps all, as the paper does")
+    statistics_after: bool = Field(
+        False, description="take running statistics anew over the labelled windows afterwards (HAP does, the base does not)")
 
 
 class Pruning(Settings):
@@ -120,6 +122,8 @@ class Pruning(Settings):
     least_active: Fraction = Field(0.05, description="with fewer active triplets HAP scores the loss without its hinge")
     largest_share: Annotated[float, Field(gt=0, le=1)] = Field(
         0.95, description="share of a layer's channels that may go, at most")
+    surplus: Literal["stays", "others"] = Field(
+        "stays", description="channels beyond a layer's limit: they stay, as in HAP's code, or other layers' go in their place")
     retrain_episodes: PositiveInt = Field(4000, description="updates of the pre-training recipe after offline pruning")
 
 
