@@ -4,6 +4,7 @@ Inputs: nothing (embedded corpus) or the archives that the settings name; the ru
 Outputs: results/<run>/metrics/onda/{<experiment>,hessian,cost}.json, results/<run>/models/onda.
 """
 
+from edgekws.methods.onda.settings import CLEAN, UNPRUNED
 from edgekws.models.choices import Backbone
 
 ONDA = SETTINGS.onda
@@ -28,6 +29,7 @@ wildcard_constraints:
     backbone="|".join(get_args(Backbone)),
     share=r"\d+(\.\d+)?",
     part=r"\d+",
+    condition="|".join(SETTINGS.onda.conditions) or "none",
 
 
 def percent(share):
@@ -55,6 +57,21 @@ def encoder_of(experiment, offline):
     """The encoder an experiment starts from: pre-trained, or pruned before deployment."""
     backbone = ONDA.experiments[experiment].backbone
     return f"{ONDA_MODELS}/{backbone}{f'_offline{offline}' if float(offline) else ''}.safetensors"
+
+
+def conditions_of(experiment):
+    """The conditions, besides the clean one, under which an experiment hears its utterances."""
+    experiment = ONDA.experiments[experiment]
+    return sorted({*experiment.conditions, experiment.stream, experiment.learning or CLEAN} - {CLEAN})
+
+
+def windows_under(conditions):
+    """The files of windows under some conditions."""
+    return [
+        f"{RUN}/features/onda_{condition}{file}"
+        for condition in conditions
+        for file in (".npy", ".parquet", "_crops.npy")
+    ]
 
 
 def jobs_of(wildcards):
@@ -110,14 +127,19 @@ def adaptation_units(experiment, users):
     scanned, settings = ONDA.evaluation, ONDA.finetuning
     share = 1 if scanned.screen_every == 1 else min(1, 1 / scanned.screen_every + scanned.screen_share)
     positives = min(WAKE_WORDS.positives, settings.most_positives or math.inf)
-    turn = share * WAKE_WORDS.test_windows + settings.epochs * (positives // settings.positives) * ONDA_BATCH * 3
-    unpruned = len({"none", "oracle"} & set(experiment.schedules))
-    pruned = (len(experiment.schedules) - unpruned) * sum((1 - ratio) ** 2 for ratio in experiment.ratios)
+    scans = 1 + len(experiment.conditions)
+    turn = (
+        scans * share * WAKE_WORDS.test_windows + settings.epochs * (positives // settings.positives) * ONDA_BATCH * 3
+    )
+    unpruned = len(UNPRUNED & set(experiment.schedules))
+    if "more_updates" in experiment.schedules:
+        unpruned += settings.more - 1
+    pruned = len(set(experiment.schedules) - UNPRUNED) * sum((1 - ratio) ** 2 for ratio in experiment.ratios)
     ranked = sum(
         schedule in ("onda_1", "oracle_onda_1", "hap_wrong_domain", "hap_after") for schedule in experiment.schedules
     )
     each = turn * (unpruned + pruned) * ONDA_WINDOW[experiment.backbone]
-    once = (WAKE_WORDS.test_windows + WAKE_WORDS.stream_windows) * ONDA_WINDOW[experiment.backbone]
+    once = (scans * WAKE_WORDS.test_windows + WAKE_WORDS.stream_windows) * ONDA_WINDOW[experiment.backbone]
     return once + users * (each + ranked * hessian_units(experiment.backbone, ONDA.pruning.probes))
 
 
@@ -220,6 +242,37 @@ rule onda_features:
     shell:
         "edgekws onda features {input.archive:q} {input.index} {output.windows} --seed {params.seed} {params.positives}"
         " --settings {params.settings:q} {params.threads} &> {log}"
+
+
+use rule onda_features as onda_features_elsewhere with:
+    input:
+        unpack(wake_words_of_run),
+        index=f"{RUN}/corpus/wake_words.parquet",
+        noise=archive_of_run,
+    output:
+        windows=f"{RUN}/features/onda_{{condition}}.npy",
+        crops=f"{RUN}/features/onda_{{condition}}_crops.npy",
+        table=f"{RUN}/features/onda_{{condition}}.parquet",
+    log:
+        f"{LOGS}/onda/features_{{condition}}.log",
+    benchmark:
+        f"{BENCHMARKS}/onda/features_{{condition}}.tsv"
+    params:
+        threads=THREADS,
+        seed=SETTINGS.seed,
+        positives=lambda wildcards, input: " ".join(
+            [
+                option_if("positives", input.get("positives")),
+                f"--condition {wildcards.condition} --noise {shlex.quote(str(input.noise))}",
+            ]
+        ),
+        settings=lambda wildcards: as_json(
+            windows=ONDA.windows,
+            corpus=ONDA.corpus,
+            conditions={wildcards.condition: ONDA.conditions[wildcards.condition]},
+        ),
+    message:
+        "Extracting MFCC of every window under the condition {wildcards.condition}"
 
 
 rule speak_onda_words:
@@ -336,6 +389,7 @@ rule onda_personalise:
         crops=f"{RUN}/features/onda_crops.npy",
         words=f"{RUN}/features/onda_words.npy",
         encoder=lambda wildcards: encoder_of(wildcards.experiment, wildcards.share),
+        elsewhere=lambda wildcards: windows_under(conditions_of(wildcards.experiment)),
     output:
         f"{ONDA_METRICS}/{{experiment}}/offline{{share}}_seed{{seed}}_part{{part}}.json",
     log:
@@ -347,16 +401,20 @@ rule onda_personalise:
     resources:
         mem_mb=more_memory(3000, mapped=True),
         runtime=more_time(1440),
+        gpu=GPUS,
         units=personalise_units,
     params:
-        threads=THREADS,
+        threads=TRAINS_ON,
         share=lambda wildcards: float(wildcards.share) / 100,
         settings=lambda wildcards: as_json(
             # A job has one seed and one offline share: which others there are does not matter to it.
             experiment=ONDA.experiments[wildcards.experiment].model_copy(update={"seeds": None, "offline": [0.0]}),
             calibration=ONDA.calibration,
             finetuning=ONDA.finetuning,
+            robust=ONDA.robust,
+            distillation=ONDA.distillation,
             pruning=ONDA.pruning,
+            precision=ONDA.precision,
             evaluation=ONDA.evaluation,
         ),
     message:
@@ -406,6 +464,7 @@ rule onda_adapt:
     resources:
         mem_mb=more_memory(3000, mapped=True),
         runtime=more_time(240),
+        gpu=GPUS,
         units=int(
             adaptation_units(
                 ONDA.experiments[ONDA.adapted_as].model_copy(
@@ -415,10 +474,12 @@ rule onda_adapt:
             )
         ),
     params:
-        threads=THREADS,
+        threads=TRAINS_ON,
         seed=SETTINGS.seeds[0],
         ratio=ONDA.experiments[ONDA.adapted_as].ratios[0],
-        settings=as_json(calibration=ONDA.calibration, finetuning=ONDA.finetuning, pruning=ONDA.pruning),
+        settings=as_json(
+            calibration=ONDA.calibration, finetuning=ONDA.finetuning, pruning=ONDA.pruning, precision=ONDA.precision
+        ),
     message:
         "Adapting and pruning the encoder for one user"
     shell:
@@ -440,10 +501,11 @@ rule onda_hessian:
     resources:
         mem_mb=more_memory(3000, mapped=True),
         runtime=more_time(240),
+        gpu=GPUS,
         units=ONDA.hessian.repetitions
         * sum(hessian_units(ONDA.hessian.backbone, probes) for probes in ONDA.hessian.probes),
     params:
-        threads=THREADS,
+        threads=TRAINS_ON,
         seed=SETTINGS.seed,
         settings=as_json(
             hessian=ONDA.hessian,

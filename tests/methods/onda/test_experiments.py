@@ -20,8 +20,8 @@ from edgekws.core.errors import UserError
 from edgekws.corpus import salt, wake_words
 from edgekws.corpus.audio import encode_wav
 from edgekws.ledger.schema import CorpusFacts
-from edgekws.methods.onda import experiments, schedules, self_learning, windows
-from edgekws.methods.onda.settings import Personalisation, Schedule
+from edgekws.methods.onda import bench, experiments, schedules, windows
+from edgekws.methods.onda.settings import UNPRUNED, Personalisation, Schedule
 from edgekws.methods.onda.summary import EFFECTS
 from edgekws.models import encoder as encoders
 
@@ -33,7 +33,8 @@ CORPUS = {"corpus": {"minimum_positives": TAKES, "test_speakers": 2}, "windows":
 WORDS = ("no", "yes")
 SMALL = {"calibration": {"negatives": 2, "filters": [1, 2]},
          "finetuning": {"epochs": 2, "positives": 2, "negatives": 4, "most_positives": 4, "margin": 2.0},
-         "pruning": {"probes": 2, "batches": 1}}
+         "pruning": {"probes": 2, "batches": 1}, "robust": {"updates": 4, "positives": 2, "negatives": 4, "mine_every": 2},
+         "distillation": {"windows": 40, "updates": 4, "batch": 8, "refit_windows": 20}}
 NOTHING = 0.001  # of 256 channels: none
 EVERY = list(get_args(Schedule))
 
@@ -278,7 +279,7 @@ def test_where_nobody_says_the_wake_word_often_enough_the_setting_is_named(v2: M
 # ------------------------------------------------------------------------------------------------ what is done
 def test_with_nothing_pruned_every_schedule_that_prunes_first_is_fine_tuning_alone(every: Path) -> None:
     rows = {(row["schedule"], row["ratio"]): row for row in rows_of(every)}
-    assert len(rows) == 3 + 2 * 8
+    assert len(rows) == 1 + len(UNPRUNED) + 2 * (len(EVERY) - len(UNPRUNED))
     plain = {"oracle_onda_1": rows["oracle", 0.0]}
     for schedule in ("onda_1", "l1_before", "random_before", "hap_wrong_domain", "oracle_onda_1"):
         expected = plain.get(schedule, rows["none", 0.0])
@@ -288,6 +289,44 @@ def test_with_nothing_pruned_every_schedule_that_prunes_first_is_fine_tuning_alo
     for schedule in ("onda_2", "hap_after", "random_after"):
         assert rows[schedule, NOTHING]["training"]["steps"] == 2 * rows["none", 0.0]["training"]["steps"] == 8
         assert rows[schedule, NOTHING]["parameters"] == rows["none", 0.0]["parameters"]
+
+
+def test_statistics_alone_train_nothing_and_more_updates_are_more(every: Path) -> None:
+    rows = {(row["schedule"], row["ratio"]): row for row in rows_of(every)}
+    assert rows["statistics", 0.0]["training"]["steps"] == 0 and rows["statistics", 0.0]["gap"] != rows["pretrained", 0.0]["gap"]
+    assert rows["more_updates", 0.0]["training"]["steps"] == 4 * rows["none", 0.0]["training"]["steps"]
+    assert rows["robust", 0.0]["training"]["steps"] == 4 and rows["robust", 0.0]["parameters"] == rows["none", 0.0]["parameters"]
+    assert rows["distilled", 0.5]["training"]["steps"] == 0 and rows["robust_distilled", 0.5]["training"]["steps"] == 4
+    assert rows["distilled", 0.5]["widths"] == rows["robust_distilled", 0.5]["widths"] == [32] * 4 + [64]
+
+
+def test_every_condition_is_measured_on_the_same_utterances(v2: Made, v2_archive: Path) -> None:
+    for condition in ("noise_10", "room", "learning"):
+        edgekws("onda", "features", v2_archive, v2.folder / "wake_words.parquet", windows.beside(v2.features, condition),
+                "--condition", condition, "--settings", json.dumps(CORPUS))
+    job = v2.personalise("elsewhere", experiment={"schedules": ["robust", "robust_distilled"], "conditions": ["noise_10", "room"],
+                                                  "stream": "room", "learning": "learning", "users": 1},
+                         calibration={"low": 0.1, "high": 0.2, "refuse_negative_gap": False})
+    quiet = v2.personalise("quiet", experiment={"schedules": ["robust"], "users": 1},
+                           calibration={"low": 0.1, "high": 0.2, "refuse_negative_gap": False})
+    (deployed, robust, small), (alone, otherwise) = rows_of(job), rows_of(quiet)
+    assert set(deployed["conditions"]) == {"noise_10", "room"} and alone["conditions"] == {}
+    assert all(deployed[name] == alone[name] for name in ("accuracy", "curve", "recall", "queries", "hours"))
+    assert deployed["conditions"]["noise_10"] != deployed["conditions"]["room"]
+    assert robust["labels"] != otherwise["labels"] or robust["gap"] != otherwise["gap"], "it heard another stream"
+    assert small["parameters"] < robust["parameters"] / 2
+    edgekws("onda", "summarise", v2.folder / "elsewhere_summary.json", job)
+    cells = files.read_json(v2.folder / "elsewhere_summary.json")["summary"]["0"]["robust"]["0"]["conditions"]
+    assert set(cells) == {"clean", "noise_10", "room"} and set(cells["room"]["at"]) == {"0.5", "2", "8"}
+
+
+def test_windows_of_other_utterances_are_refused(v2: Made, v2_archive: Path, tmp_path: Path) -> None:
+    edgekws("onda", "features", v2_archive, v2.folder / "wake_words.parquet", tmp_path / "onda.npy", "--settings",
+            json.dumps(CORPUS))
+    edgekws("onda", "features", v2_archive, v2.folder / "wake_words.parquet", tmp_path / "onda_room.npy", "--condition", "room",
+            "--settings", json.dumps({**CORPUS, "windows": {**CORPUS["windows"], "stream_share": 0.5}}))
+    with pytest.raises(UserError, match="other utterances"):
+        windows.open_condition(tmp_path / "onda.npy", "room")
 
 
 def test_half_of_the_channels_go_whoever_chooses_them(every: Path) -> None:
@@ -302,16 +341,11 @@ def test_half_of_the_channels_go_whoever_chooses_them(every: Path) -> None:
 def test_with_nothing_pruned_the_weights_are_those_of_fine_tuning_alone(v2: Made, ordinary: list[str]) -> None:
     net, _, _ = encoders.load_encoder(v2.encoder)
     settings = Personalisation.model_validate(SMALL)
-    bench = experiments.Bench(windows.open_windows(v2.features), net, settings, ordinary[:1], 0, words=None)
-    device, before = bench.devices[0], {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    labels = self_learning.pseudo_label(bench.stream.table, bench.stream_distances[:, 0], bench.calibrated[0],
-                                        seed=device.random("pseudo-labels"))
-
-    def weights_only() -> tuple[encoders.Encoder, dict[str, Any]]:
-        return device.fine_tuned(net, labels, "fine-tuning")
-
-    (_, whole, _), (_, half, _) = schedules.adapted(device, "onda_1", [NOTHING, 0.5], labels, labels, weights_only)
-    (_, plain, _), = schedules.adapted(device, "none", [], labels, labels, weights_only)
+    job = bench.Bench(windows.open_windows(v2.features), net, settings, ordinary[:1], 0, words=None)
+    device, before = job.devices[0], {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    known = job.known(0)
+    (_, whole, _), (_, half, _) = schedules.adapted(device, "onda_1", [NOTHING, 0.5], known)
+    (_, plain, _), = schedules.adapted(device, "none", [], known)
     expected = plain.state_dict()
     assert all(torch.equal(tensor, expected[name]) for name, tensor in whole.state_dict().items())
     assert encoders.parameters(half) < encoders.parameters(plain) / 2

@@ -81,3 +81,13 @@ def test_no_window_gives_no_embedding():
 def test_other_shapes_are_refused(shape):
     with pytest.raises(ValueError, match="expected MFCC of shape"):
         Embedder(encoder_of("ds_cnn_s")).embed(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("backbone", ["ds_cnn_s", "ds_cnn_l", "resnet15_narrow"])
+def test_bfloat16_keeps_squared_distances_within_its_tolerance(backbone):
+    encoder, given = encoder_of(backbone), mfcc(64)
+    whole, half = (Embedder(encoder, precision).embed(given) for precision in ("float32", "bfloat16"))
+    assert half.dtype == torch.float32 and not torch.equal(whole, half)
+    assert torch.allclose(half.norm(dim=1), torch.ones(64), atol=1e-5)
+    off = (whole @ whole.T - half @ half.T) * 2
+    assert off.square().mean().sqrt() < 0.01

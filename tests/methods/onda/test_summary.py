@@ -13,6 +13,7 @@ from edgekws.methods.onda.settings import OndaEvaluation
 from edgekws.protocol.settings import Statistics
 
 STATISTICS = Statistics(resamples=500)
+EVALUATION = OndaEvaluation(curve=[0.5, 8.0], told=[0.5, 8.0])
 
 
 def row(user: str, schedule: str, ratio: float, accuracy: float, parameters: int, *, seed: int = 0, offline: float = 0.0,
@@ -20,7 +21,8 @@ def row(user: str, schedule: str, ratio: float, accuracy: float, parameters: int
     return {"user": user, "seed": seed, "offline": offline, "schedule": schedule, "ratio": ratio, "accuracy": accuracy,
             "recall": accuracy / 2, "false_alarms_per_hour": 1.0, "parameters": parameters,
             "multiply_accumulates": 10 * parameters, "adapted": not why and schedule != "pretrained", "why": why,
-            "curve": [accuracy - 10, accuracy]}
+            "curve": [accuracy - 10, accuracy], "training": {"steps": 7}, "conditions": {"noise": {
+                "accuracy": accuracy / 2, "curve": [accuracy / 4, accuracy / 2], "recall": 30.0, "false_alarms_per_hour": 3.0}}}
 
 
 def rows_of(accuracies: dict[tuple[str, float], tuple[float, ...]], sizes: dict[tuple[str, float], int],
@@ -35,15 +37,26 @@ SIZES = {("none", 0.0): 1000, ("onda_1", 0.5): 250, ("onda_1", 0.75): 100, ("ond
 def test_means_weigh_users_alike_however_many_seeds_they_have() -> None:
     rows = pd.DataFrame([row("a", "none", 0.0, 90, 1000, seed=0), row("a", "none", 0.0, 80, 1000, seed=1),
                          row("b", "none", 0.0, 45, 1000)])
-    cell = summary.summarise(rows, STATISTICS)["0"]["none"]["0"]
+    cell = summary.summarise(rows, STATISTICS, EVALUATION)["0"]["none"]["0"]
     assert cell["accuracy"]["value"] == 65 and cell["accuracy"]["n"] == 2
     assert cell["curve"] == [55, 65]
     assert (cell["users"], cell["seeds"], cell["not_adapted"]) == (2, 2, 0)
 
 
+def test_every_condition_is_told_beside_the_clean_one_and_against_the_encoder_as_deployed() -> None:
+    rows = rows_of({("pretrained", 0.0): (40, 60), ("robust", 0.0): (80, 90), ("onda_1", 0.5): (90, 90)},
+                   {**SIZES, ("robust", 0.0): 1000})
+    cell = summary.summarise(rows, STATISTICS, EVALUATION)["0"]["robust"]["0"]
+    assert cell["steps"] == 7
+    clean, noise = cell["conditions"]["clean"], cell["conditions"]["noise"]
+    assert (clean["at"]["0.5"]["value"], clean["at"]["8"]["value"], clean["gain"]["value"]) == (75, 85, 35)
+    assert (noise["at"]["0.5"]["value"], noise["at"]["8"]["value"], noise["gain"]["value"]) == (21.25, 42.5, 17.5)
+    assert (noise["recall"]["value"], noise["false_alarms_per_hour"]["value"]) == (30, 3)
+
+
 def test_sizes_are_told_against_the_unpruned_encoder() -> None:
     rows = rows_of({("none", 0.0): (90, 90), ("onda_1", 0.5): (90, 90)}, SIZES)
-    cell = summary.summarise(rows, STATISTICS)["0"]["onda_1"]["50"]
+    cell = summary.summarise(rows, STATISTICS, EVALUATION)["0"]["onda_1"]["50"]
     assert cell["compression"] == 4 and cell["fewer_operations"] == 4 and cell["parameters"] == 250
 
 
@@ -145,7 +158,7 @@ def test_the_file_does_not_depend_on_the_order_of_jobs_and_counts_who_was_left_o
     parts = [{"rows": [each], "settings": {}, "provenance": {}, "operating_point": {}, "encoder": {},
               "screening": None if each["user"] == "c" else {"accuracy": True, "curve": True, "false_alarms_per_hour": False}}
              for each in rows]
-    made = [summary.experiment_file("ds_cnn", order, OndaEvaluation(), STATISTICS) for order in (parts, parts[::-1])]
+    made = [summary.experiment_file("ds_cnn", order, EVALUATION, STATISTICS) for order in (parts, parts[::-1])]
     assert made[0] == made[1]
     assert made[0]["calibrations"] == {"all": 3, "failed": 1, "too_few_labels": 1}
     assert made[0]["users"] == ["a", "b", "c"] and made[0]["screening"] == {

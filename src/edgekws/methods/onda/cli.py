@@ -59,20 +59,22 @@ def features(
     positives: Annotated[Path | None, typer.Option(help="HeySnapdragon: the Qualcomm Keyword Speech Dataset.")] = None,
     speech: Annotated[list[Path] | None, typer.Option(
         help="Open wake words: other speech, as the index was given it; repeat for each.")] = None,
+    condition: Annotated[str, typer.Option(help="How they sound: a name of onda.conditions, or clean.")] = "clean",
+    noise: Annotated[Path | None, typer.Option(help="Archive in GSC's layout whose noise is added; none makes noise.")] = None,
     settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1, progress: Progress = True,
 ) -> None:
     """MFCC of every one-second window of the stream and of the test utterances.
 
-    Settings: {"windows": ..., "corpus": ...} of the section onda.
+    Settings: {"windows": ..., "corpus": ..., "conditions": ...} of the section onda.
     """
     pin_threads(threads)
     from edgekws.core import settings as s
-    from edgekws.methods.onda import windows
+    from edgekws.methods.onda import conditions, windows
     from edgekws.methods.onda.settings import OnDA
 
     chosen = s.read(OnDA, settings, set_ or ())
-    windows.extract(archive, index, out, chosen.windows, chosen.corpus, positives=positives, speech=speech or [], seed=seed,
-                    progress=progress)
+    windows.extract(archive, index, out, chosen.windows, chosen.corpus, positives=positives, speech=speech or [],
+                    alter=conditions.named(condition, chosen.conditions, noise, seed=seed), seed=seed, progress=progress)
 
 
 @app.command("pretrain", epilog=example(
@@ -163,25 +165,31 @@ def personalise(
     out: MetricsPath,
     offline: Annotated[float, typer.Option(min=0, max=0.99, help="Share that was pruned before deployment.")] = 0.0,
     part: Annotated[int, typer.Option(min=0, help="Which of the experiment's parts of the users.")] = 0,
-    settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1, progress: Progress = True,
+    settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1,
+    device: Device = "cpu", progress: Progress = True,
 ) -> None:
     """Calibrate, pseudo-label, prune, fine-tune and measure for every user of a part, by every schedule and ratio.
 
     Settings: {"experiment": ..., "calibration": ..., "finetuning": ..., "pruning": ..., "evaluation": ...}.
+    Under other conditions the windows are read from files beside FEATURES: onda_noise_10.npy beside onda.npy.
     """
     pin_threads(threads)
+    from edgekws.core import device as devices
     from edgekws.core import settings as s
     from edgekws.core.checkpoint import Checkpoint
-    from edgekws.methods.onda import experiments
+    from edgekws.methods.onda import experiments, windows
     from edgekws.methods.onda import metrics as kinds
     from edgekws.methods.onda.settings import Personalisation
     from edgekws.protocol import metrics
 
     chosen = s.read(Personalisation, settings, set_ or ())
-    with Checkpoint(out, inputs=[features, features.with_suffix(".parquet"), encoder, words], threads=threads, seed=seed,
-                    offline=offline, part=part, settings=chosen.model_dump(mode="json")) as checkpoint:
+    where = devices.choose(device)
+    heard = [features, *(windows.beside(features, name) for name in sorted(experiments.conditions_of(chosen.experiment)))]
+    with Checkpoint(out, inputs=[*heard, features.with_suffix(".parquet"), encoder, words], threads=threads, seed=seed,
+                    offline=offline, part=part, device=devices.describe(where),
+                    settings=chosen.model_dump(mode="json")) as checkpoint:
         metrics.write(out, experiments.personalise_file(features, encoder, words, chosen, offline=offline, seed=seed,
-                                                        part=part, threads=threads, progress=progress,
+                                                        part=part, threads=threads, device=where, progress=progress,
                                                         checkpoint=checkpoint), kinds.Personalised)
 
 
@@ -214,13 +222,15 @@ def hessian(
     encoder: EncoderPath,
     words: WordsPath,
     out: MetricsPath,
-    settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1, progress: Progress = True,
+    settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1,
+    device: Device = "cpu", progress: Progress = True,
 ) -> None:
     """How good Hutchinson's estimate of the Hessian's trace is, and how stable the ranking of channels.
 
     Settings: {"hessian": ..., "finetuning": ..., "pruning": ...} of the section onda.
     """
     pin_threads(threads)
+    from edgekws.core import device as devices
     from edgekws.core import settings as s
     from edgekws.methods.onda import experiments
     from edgekws.methods.onda import metrics as kinds
@@ -228,7 +238,8 @@ def hessian(
     from edgekws.protocol import metrics
 
     metrics.write(out, experiments.hessian_file(encoder, words, s.read(OnDA, settings, set_ or ()), seed=seed,
-                                                threads=threads, progress=progress), kinds.Hessian)
+                                                threads=threads, device=devices.choose(device), progress=progress),
+                  kinds.Hessian)
 
 
 @app.command("cost", epilog=example(
@@ -261,22 +272,24 @@ def adapt(
     encoder: EncoderPath,
     out: Annotated[Path, typer.Argument(help="Adapted model to write (.safetensors), for `edgekws listen`.")],
     user: Annotated[str | None, typer.Option(help="A user of the corpus; the first one if not given.")] = None,
-    schedule: Annotated[Literal["none", "onda_1", "onda_2"], typer.Option(
-        help="Weights only; pruned before fine-tuning (HAP); pruned after it (L1).")] = "onda_1",
+    schedule: Annotated[Literal["none", "onda_1", "onda_2", "robust", "robust_distilled"], typer.Option(
+        help="Weights only; pruned before fine-tuning (HAP); pruned after it (L1); weights our way; distilled smaller before.",
+    )] = "onda_1",
     ratio: Annotated[float, typer.Option(min=0, max=0.99, help="Share of the channels to prune.")] = 0.5,
-    settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1, progress: Progress = True,
+    settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1, device: Device = "cpu",
 ) -> None:
     """Personalise an encoder for one user and write the model a device would run.
 
     Settings: {"calibration": ..., "finetuning": ..., "pruning": ...} of the section onda.
     """
     pin_threads(threads)
+    from edgekws.core import device as devices
     from edgekws.core import settings as s
     from edgekws.methods.onda import experiments
     from edgekws.methods.onda.settings import Personalisation
 
     told = experiments.adapt_user(features, encoder, out, s.read(Personalisation, settings, set_ or ()), user=user,
-                                  schedule=schedule, ratio=ratio, seed=seed, threads=threads, progress=progress)
+                                  schedule=schedule, ratio=ratio, seed=seed, threads=threads, device=devices.choose(device))
     typer.echo(told)
 
 

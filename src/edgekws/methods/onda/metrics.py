@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from edgekws.core.settings import Name
 from edgekws.methods.onda.settings import OnDA, OndaEvaluation, Personalisation, Pretraining, Schedule
 from edgekws.models.choices import Backbone
 from edgekws.protocol.metrics import Cell, Check, Fields, Metrics, NotMeasured, Number, Of
@@ -18,7 +19,8 @@ Arm = Schedule | Literal["pretrained"]
 
 Effect = Literal["self_learning", "oracle_labels", "onda_1_vs_none", "onda_2_vs_none", "onda_1_vs_onda_2", "onda_1_vs_l1_before",
                  "onda_1_vs_random_before", "onda_1_vs_hap_wrong_domain", "onda_2_vs_hap_after", "onda_2_vs_random_after",
-                 "onda_2_vs_l1_before", "oracle_onda_1_vs_onda_1"]
+                 "onda_2_vs_l1_before", "oracle_onda_1_vs_onda_1", "statistics", "more_updates", "robust", "robust_vs_none",
+                 "robust_distilled_vs_robust", "robust_distilled_vs_distilled", "robust_distilled_vs_onda_1"]
 
 Ours = Literal["onda_1", "onda_2"]
 
@@ -54,6 +56,15 @@ class Encoder(Fields):
     multiply_accumulates: int
 
 
+class Points(Fields):
+    """Where a detector stands under one condition."""
+
+    accuracy: Number
+    curve: list[Number]
+    recall: Number
+    false_alarms_per_hour: Number
+
+
 class UserRow(Fields):
     """A user by a seed and an arm."""
 
@@ -70,6 +81,7 @@ class UserRow(Fields):
     adapted: bool
     why: str
     curve: list[Number]
+    conditions: dict[Name, Points]
 
 
 class Personalised(Metrics):
@@ -86,6 +98,15 @@ class Personalised(Metrics):
 
 
 # ------------------------------------------------------------------------------------------------ summaries
+class ConditionSummary(Fields):
+    """Means over users of an arm under one condition: accuracy by false alarms an hour, gain over the encoder as deployed."""
+
+    at: dict[str, Cell]
+    gain: Cell
+    recall: Cell
+    false_alarms_per_hour: Cell
+
+
 class ArmSummary(Fields):
     """Means over users of an arm."""
 
@@ -100,6 +121,8 @@ class ArmSummary(Fields):
     users: int
     seeds: int
     not_adapted: int
+    conditions: dict[Name, ConditionSummary]
+    steps: Number
 
 
 class Compression(Cell):

@@ -102,7 +102,7 @@ def _weight(encoder: Encoder, name: str) -> Tensor:
     """A convolution's weights as float64 [filters, weights of a filter]."""
     weight = encoder.get_submodule(name).weight
     assert isinstance(weight, Tensor)
-    return weight.detach().double().flatten(1)
+    return weight.detach().cpu().double().flatten(1)
 
 
 # ------------------------------------------------------------------------------------------------ choice
@@ -192,7 +192,7 @@ def recalibrate(encoder: Encoder, mfcc: Tensor, batch: int = 128) -> Encoder:
         renewed.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         with torch.no_grad():
             for some in mfcc.tensor_split(-(-len(mfcc) // batch)):
-                renewed(some)
+                renewed(some.to(next(renewed.parameters()).device))
         renewed.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
@@ -201,15 +201,16 @@ def recalibrate(encoder: Encoder, mfcc: Tensor, batch: int = 128) -> Encoder:
 
 def _like(encoder: Encoder, widths: list[int]) -> Encoder:
     """A new encoder of the same kind with other widths."""
+    like = next(encoder.parameters())
     with torch.random.fork_rng(devices=[]):
         new = DsCnn(widths, encoder.halve) if isinstance(encoder, DsCnn) else ResNet15(widths)
-    return new.to(next(encoder.parameters()).dtype)
+    return new.to(like.device, like.dtype)
 
 
 def _dependencies(encoder: Encoder) -> Any:
     """torch-pruning's graph of what depends on what; leaves the encoder in evaluation mode."""
     from torch_pruning import DependencyGraph
 
-    example = torch.zeros(1, FRAMES, COEFFICIENTS, dtype=next(encoder.parameters()).dtype)
+    example = next(encoder.parameters()).new_zeros(1, FRAMES, COEFFICIENTS)
     with torch.enable_grad():  # the graph is read off autograd's
         return DependencyGraph().build_dependency(encoder.requires_grad_(), example)

@@ -11,10 +11,10 @@ import numpy.typing as npt
 import torch
 
 from edgekws.core.provenance import derive_seed
-from edgekws.methods.onda import calibration, hessian, pruning, self_learning
-from edgekws.methods.onda.calibration import Draw
+from edgekws.methods.onda import calibration, hessian, pruning, robust, self_learning
+from edgekws.methods.onda.calibration import Draw, Rows
 from edgekws.methods.onda.self_learning import PseudoLabels
-from edgekws.methods.onda.settings import Personalisation, Schedule
+from edgekws.methods.onda.settings import UNPRUNED, Personalisation, Schedule
 from edgekws.methods.onda.windows import Windows
 from edgekws.models.encoder import Encoder
 
@@ -27,6 +27,11 @@ CRITERIA: dict[Schedule, str] = {
 """What each schedule that prunes scores channels by: HAP on the user's triplets or on those of pre-training words (data of
 the wrong domain), global L1, or nothing."""
 
+DISTILLED: set[Schedule] = {"distilled", "robust_distilled"}
+
+OURS: set[Schedule] = {"robust", *DISTILLED}
+"""Beyond the paper; the threshold of their device is set on its stream."""
+
 _AFTER: set[Schedule] = {"onda_2", "hap_after", "random_after"}  # these prune what was fine-tuned, and fine-tune again
 
 
@@ -36,7 +41,8 @@ class Device:
 
     Attributes:
         encoder: As deployed.
-        windows: The stream and the test utterances.
+        windows: The stream as the device hears it, and the user's recordings.
+        noisy: The same with noise mixed in, for schedules that want it.
         draw: The user's recordings, the other utterances beside them, and the test utterances.
         settings: Calibration, fine-tuning and pruning.
         seed: Of the repetition.
@@ -49,6 +55,12 @@ class Device:
     settings: Personalisation
     seed: int
     words: WordClips | None = None
+    noisy: Windows | None = None
+
+    @property
+    def heard(self) -> robust.Heard:
+        """Stream and recordings, as they are and with noise."""
+        return robust.Heard(self.windows, self.noisy or self.windows)
 
     def random(self, use: str) -> int:
         """A seed for one use of randomness, this user's own."""
@@ -58,7 +70,12 @@ class Device:
                    progress: bool = False) -> tuple[Encoder, dict[str, Any]]:
         """The encoder after fine-tuning on pseudo-labels, and how that went."""
         return self_learning.fine_tune(encoder, self.windows, self.draw, labels, self.settings.finetuning,
-                                       seed=self.random(use), progress=progress)
+                                       seed=self.random(use), precision=self.settings.precision, progress=progress)
+
+    def adapted(self, encoder: Encoder, labels: PseudoLabels, look_alikes: Rows) -> tuple[Encoder, dict[str, Any]]:
+        """The encoder after robust adaptation, and how that went."""
+        return robust.adapt(encoder, self.heard, self.draw, labels, look_alikes, self.settings.robust,
+                            seed=self.random("robust"), precision=self.settings.precision)
 
     def pruned(self, encoder: Encoder, scores: list[torch.Tensor], ratio: float, labels: PseudoLabels) -> Encoder:
         """A smaller encoder, its running statistics taken anew over the labelled windows (gap 9)."""
@@ -84,25 +101,42 @@ class Device:
         return pruning.hap_scores(encoder, traces, settings)
 
 
-def adapted(device: Device, schedule: Schedule, ratios: list[float], labels: PseudoLabels, oracle: PseudoLabels,
-            plain: Callable[[], tuple[Encoder, dict[str, Any]]]) -> Iterator[tuple[float, Encoder, dict[str, Any]]]:
-    """Ratio, adapted encoder and facts of its training, for each ratio of a schedule (0 where it prunes nothing).
+@dataclass(frozen=True)
+class Known:
+    """What the schedules of one user share.
 
-    Args:
+    Attributes:
         labels: Pseudo-labels of the stream.
         oracle: True labels of the stream.
-        plain: Weights-only adaptation, made once and shared by the schedules that prune after it.
+        look_alikes: Windows of the stream that are near the prototype and no wake words, as far as the device knows.
+        plain: Weights-only adaptation, made once.
+        distilled: The encoder as deployed made smaller by a ratio, made once for all users of a stream.
     """
-    start = device.encoder
-    if schedule == "none":
-        yield 0.0, *plain()
+
+    labels: PseudoLabels
+    oracle: PseudoLabels
+    look_alikes: Rows
+    plain: Callable[[], tuple[Encoder, dict[str, Any]]]
+    distilled: Callable[[float], Encoder]
+
+
+def adapted(device: Device, schedule: Schedule, ratios: list[float],
+            known: Known) -> Iterator[tuple[float, Encoder, dict[str, Any]]]:
+    """Ratio, adapted encoder and facts of its training, for each ratio of a schedule (0 where it prunes nothing)."""
+    start, labels = device.encoder, known.labels
+    if schedule in UNPRUNED:
+        yield 0.0, *_unpruned(device, schedule, known)
         return
-    if schedule == "oracle":
-        yield 0.0, *device.fine_tuned(start, oracle, "fine-tuning")
+    if schedule in DISTILLED:
+        for ratio in ratios:
+            net, facts = known.distilled(ratio), {"steps": 0, "loss": [], "active_fraction": []}
+            if schedule == "robust_distilled":
+                net, facts = device.adapted(net, labels, known.look_alikes)
+            yield ratio, net, {**facts, "distillation_steps": device.settings.distillation.updates}
         return
-    used = oracle if schedule == "oracle_onda_1" else labels
+    used = known.oracle if schedule == "oracle_onda_1" else labels
     if schedule in _AFTER:
-        start, before = plain()
+        start, before = known.plain()
         use, steps = "second fine-tuning", before["steps"]
     else:
         use, steps = "fine-tuning", 0
@@ -110,3 +144,19 @@ def adapted(device: Device, schedule: Schedule, ratios: list[float], labels: Pse
     for ratio in ratios:
         net, facts = device.fine_tuned(device.pruned(start, scores, ratio, used), used, use)
         yield ratio, net, {**facts, "steps": steps + facts["steps"]}
+
+
+def _unpruned(device: Device, schedule: Schedule, known: Known) -> tuple[Encoder, dict[str, Any]]:
+    start, settings = device.encoder, device.settings
+    if schedule == "none":
+        return known.plain()
+    if schedule == "oracle":
+        return device.fine_tuned(start, known.oracle, "fine-tuning")
+    if schedule == "robust":
+        return device.adapted(start, known.labels, known.look_alikes)
+    if schedule == "more_updates":
+        longer = settings.finetuning.model_copy(update={"epochs": settings.finetuning.more * settings.finetuning.epochs})
+        return self_learning.fine_tune(start, device.windows, device.draw, known.labels, longer,
+                                       seed=device.random("fine-tuning"), precision=settings.precision)
+    return (self_learning.recalibrated(start, device.windows, known.labels),
+            {"steps": 0, "loss": [], "active_fraction": []})

@@ -24,7 +24,7 @@ from edgekws.methods.onda import pruning
 from edgekws.methods.onda.calibration import Calibrated, Draw, Rows, _filtered_utterances, crops_of, distances
 from edgekws.methods.onda.hessian import Loss
 from edgekws.methods.onda.inference import Embedder
-from edgekws.methods.onda.settings import FineTuning, Pruning
+from edgekws.methods.onda.settings import FineTuning, Precision, Pruning
 from edgekws.methods.onda.windows import Windows
 from edgekws.models.encoder import Encoder
 
@@ -121,8 +121,15 @@ class Batch(NamedTuple):
 
     @classmethod
     def of(cls, parts: Sequence[npt.NDArray[np.float32]]) -> Batch:
-        """A batch from its anchors, positives and negatives, [n, 47, 10] each."""
+        """A batch from its anchors, positives and negatives, [n, 47, 10] each; on the CPU."""
         return cls(torch.from_numpy(np.concatenate(parts)), [len(part) for part in parts])
+
+    def embedded(self, encoder: Encoder, precision: Precision) -> Tensor:
+        """Embeddings [B + K + N, E] float32 by an encoder, on its device; differentiable."""
+        device = next(encoder.parameters()).device
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+            found: Tensor = encoder(self.mfcc.to(device))
+        return found.float()
 
     def violations(self, embeddings: Tensor, settings: FineTuning) -> Tensor:
         """:func:`violations` of the batch's embeddings [B + K + N, E]."""
@@ -161,13 +168,13 @@ def _at_most(labels: PseudoLabels, settings: FineTuning, generator: np.random.Ge
 
 # ------------------------------------------------------------------------------------------------ fine-tuning
 def fine_tune(encoder: Encoder, windows: Windows, drawn: Draw, labels: PseudoLabels, settings: FineTuning, *, seed: int,
-              progress: bool = False) -> tuple[Encoder, dict[str, Any]]:
+              precision: Precision = "float32", progress: bool = False) -> tuple[Encoder, dict[str, Any]]:
     """A copy of an encoder, trained on triplets (sections 2.4 and 3.4, step 5), in evaluation mode.
 
     All weights are trained; normalisation is by the joint batch of anchors, recordings and negatives.
 
     Args:
-        encoder: Stays as it is.
+        encoder: Stays as it is; where it is, the copy is trained.
         seed: Of order and negatives. The bytes of the result depend on the threads too.
 
     Returns:
@@ -189,7 +196,7 @@ def fine_tune(encoder: Encoder, windows: Windows, drawn: Draw, labels: PseudoLab
     for _ in tqdm(range(settings.epochs), unit=" epochs", desc="fine-tuning", disable=not progress):
         measured = []
         for batch in epoch(windows.mfcc, crops, labels, settings, generator):
-            found = batch.violations(encoder(batch.mfcc), settings)
+            found = batch.violations(batch.embedded(encoder, precision), settings)
             loss, active = functional.relu(found).mean(), (found > 0).float().mean().item()
             # Without an active triplet it is known without a backward pass; Adam's momentum goes on.
             gradients = torch.autograd.grad(loss, list(weights.values())) if active else nothing
@@ -224,15 +231,15 @@ class HessianLosses(list[Loss]):
     """
 
     def __init__(self, encoder: Encoder, batches: Sequence[Batch], settings: FineTuning, least_active: float) -> None:
-        embedder = Embedder(encoder)
+        embedder, device = Embedder(encoder), next(encoder.parameters()).device
         shares = [(batch.violations(embedder.embed(batch.mfcc), settings) > 0).float().mean().item() for batch in batches]
         self.active_fraction = float(np.mean(shares))
         self.hinge = self.active_fraction >= least_active
-        super().__init__(self._loss(batch, settings) for batch in batches)
+        super().__init__(self._loss(batch, settings, device) for batch in batches)
 
-    def _loss(self, batch: Batch, settings: FineTuning) -> Loss:
+    def _loss(self, batch: Batch, settings: FineTuning, device: torch.device) -> Loss:
         def loss(net: Any) -> Tensor:
-            found = batch.violations(net(batch.mfcc), settings)
+            found = batch.violations(net(batch.mfcc.to(device)), settings)
             return (functional.relu(found) if self.hinge else found).mean()
 
         return loss

@@ -11,6 +11,8 @@ from edgekws.corpus.settings import Synthetic, SyntheticWakeWords
 from edgekws.models.choices import Backbone
 from edgekws.protocol.settings import Statistics
 
+Precision = Literal["float32", "bfloat16"]
+
 
 class WakeWordCorpus(Settings):
     """The speech that a wake word is listened for in."""
@@ -53,6 +55,26 @@ class WakeWindows(Settings):
         0.7, description="share of the train split that is the unlabelled stream, the same for every user")
     stream_speech: Fraction = Field(
         0.5, description="open: share of the hours of other speech, whole speakers, that is stream; the rest tests")
+
+
+class Condition(Settings):
+    """How utterances sound elsewhere: noise, a room, or both."""
+
+    snr_db: tuple[float, float] | None = Field(
+        None, description="range of the ratio of the loudest second to noise, dB; null adds none")
+    noises: Literal["testing", "learning"] = Field(
+        "testing", description="which half of the noise recordings: that tested with, or that mixed in while learning")
+    reverberation: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="seconds in which a made room's echoes decay by 60 dB; 0 is no room")
+
+
+CLEAN = "clean"
+"""Name of the condition that changes nothing."""
+
+
+def _conditions() -> dict[Name, Condition]:
+    return {"noise_20": Condition(snr_db=(20, 20)), "noise_10": Condition(snr_db=(10, 10)), "noise_0": Condition(snr_db=(0, 0)),
+            "room": Condition(reverberation=0.5), "learning": Condition(snr_db=(0, 15), noises="learning")}
 
 
 class Pretraining(Settings):
@@ -109,6 +131,39 @@ class FineTuning(Settings):
         False, description="take running statistics anew over the labelled windows afterwards (HAP does, the base does not)")
 
 
+    more: Annotated[int, Field(ge=2)] = Field(
+        4, description="times as many epochs of the control that shows what more updates alone give")
+
+
+class Robust(Settings):
+    """Robust adaptation, ours: look-alikes for negatives, a larger margin, noise mixed in, statistics left alone."""
+
+    updates: PositiveInt = Field(100, description="updates")
+    learning_rate: PositiveFloat = Field(1e-3, description="Adam's learning rate; it falls to 0 as a cosine does")
+    margin: PositiveFloat = Field(1.0, description="margin of the triplet loss, meant over the triplets that have one")
+    positives: PositiveInt = Field(20, description="pseudo-positives in a batch")
+    negatives: PositiveInt = Field(60, description="look-alikes in a batch")
+    shift: Annotated[int, Field(ge=0)] = Field(1, description="windows by which a pseudo-positive is shifted, at most")
+    nearest: PositiveInt = Field(3, description="windows of each pseudo-negative utterance, those nearest to the prototype")
+    mine_every: PositiveInt = Field(15, description="updates between searches for the look-alikes that are nearest by now")
+    pool: PositiveInt = Field(600, description="look-alikes that such a search takes, drawn at random")
+    hardest: Annotated[float, Field(gt=0, le=1)] = Field(0.33, description="share of them that batches are drawn from")
+    noise: Annotated[float, Field(ge=0, le=1)] = Field(0.5, description="chance that a window has noise mixed in")
+
+
+class Distillation(Settings):
+    """An encoder made smaller on the unlabelled stream, ours: pruned in steps, refitted, and taught by itself."""
+
+    steps: PositiveInt = Field(2, description="steps in which the channels go")
+    windows: PositiveInt = Field(3000, description="windows of the stream that it learns from, drawn at random")
+    updates: PositiveInt = Field(500, description="updates in all, dealt over the steps")
+    batch: PositiveInt = Field(64, description="windows in an update")
+    learning_rate: PositiveFloat = Field(4e-3, description="Adam's learning rate; it falls to 0 in each step")
+    noise: Annotated[float, Field(ge=0, le=1)] = Field(0.5, description="chance that a window has noise mixed in")
+    refit_windows: PositiveInt = Field(200, description="windows that layers are fitted to, as they are and with noise")
+    refit_places: PositiveInt = Field(40, description="places of each window's map that they are fitted to, at most")
+
+
 class Pruning(Settings):
     """Which channels go (section 2.5; gaps 1 to 9)."""
 
@@ -128,7 +183,10 @@ class Pruning(Settings):
 
 
 Schedule = Literal["none", "onda_1", "onda_2", "random_before", "random_after", "l1_before", "hap_after", "hap_wrong_domain",
-                   "oracle", "oracle_onda_1"]
+                   "oracle", "oracle_onda_1", "statistics", "more_updates", "robust", "distilled", "robust_distilled"]
+
+UNPRUNED: set[Schedule] = {"none", "oracle", "statistics", "more_updates", "robust"}
+"""These train, or look again, and cut nothing."""
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -146,6 +204,11 @@ class OndaExperiment(Settings):
         "tested")
     seeds: Seeds | None = Field(None, description="null takes the run's")
     parts: PositiveInt = Field(1, description="jobs that the users are dealt to")
+    conditions: list[Name] = Field(
+        default_factory=list, description="names of onda.conditions that every encoder is tested in besides the clean one")
+    stream: Name = Field(CLEAN, description="condition in which the device hears its stream")
+    learning: Name | None = Field(
+        None, description="condition that is mixed in while it learns (schedules robust and distilled); null mixes nothing in")
     screening_check: bool = Field(
         True, description="score the encoder as deployed on every window, to see whether screening changes any figure")
 
@@ -173,6 +236,8 @@ class OndaEvaluation(Settings):
         1, description="first score every so many windows of a test negative; 1 scores all of them and screens nothing")
     screen_share: Annotated[float, Field(gt=0, le=1)] = Field(
         0.1, description="share of the test negatives, those nearest to the wake word, whose other windows are scored too")
+    told: list[Annotated[float, Field(ge=0)]] = Field(
+        [0.5, 2.0, 8.0], min_length=1, description="those of them that tables by condition show")
     slack: Annotated[float, Field(ge=0)] = Field(
         0.5, description="points of accuracy that the second reading of equal accuracy lets go")
 
@@ -203,7 +268,10 @@ class Personalisation(Settings):
     experiment: OndaExperiment = Field(default_factory=OndaExperiment)
     calibration: Calibration = Field(default_factory=Calibration)
     finetuning: FineTuning = Field(default_factory=FineTuning)
+    robust: Robust = Field(default_factory=Robust)
+    distillation: Distillation = Field(default_factory=Distillation)
     pruning: Pruning = Field(default_factory=Pruning)
+    precision: Precision = "float32"
     evaluation: OndaEvaluation = Field(default_factory=OndaEvaluation)
 
 
@@ -212,12 +280,17 @@ class OnDA(Settings):
 
     corpus: WakeWordCorpus = Field(default_factory=WakeWordCorpus, description="the wake-word speech")
     windows: WakeWindows = Field(default_factory=WakeWindows, description="front end")
+    conditions: dict[Name, Condition] = Field(default_factory=_conditions, description="noise and rooms, by name")
     spoken_words: Synthetic | None = Field(
         None, description="words for pre-training spoken by espeak-ng (fields as of corpus.synthetic); null takes the run's own")
     pretraining: Pretraining = Field(default_factory=Pretraining, description="the encoder before deployment")
     calibration: Calibration = Field(default_factory=Calibration, description="the user's recordings")
     finetuning: FineTuning = Field(default_factory=FineTuning, description="weights on the device")
+    robust: Robust = Field(default_factory=Robust, description="weights on the device, our way")
+    distillation: Distillation = Field(default_factory=Distillation, description="channels on the device, our way")
     pruning: Pruning = Field(default_factory=Pruning, description="channels on the device, and before")
+    precision: Precision = Field(
+        "float32", description="of products in embedding and training; bfloat16 is quicker on processors with avx512_bf16")
     experiments: dict[Name, OndaExperiment] = Field(default_factory=_onda_experiments, description="the experiments by name")
     evaluation: OndaEvaluation = Field(default_factory=OndaEvaluation, description="operating points")
     cost: OndaCost = Field(default_factory=OndaCost, description="time and memory")

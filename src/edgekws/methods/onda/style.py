@@ -17,8 +17,14 @@ SCHEDULES = {
     "onda_2": Looks("OnDA-2", VERMILION, "v"),
     "hap_after": Looks("HAP, after", SKY, "v"),
     "random_after": Looks("random, after", PURPLE, "v"),
+    "statistics": Looks("statistics only", SAND, "o"),
+    "more_updates": Looks("weights only, more updates", SAND, "s"),
+    "robust": Looks("robust, unpruned (ours)", GREEN, "*"),
+    "distilled": Looks("distilled (ours)", SKY, "P"),
+    "robust_distilled": Looks("distilled, then robust (ours)", GREEN, "P"),
 }
-CONTROLS = ("oracle", "l1_before", "random_before", "hap_wrong_domain", "oracle_onda_1", "hap_after", "random_after")
+CONTROLS = ("oracle", "l1_before", "random_before", "hap_wrong_domain", "oracle_onda_1", "hap_after", "random_after",
+            "statistics", "more_updates", "robust", "distilled", "robust_distilled")
 """Schedules that the paper does not have."""
 
 # Parts of an adaptation on a device, in the order in which they are stacked.

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from edgekws.methods.onda.settings import OndaEvaluation
+from edgekws.methods.onda.settings import CLEAN, UNPRUNED, OndaEvaluation
 from edgekws.protocol import statistics
 from edgekws.protocol.settings import Statistics
 
@@ -35,11 +35,18 @@ EFFECTS: dict[str, tuple[str, str]] = {
     "onda_2_vs_random_after": ("onda_2", "random_after"),
     "onda_2_vs_l1_before": ("onda_2", "l1_before"),
     "oracle_onda_1_vs_onda_1": ("oracle_onda_1", "onda_1"),
+    "statistics": ("statistics", "pretrained"),
+    "more_updates": ("more_updates", "none"),
+    "robust": ("robust", "pretrained"),
+    "robust_vs_none": ("robust", "none"),
+    "robust_distilled_vs_robust": ("robust_distilled", "robust"),
+    "robust_distilled_vs_distilled": ("robust_distilled", "distilled"),
+    "robust_distilled_vs_onda_1": ("robust_distilled", "onda_1"),
 }
 """Differences in accuracy between two schedules on the same user, seed, offline share and ratio (where both have one)."""
 
 _PAPERS = ("none", "onda_1", "onda_2")
-_UNPRUNED = ("pretrained", "none", "oracle")
+_UNPRUNED = ("pretrained", *sorted(UNPRUNED))
 
 
 def percent(share: Any) -> str:
@@ -51,16 +58,17 @@ def percent(share: Any) -> str:
     return f"{100 * share:g}"
 
 
-def summarise(rows: pd.DataFrame, settings: Statistics) -> dict[str, Any]:
+def summarise(rows: pd.DataFrame, settings: Statistics, evaluation: OndaEvaluation) -> dict[str, Any]:
     """Means with intervals over users by offline share, schedule and ratio (all as :func:`percent`).
 
     Args:
         rows: One row for each user, seed and arm: ``user, seed, offline, schedule, ratio, accuracy, recall,
             false_alarms_per_hour, parameters, multiply_accumulates, adapted``, and the accuracies at the rates of the
-            detection error trade-off (``curve``: a list).
+            detection error trade-off (``curve``: a list), and all of these under other ``conditions`` by name.
         settings: Confidence and resamples.
+        evaluation: Rates of the curve, and those that are told by condition.
     """
-    full = rows[(rows.schedule == "none") & (rows.offline == 0)]
+    full = rows[(rows.schedule.isin(_UNPRUNED)) & (rows.offline == 0)]
     parameters, operations = full.parameters.mean(), full.multiply_accumulates.mean()
     summary: dict[str, Any] = {}
     for (offline, schedule, ratio), arm in rows.groupby(ARM, sort=False):
@@ -71,9 +79,39 @@ def summarise(rows: pd.DataFrame, settings: Statistics) -> dict[str, Any]:
                  "fewer_operations": float(operations / arm.multiply_accumulates.mean()),
                  "curve": np.mean(np.stack(arm.groupby("user").curve.apply(_mean_curve).to_list()), axis=0).tolist(),
                  "users": int(arm.user.nunique()), "seeds": int(arm.seed.nunique()),
-                 "not_adapted": int((~arm.adapted).sum())}
+                 "not_adapted": int((~arm.adapted).sum()),
+                 "steps": float(arm.training.map(lambda facts: facts.get("steps", 0)).mean()),
+                 "conditions": _by_condition(arm, rows[(rows.schedule == "pretrained") & (rows.offline == offline)], settings,
+                                             evaluation)}
         summary.setdefault(percent(offline), {}).setdefault(schedule, {})[percent(ratio)] = cell
     return summary
+
+
+def _by_condition(arm: pd.DataFrame, deployed: pd.DataFrame, settings: Statistics,
+                  evaluation: OndaEvaluation) -> dict[str, Any]:
+    """Accuracy at the rates told, its gain over the encoder as deployed, and what the device's threshold gives."""
+    places = {rate: evaluation.curve.index(rate) for rate in evaluation.told if rate in evaluation.curve}
+    before = {(row.user, row.seed): row for row in deployed.itertuples()}
+    found: dict[str, Any] = {}
+    for name in (CLEAN, *arm.conditions.iloc[0]):
+        own = arm[["user", "seed"]].copy()
+        points = [_points(row, name) for row in arm.itertuples()]
+        for quantity in ("accuracy", "recall", "false_alarms_per_hour"):
+            own[quantity] = [point[quantity] for point in points]
+        own["gain"] = [point["accuracy"] - _points(before.get((row.user, row.seed), row), name)["accuracy"]
+                       for point, row in zip(points, arm.itertuples(), strict=True)]
+        for rate, place in places.items():
+            own[f"{rate:g}"] = [point["curve"][place] for point in points]
+        found[name] = {"at": {f"{rate:g}": _mean(own, f"{rate:g}", settings) for rate in places}} | {
+            quantity: _mean(own, quantity, settings) for quantity in ("gain", "recall", "false_alarms_per_hour")}
+    return found
+
+
+def _points(row: Any, condition: str) -> Mapping[str, Any]:
+    """What a row has under a condition; the row itself holds the clean one."""
+    if condition != CLEAN:
+        return row.conditions[condition]  # type: ignore[no-any-return]
+    return {name: getattr(row, name) for name in ("accuracy", "curve", "recall", "false_alarms_per_hour")}
 
 
 def _mean_curve(curves: pd.Series) -> Floats:
@@ -183,7 +221,9 @@ def experiment_file(name: str, parts: Sequence[Mapping[str, Any]], evaluation: O
     rows = pd.DataFrame([row for part in parts for row in part["rows"]])
     # As many a summary as there are jobs: sorted, so that their order does not matter.
     rows = rows.sort_values(["offline", "seed", "user"], kind="stable", ignore_index=True)
-    adapted = rows[rows.schedule == "none"]
+    # One row for each adaptation, whichever schedule comes first.
+    adapted = rows[rows.schedule == next(name for name in rows.schedule if name != "pretrained")]
+    adapted = adapted.drop_duplicates(["offline", "seed", "user"])
     screened = [found for part in parts if (found := part.get("screening"))]
     iso = {label: {who: found for who, schedules in (("all", _PAPERS), ("onda_1", ("onda_1",)), ("onda_2", ("onda_2",)))
                    if (found := compression(rows, slack, settings, schedules))}
@@ -198,6 +238,7 @@ def experiment_file(name: str, parts: Sequence[Mapping[str, Any]], evaluation: O
         # Users whose figures screening leaves as they are, of those that were looked at (one a job).
         "screening": {"looked_at": len(screened), **{name: sum(found[name] for found in screened)
                                                       for name in ("accuracy", "curve", "false_alarms_per_hour")}},
-        "summary": summarise(rows, settings), "effects": effects(rows, settings), "stacking": stacking(rows, settings),
+        "summary": summarise(rows, settings, evaluation), "effects": effects(rows, settings),
+        "stacking": stacking(rows, settings),
         "iso": iso, "rows": rows.to_dict("records"),
     }

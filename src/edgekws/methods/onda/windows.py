@@ -9,7 +9,7 @@ An utterance has one of three roles: the unlabelled ``stream`` that a device hea
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -24,12 +24,13 @@ from edgekws.corpus import open_words, wake_words
 from edgekws.corpus.audio import CLIP_SAMPLES
 from edgekws.features.mfcc import COEFFICIENTS, FRAMES, mfcc, utterance_mfcc
 from edgekws.methods.onda import roles
-from edgekws.methods.onda.settings import WakeWindows, WakeWordCorpus
+from edgekws.methods.onda.settings import CLEAN, WakeWindows, WakeWordCorpus
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Samples = npt.NDArray[np.float32]
+Alter = Callable[[str, Samples, Samples], Samples]
 
 COLUMNS = ["clip", "role", "user", "positive", "keyword", "speaker", "seconds", "first", "windows", "crop"]
 """Of the table: name or hash of the utterance, role, whose it is if a user's, whether it is a wake word and which, speaker,
@@ -74,17 +75,26 @@ def loudest_second(samples: Samples, step: int) -> Samples:
 
     The first of equals; an utterance of less than a second is filled up with zeros.
     """
+    return _second(samples, _loudest(samples, step))
+
+
+def _loudest(samples: Samples, step: int) -> int:
+    """Where the loudest second begins."""
     if len(samples) <= CLIP_SAMPLES:
-        return np.pad(samples, (0, CLIP_SAMPLES - len(samples)))
+        return 0
     energy = np.concatenate([[0.0], np.cumsum(np.square(samples, dtype=np.float64))])
     starts = np.arange(0, len(samples) - CLIP_SAMPLES + 1, step)
-    start = int(starts[np.argmax(energy[starts + CLIP_SAMPLES] - energy[starts])])
-    return samples[start:start + CLIP_SAMPLES]
+    return int(starts[np.argmax(energy[starts + CLIP_SAMPLES] - energy[starts])])
+
+
+def _second(samples: Samples, start: int) -> Samples:
+    return np.pad(samples[start:start + CLIP_SAMPLES], (0, max(0, start + CLIP_SAMPLES - len(samples))))
 
 
 # ------------------------------------------------------------------------------------------------ files
 def extract(archive: Path, index_path: Path, out: Path, windows: WakeWindows, corpus: WakeWordCorpus, *,
-            positives: Path | None = None, speech: Sequence[Path] = (), seed: int, progress: bool = False) -> None:
+            positives: Path | None = None, speech: Sequence[Path] = (), alter: Alter | None = None, seed: int,
+            progress: bool = False) -> None:
     """Write the windows of every utterance that has a role to ``out`` (.npy), crops and table beside it.
 
     One pass over the archives, one utterance in memory: windows are in the order of the audio, the table's rows in that of
@@ -97,6 +107,7 @@ def extract(archive: Path, index_path: Path, out: Path, windows: WakeWindows, co
         windows, corpus: Front end, and who is a user.
         positives: HeySnapdragon: the archive of its wake words.
         speech: Open wake words: archives of other speech, as the index was given them.
+        alter: How the utterances sound elsewhere (:func:`edgekws.methods.onda.conditions.altered`); None leaves them.
         seed: Of the stream.
 
     Raises:
@@ -123,10 +134,13 @@ def extract(archive: Path, index_path: Path, out: Path, windows: WakeWindows, co
             from edgekws.core.progress import tqdm
 
             audio = tqdm(audio, total=len(table), unit=" utterances", desc="extracting windows")
-        place, crop_of = 0, table["crop"].to_dict()
+        place, crop_of, names = 0, table["crop"].to_dict(), table["clip"].to_dict()
         for label, samples in audio:
+            start = _loudest(samples, windows.crop_step)
+            if alter:
+                samples = alter(names[label], samples, _second(samples, start))
             if crop_of[label] >= 0:
-                found[crop_of[label]] = mfcc(torch.from_numpy(loudest_second(samples, windows.crop_step)[None]))[0]
+                found[crop_of[label]] = mfcc(torch.from_numpy(_second(samples, start)[None]))[0]
             features = window_mfcc(samples, windows.stride)
             spans[label] = place, len(features)
             place += len(features)
@@ -187,3 +201,25 @@ def open_windows(path: Path) -> Windows:
 
     return Windows(opened(path, int(table["windows"].sum())),
                    opened(crops_beside(path), int((table["crop"] >= 0).sum())), table, facts)
+
+
+def beside(path: Path, condition: str) -> Path:
+    """Where the windows are of the same utterances under a condition.
+
+    >>> beside(Path("features/onda.npy"), "noise_10").name
+    'onda_noise_10.npy'
+    """
+    return path if condition == CLEAN else path.with_name(f"{path.stem}_{condition}.npy")
+
+
+def open_condition(path: Path, condition: str) -> Windows:
+    """The windows of the same utterances under a condition, by the name of the clean ones' file.
+
+    Raises:
+        UserError: As :func:`open_windows`, or they are of other utterances.
+    """
+    clean, found = open_windows(path), open_windows(beside(path, condition))
+    if not clean.table.equals(found.table):
+        raise UserError("holds the windows of other utterances than the clean file does", where=beside(path, condition),
+                        remedy="extract both from the same index, with the same settings and seed")
+    return found
