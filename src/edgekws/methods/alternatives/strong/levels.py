@@ -10,10 +10,10 @@ import torch
 
 from edgekws.core import files
 from edgekws.core.provenance import derive_seed
+from edgekws.corpus import noise
 from edgekws.features import pack
 from edgekws.features.logmel import FloatArray, prepare
 from edgekws.features.mfcc import BANDS, LEVEL_FRAMES, levels
-from edgekws.methods.neuedge import noise
 
 NOISE_WINDOWS = 400
 """Seconds of noise that are kept, drawn evenly from all recordings."""
