@@ -42,36 +42,43 @@ class Augment:
         self.budget, self._draw = budget, np.random.default_rng(seed)
 
     def __call__(self, batch: Any) -> Tensor:
-        """Moved, masked and noisy features [clips, frames, inputs] in place of the batch; frames that move in are silent."""
+        """Features [clips, frames, inputs] moved, masked and noisy; where the batch lies, so that it takes no more memory.
+
+        Frames that move in are silent.
+        """
         features = torch.as_tensor(batch)
         budget, (clips, frames, inputs) = self.budget, features.shape
         if budget.shift:
-            features = _shifted(features, torch.from_numpy(self._draw.integers(-budget.shift, budget.shift + 1, clips)))
+            for clip, by in zip(features, self._draw.integers(-budget.shift, budget.shift + 1, clips).tolist(), strict=True):
+                move(clip, by)
         if budget.mask_frames:
-            features = features.masked_fill(self._span(clips, frames, budget.mask_frames)[:, :, None], 0.0)
+            for clip, masked in zip(features, self._spans(clips, frames, budget.mask_frames), strict=True):
+                clip[masked] = 0
         if budget.mask_bands:
-            band = self._span(clips, inputs // CHANNELS, budget.mask_bands)
-            features = features.masked_fill(band.repeat(1, CHANNELS)[:, None], 0.0)
+            bands = features.view(clips, frames, CHANNELS, inputs // CHANNELS)
+            for clip, masked in zip(bands, self._spans(clips, inputs // CHANNELS, budget.mask_bands), strict=True):
+                clip[:, :, masked] = 0
         if budget.noise:
-            noise = self._draw.standard_normal(features.shape, np.float32)
-            features = features + budget.noise * torch.from_numpy(noise).to(features)
+            for clip in features:
+                noise = self._draw.standard_normal(clip.shape, np.float32)
+                clip.add_(torch.from_numpy(noise).to(clip), alpha=budget.noise)
         return features
 
-    def _span(self, clips: int, width: int, most: int) -> Tensor:
-        """A stretch of up to ``most`` places in each row, [clips, width]."""
+    def _spans(self, clips: int, width: int, most: int) -> list[slice]:
+        """A stretch of up to ``most`` places for each clip."""
         length = self._draw.integers(0, most + 1, (clips, 1))
         start = self._draw.integers(0, np.maximum(width - length, 0) + 1)
-        place = np.arange(width)
-        return torch.from_numpy((place >= start) & (place < start + length))
+        return [slice(int(first), int(first + long)) for first, long in zip(start[:, 0], length[:, 0], strict=True)]
 
 
-def _shifted(features: Tensor, by: Tensor) -> Tensor:
-    """Each clip later by so many frames (earlier, if negative), zeros in place of what moved out."""
-    frames = features.shape[1]
-    source = torch.arange(frames)[None] - by[:, None]
-    inside = (source >= 0) & (source < frames)
-    moved = features.gather(1, source.clamp(0, frames - 1)[:, :, None].expand_as(features))
-    return moved * inside[:, :, None]
+def move(clip: Tensor, by: int) -> None:
+    """Moves a clip [frames, inputs] later by so many frames (earlier, if negative), silence in place of what moved out."""
+    if by > 0:
+        clip[by:] = clip[:-by].clone()
+        clip[:by] = 0
+    elif by < 0:
+        clip[:by] = clip[-by:].clone()
+        clip[by:] = 0
 
 
 def adapt(base: RecurrentLIF, support: Clips, budget: Adaptation, *, known: Clips | None, seed: int) -> RecurrentLIF:
