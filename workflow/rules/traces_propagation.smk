@@ -240,7 +240,8 @@ rule traces_propagation_adapt:
         budget=lambda wildcards, input: f"--budget {input.budget}" if input.budget else "",
         shots=lambda wildcards: " ".join(f"--shot {shot}" for shot in tp_experiment(wildcards).shots or []),
         sample=lambda wildcards: " ".join(
-            f"--{name} {most}" for name in ("users", "folds") if (most := getattr(tp_experiment(wildcards), name))
+            [f"--{name} {most}" for name in ("users", "folds") if (most := getattr(tp_experiment(wildcards), name))]
+            + ["--oracle"] * tp_experiment(wildcards).oracle
         ),
         # A tuned experiment takes its budget from its input: no setting of the methods touches it.
         settings=lambda wildcards: as_json(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -163,6 +164,7 @@ def adapt(
     shot: Annotated[list[str] | None, typer.Option(help="Some of the plan's shots only; may be repeated.")] = None,
     users: Annotated[int | None, typer.Option(min=1, help="Users, at most.")] = None,
     folds: Annotated[int | None, typer.Option(min=1, help="Folds of each user, at most.")] = None,
+    oracle: Annotated[bool, typer.Option("--oracle", help="Learn from the query, too: a bound, no result.")] = False,
     settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1,
     progress: Progress = True,
 ) -> None:
@@ -192,13 +194,15 @@ def adapt(
     table, plan_facts = files.read_table(plan)
     work = tasks(table, plan_facts, corpus.index.set_index("clip").word, shots=shot,
                  splits=REPORT if budget is not None else None, users=users, folds=folds)
+    if oracle:
+        work = [replace(task, support=[*task.support, *task.query]) for task in work]
     made_with = {"budget": spent.model_dump(), "tuned": budget is not None, "others": chosen.others}
     with Checkpoint(out, inputs=[features, index, plan, base], threads=threads, method=method, seed=seed, shot=shot,
-                    users=users, folds=folds, **made_with) as checkpoint:
+                    users=users, folds=folds, oracle=oracle, **made_with) as checkpoint:
         rows = list(experiments.run_tasks(work, loaded, corpus, method, spent, seed=seed, others=chosen.others,
                                           excluded=about["settings"]["excluded"], progress=progress, checkpoint=checkpoint))
         metrics.write(out, {"schema": 1, "paper": "traces_propagation", "method": method, "seed": seed,
-                            "settings": {**made_with, "plan": plan_facts, "base": about["settings"]},
+                            "settings": {**made_with, "oracle": oracle, "plan": plan_facts, "base": about["settings"]},
                             "provenance": provenance(corpus=facts, threads=threads), "rows": rows}, kinds.Adapted)
 
 

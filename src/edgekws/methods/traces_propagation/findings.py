@@ -20,6 +20,7 @@ EXPERIMENTS = {
     "many_users": "Published budgets, frozen normalisation",
     "many_users_per_set": "Published budgets, each set normalised by itself (as the authors do)",
     "many_users_tuned": "Each method at its best for the validation users",
+    "many_users_oracle": "A bound: the same, had the user's query been learnt, too",
     "many_users_slow": "Budgets of back-propagation, on a sample of users",
     "many_users_slow_tuned": "The same, each at its best for the validation users",
 }

@@ -116,6 +116,7 @@ class Experiment(Settings):
     users: PositiveInt | None = Field(None, description="users, at most, where a method is slow; null takes all")
     folds: PositiveInt | None = Field(None, description="folds of each user, at most; null takes all")
     seeds: Seeds | None = Field(None, description="null takes the run's")
+    oracle: bool = Field(False, description="learn from the user's query, too: what more clips of the user could give at most")
 
 
 # What the paper's own experiments are told by; the others are for many people (config/wide.yaml).

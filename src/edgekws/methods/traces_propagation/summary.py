@@ -80,6 +80,7 @@ def experiment_file(name: str, parts: Sequence[dict[str, Any]], settings: Statis
     return {
         "schema": 1, "paper": "traces_propagation", "experiment": name, "seeds": sorted(bases),
         "settings": {"plan": first["settings"]["plan"], "tuned": first["settings"]["tuned"],
+                     "oracle": first["settings"].get("oracle", False),
                      "budgets": {part["method"]: part["settings"]["budget"] for part in parts},
                      "base": {key: value for key, value in first["settings"]["base"].items()
                               if key not in ("seed", "test_accuracy")},
