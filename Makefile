@@ -16,7 +16,7 @@ endif
 # Python keeps what it compiled: where a container forbids it, each of a run's 130 processes would compile torch anew, for 1.6 s.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-slurm test-package docs tutorial lint gsc_subset paper paper_run release restore help clean
+.PHONY: demo test test-slurm test-package docs tutorial lint gsc_subset paper bench paper_run release restore help clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/.main ## The demo replication on embedded synthetic speech, start to report (default)
@@ -60,6 +60,12 @@ gsc_subset: .venv/.main ## The same on real recordings: make gsc_subset ARCHIVE=
 paper: .venv/.main ## The same on the whole of GSC v0.02 (2.4 GB by DVC; for a cluster: docs/paper_run.md)
 	$(SNAKEMAKE) --configfile config/paper.yaml
 	@echo "Report: results/paper/report.html"
+
+bench: .venv/.test .envs/bench ## Every benchmark beside what one would use instead: docs/benchmarks.md (on a quiet machine)
+	.venv/bin/python -m benchmarks.run
+
+.envs/bench: envs/bench.txt envs/tool
+	@envs/tool bench $@
 
 paper_run: .venv/.main ## Estimate anew what that needs: docs/paper_run.md, the table of docs/cluster.md
 	.venv/bin/edgekws run cost --configfile config/paper.yaml --measured docs/benchmarks.json --markdown docs/paper_run.md \

@@ -1,6 +1,6 @@
 """Time to switch a device from one user to the next, and what users' deltas take: beside reloading whole models.
 
-    python benchmarks/delta.py [--threads 1] [--out results/benchmarks/delta.json]
+    python -m benchmarks.delta [--threads 1] [--out results/benchmarks/delta.json]
 
 On the network of the paper (120 inputs, 450 recurrent neurons, 36 outputs), two users of each kind of delta:
 
@@ -27,8 +27,8 @@ from typing import Any
 
 import torch
 
+from benchmarks.measuring import envelope, machine
 from edgekws.core import files
-from edgekws.core.provenance import provenance
 from edgekws.models.delta import format
 from edgekws.models.delta.delta import Delta
 from edgekws.models.delta.int8 import rounded
@@ -39,6 +39,7 @@ from edgekws.models.tensors import fill
 
 MATRICES = ("hidden.0.input", "hidden.0.recurrent", "readout")
 WAYS = ("in memory", "from file", "from file, int8", "refill", "reload")
+WORDS = [f"word {number}" for number in range(36)]
 KINDS = ("full", "full_int8", "readout", "threshold", "adapter_4", "lora_1", "lora_4", "lora_16")
 
 
@@ -72,7 +73,7 @@ def measure(kind: str, net: RecurrentLIF, base: format.Model, folder: Path, repe
     clips = torch.rand(8, 101, 120, generator=torch.Generator().manual_seed(0))
     sizes = {}
     for user, (delta, own) in enumerate(zip(users, adapted, strict=True)):
-        save_network(folder / f"{kind}{user}", own, vocabulary=[], provenance={})
+        save_network(folder / f"{kind}{user}", own, vocabulary=WORDS, provenance={})
         for precision in ("fp32", "int8"):
             about = format.About(architecture=base.architecture, base=base.checksum, method=kind, precision=precision)
             path = folder / f"{kind}{user}.{precision}"
@@ -125,12 +126,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repetitions", type=int, default=50)
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks/delta.json"))
-    options = parser.parse_args()
+    options, here_it_runs = parser.parse_args(), machine()
     torch.set_num_threads(options.threads)
     net = RecurrentLIF(Network(), inputs=120, outputs=36, generator=torch.Generator().manual_seed(0))
     rows = {}
     with tempfile.TemporaryDirectory() as folder:
-        save_network(Path(folder) / "base", net, vocabulary=[], provenance={})
+        save_network(Path(folder) / "base", net, vocabulary=WORDS, provenance={})
         base = format.read_model(Path(folder) / "base")
         for kind in KINDS:
             rows[kind] = measure(kind, net, base, Path(folder), options.repetitions)
@@ -146,8 +147,8 @@ def main() -> None:
         print(f"{kind:10} {row['values']:8,} {row['bytes']['fp32']['tensors']:10,} {row['bytes']['int8']['tensors']:8,} "
               f"{row['share']:7.2%}" + "".join(
                   f"{spent[name]:11.3f} ({row['speed_up'][name]:6.1f})" if name in spent else f"{'-':>20}" for name in WAYS))
-    files.write_json(options.out, {"schema": 1, "base_bytes": whole, "repetitions": options.repetitions, "deltas": rows,
-                                   "provenance": provenance(threads=options.threads)})
+    files.write_json(options.out, envelope(here_it_runs, threads=options.threads, repetitions=options.repetitions,
+                                           base_bytes=whole, deltas=rows))
     print(f"\nwritten to {options.out}")
 
 

@@ -15,7 +15,7 @@ corpus, features, models, metrics and figures, but for what is timed (VARIES; do
 the kill left under its name is whole, the second run ends well, all these files are there and equal, no half-written file is
 left, and nothing is left to do. Exit code 1 if any is not.
 
-    python benchmarks/faults.py [--configfile tests/workflow/tiny.yaml] [--kills 3] [--seed 0] [--cores 2]
+    python -m benchmarks.faults [--configfile tests/workflow/tiny.yaml] [--kills 3] [--seed 0] [--cores 2]
                                 [--targets traces_propagation ...] [--chain] [--folder FOLDER] [--out FILE.json]
 """
 

@@ -5,21 +5,16 @@ two take turns, so that a busy machine slows both alike.
 With an archive in the layout of Google Speech Commands the clips are its first ones, and both are also measured with
 the reading (unpacking and decoding) included; without one the clips are noise of one second.
 
-    python benchmarks/features.py [--archive ARCHIVE] [--clips 1000] [--repetitions 5] [--out FILE.json]
+    python -m benchmarks.features [--archive ARCHIVE] [--clips 1000] [--repetitions 5] [--out FILE.json]
 """
 
 from __future__ import annotations
 
-import os
-
-# Before the imports: the libraries read these when they are loaded.
-os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
-
 import argparse
+import functools
 import io
 import itertools
 import runpy
-import statistics
 import tarfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -32,8 +27,8 @@ import numpy.typing as npt
 import torch
 from scipy.io import wavfile
 
+from benchmarks.measuring import envelope, in_turn, machine, medians
 from edgekws.core import files
-from edgekws.core.provenance import provenance
 from edgekws.corpus.audio import CLIP_SAMPLES
 from edgekws.features import logmel, pack
 from edgekws.features.settings import Features
@@ -76,14 +71,13 @@ def speech(archive: Path) -> Iterator[Samples]:
 
 def compare(source: Callable[[], Iterable[Samples]], out: dict[str, Features3d], repetitions: int) -> dict[str, Any]:
     """Clips per second of CPU time of both (median and every repetition) and the ratio of the medians."""
-    rates: dict[str, list[float]] = {name: [] for name in FRONTS}
-    for _ in range(repetitions):
-        for name, front in FRONTS.items():
-            start = time.process_time()
-            front(source(), out[name])
-            rates[name].append(len(out[name]) / (time.process_time() - start))
-    medians = {name: statistics.median(values) for name, values in rates.items()}
-    return {"clips_per_second": medians, "ratio": medians["edgekws"] / medians["librosa"], "repetitions": rates}
+    def once(name: str) -> None:
+        FRONTS[name](source(), out[name])
+
+    taken = in_turn({name: functools.partial(once, name) for name in FRONTS}, repetitions, clock=time.process_time, warm_up=0)
+    rates = {name: [len(out[name]) / seconds for seconds in values] for name, values in taken.items()}
+    median = medians(rates)
+    return {"clips_per_second": median, "ratio": median["edgekws"] / median["librosa"], "repetitions": rates}
 
 
 def main() -> None:
@@ -92,7 +86,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=1000)
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--out", type=Path, help="JSON file for the figures")
-    given = parser.parse_args()
+    given, here_it_runs = parser.parse_args(), machine()
     torch.set_num_threads(1)
 
     stream = noise(given.clips) if given.archive is None else speech(given.archive)
@@ -115,10 +109,10 @@ def main() -> None:
         print(f"{name:<18}{rates['edgekws']:>10.0f}{rates['librosa']:>10.0f}{row['ratio']:>7.1f}x")
     print(f"largest absolute difference of the features: {difference:.1e}")
     if given.out is not None:
-        files.write_json(given.out, {
-            "clips": clips, "source": source, "batch": BATCH, "settings": SETTINGS.model_dump(),
-            "measured": measured, "largest_difference": difference, "librosa": metadata.version("librosa"),
-            "provenance": provenance()})
+        files.write_json(given.out, envelope(
+            here_it_runs, threads=1, repetitions=given.repetitions, clips=clips, source=source, batch=BATCH,
+            settings=SETTINGS.model_dump(), measured=measured, largest_difference=difference,
+            librosa=metadata.version("librosa")))
         print(f"written: {given.out}")
 
 

@@ -1,6 +1,6 @@
 """Clips per second of the integer simulation on Loihi: ours beside Lava's CPU simulation and a plain numpy loop.
 
-    python benchmarks/loihi.py [--environment .envs/lava] [--clips 2048] [--reference-clips 20] [--model FILE]
+    python -m benchmarks.loihi [--environment .envs/lava] [--clips 2048] [--reference-clips 20] [--model FILE]
 
 One network, the same clips; the slower ones take the first few. All give the same scores, which is checked. Lava at its
 best: compiled once, then all clips in one run, u, v and what is on its way set to 0 between them, and only the readout's
@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import functools
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,9 +23,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from benchmarks.measuring import envelope, in_turn, machine, medians
 from edgekws.core import files
 from edgekws.core.environments import NotRun
-from edgekws.core.provenance import provenance
 from edgekws.methods.neuedge.loihi.network import LoihiNetwork, load_network, quantise
 from edgekws.methods.neuedge.loihi.referee import run_lava
 from edgekws.methods.neuedge.loihi.simulator import Spikes, simulate
@@ -75,13 +74,7 @@ def numpy_loop(net: LoihiNetwork, spikes: Spikes) -> npt.NDArray[np.float64]:
 
 def rate(run: Callable[[], Any], clips: int, repetitions: int) -> float:
     """Clips per second, median."""
-    run()
-    taken = []
-    for _ in range(repetitions):
-        start = time.perf_counter()
-        run()
-        taken.append(time.perf_counter() - start)
-    return clips / statistics.median(taken)
+    return clips / medians(in_turn({"it": run}, repetitions))["it"]
 
 
 def main() -> None:
@@ -92,7 +85,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path)
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks/loihi.json"))
-    options = parser.parse_args()
+    options, here_it_runs = parser.parse_args(), machine()
     net = load_network(options.model)[0] if options.model else random_network()
     spikes, threads = random_clips(options.clips, net.inputs), torch.get_num_threads()
     some = spikes[:options.reference_clips]
@@ -120,11 +113,10 @@ def main() -> None:
     print(f"{'simulator':22} {'clips/s':>9}" + f"{'x Lava':>9} {'(bare)':>8}" * bool(against))
     for name, value in rates.items():
         print(f"{name:22} {value:9.1f}" + "".join(f" {value / other:8.1f}" for other in against))
-    files.write_json(options.out, {
-        "schema": 1, "network": sizes, "steps": spikes.shape[1], "clips": len(spikes), "reference_clips": len(some),
-        "spikes_per_neuron_and_step": {"input": float(spikes.mean()), "hidden": fired}, "clips_per_second": rates,
-        "lava": lava or None,
-        "repetitions": options.repetitions, "provenance": provenance(threads=threads)})
+    files.write_json(options.out, envelope(
+        here_it_runs, threads=threads, repetitions=options.repetitions, network=sizes, steps=spikes.shape[1], clips=len(spikes),
+        reference_clips=len(some), spikes_per_neuron_and_step={"input": float(spikes.mean()), "hidden": fired},
+        clips_per_second=rates, lava=lava or None))
     print(f"\nwritten to {options.out}")
 
 

@@ -1,7 +1,7 @@
 """Time and memory of a training step of NeuEdge's network, side by side with what one would use instead.
 
     envs/tool bench .envs/bench
-    python benchmarks/neuedge.py [--environment .envs/bench] [--threads 2] [--out results/benchmarks/neuedge.json]
+    python -m benchmarks.neuedge [--environment .envs/bench] [--threads 2] [--out results/benchmarks/neuedge.json]
 
 Variants, all on the same 40-256-256-35 network with biases, 100 steps, hard reset, SuperSpike of slope 1 (Norse's only
 one), a readout of leaky integrators averaged over time, cross-entropy and torch's Adam:
@@ -30,24 +30,17 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
-import statistics
 import sys
-import tempfile
-import time
 from collections.abc import Callable
 from importlib import metadata, util
 from pathlib import Path
 
-if __name__ == "__main__":  # before any library makes its threads: none has more than there are cores
-    os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(os.cpu_count())))
-
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, linear
-from torch.profiler import ProfilerActivity, profile
 
+from benchmarks.measuring import BUSY, allocated, envelope, in_turn, machine, medians
 from edgekws.core import files
-from edgekws.core.provenance import provenance
 from edgekws.models.feedforward_lif import FeedForwardLIF
 from edgekws.models.settings import LifNetwork
 from edgekws.neurons.layers import dense
@@ -182,10 +175,11 @@ VARIANTS: dict[str, Callable[..., Model]] = {"ours": ours, "dense scan": dense_s
                                              "spikingjelly": spikingjelly, "relu": relu}
 
 
-def new_network(dtype: torch.dtype = torch.float32) -> FeedForwardLIF:
+def new_network(dtype: torch.dtype = torch.float32, hidden: list[int] | None = None) -> FeedForwardLIF:
     """A network to be trained; its neurons fire in 5 to 10 % of the steps."""
     generator = torch.Generator().manual_seed(0)
-    net = FeedForwardLIF(NETWORK, inputs=INPUTS, outputs=OUTPUTS, generator=generator)
+    settings = NETWORK.model_copy(update={"hidden": hidden}) if hidden else NETWORK
+    net = FeedForwardLIF(settings, inputs=INPUTS, outputs=OUTPUTS, generator=generator)
     for layer in net.hidden:
         layer.weight.mul_(GAIN)
         layer.bias.copy_(torch.randn(len(layer.bias), generator=generator))
@@ -199,9 +193,9 @@ def batch_of(clips: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Te
             torch.randint(OUTPUTS, (clips,), generator=generator))
 
 
-def trainer(variant: str, spikes: Tensor, labels: Tensor) -> Callable[[], None]:
+def trainer(variant: str, spikes: Tensor, labels: Tensor, hidden: list[int] | None = None) -> Callable[[], None]:
     """A function that takes one training step."""
-    net = new_network()
+    net = new_network(hidden=hidden)
     model, optimiser = VARIANTS[variant](net), torch.optim.Adam(net.parameters(), 1e-3)
 
     def step() -> None:
@@ -214,29 +208,15 @@ def trainer(variant: str, spikes: Tensor, labels: Tensor) -> Callable[[], None]:
 
 def times(variants: list[str], clips: int, repetitions: int) -> dict[str, list[float]]:
     """Milliseconds of every training step that was timed."""
-    steps = {variant: trainer(variant, *batch_of(clips)) for variant in variants}
-    taken: dict[str, list[float]] = {variant: [] for variant in variants}
-    for repetition in range(repetitions + 1):
-        for variant, step in steps.items():
-            start = time.perf_counter()
-            step()
-            if repetition:  # the first one warms up
-                taken[variant].append((time.perf_counter() - start) * 1e3)
-    return taken
+    taken = in_turn({variant: trainer(variant, *batch_of(clips)) for variant in variants}, repetitions)
+    return {variant: [1e3 * seconds for seconds in values] for variant, values in taken.items()}
 
 
 def extra_memory(variant: str, clips: int) -> int:
     """Peak bytes that a training step allocates beyond data, weights and Adam's state."""
     step = trainer(variant, *batch_of(clips))
     step()
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        step()
-    with tempfile.TemporaryDirectory() as folder:
-        trace = Path(folder) / "trace.json"
-        profiler.export_chrome_trace(str(trace))
-        events = [event for event in files.read_json(trace)["traceEvents"] if event.get("name") == "[memory]"]
-    changes = [int(event["args"]["Bytes"]) for event in sorted(events, key=lambda event: event["ts"])]
-    return max(itertools.accumulate(changes))
+    return allocated(step)
 
 
 def gradients(variant: str, clips: int) -> tuple[list[Tensor], list[Tensor]]:
@@ -269,7 +249,8 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=128, help="in a batch")
     parser.add_argument("--repetitions", type=int, default=9)
     options = parser.parse_args()
-    cores, load = os.cpu_count() or 1, os.getloadavg()[0]  # before this benchmark adds to it
+    here_it_runs, cores = machine(), os.cpu_count() or 1  # before this benchmark adds to its load
+    load = here_it_runs["load_before"]
     if options.threads > cores:
         raise SystemExit(f"{options.threads} threads on {cores} cores would wait for each other")
     sys.path.extend(map(str, options.environment.glob("lib/python*/site-packages")))
@@ -280,7 +261,7 @@ def main() -> None:
     if compared["ours"]["spikes_that_differ"] or compared["ours"]["largest_gradient_difference"] > 1e-5:
         raise SystemExit(f"ours is not Norse's neuron: {compared['ours']}")
     taken = times(here, options.clips, options.repetitions)
-    median = {variant: statistics.median(values) for variant, values in taken.items()}
+    median = medians(taken)
     print(f"{INPUTS}-{'-'.join(map(str, NETWORK.hidden))}-{OUTPUTS}, {STEPS} steps, batch of {options.clips}, "
           f"{options.threads} thread(s), median of {options.repetitions}; load of the machine before: {load:.1f}")
     print(f"{'variant':18} {'ms/step':>8} {'fastest':>8} {'x ours':>7} {'extra MB':>9}  from Norse: spikes, gradients")
@@ -298,11 +279,10 @@ def main() -> None:
               f"{median[variant] / median['ours']:7.2f} {memory:9.1f}"
               + (f"  {apart['spikes_that_differ']:.0f} of {apart['spikes']:.0f}, "
                  f"{apart['largest_gradient_difference']:.1e}" if apart else ""))
-    files.write_json(options.out, {
-        "schema": 1, "network": NETWORK.model_dump(), "inputs": INPUTS, "outputs": OUTPUTS, "steps": STEPS,
-        "clips": options.clips, "repetitions": options.repetitions, "load_before": load, "variants": rows,
-        "provenance": provenance(threads=options.threads)})
-    if load > 0.5:
+    files.write_json(options.out, envelope(
+        here_it_runs, threads=options.threads, repetitions=options.repetitions, network=NETWORK.model_dump(), inputs=INPUTS,
+        outputs=OUTPUTS, steps=STEPS, clips=options.clips, variants=rows))
+    if load > BUSY:
         print("\nthe machine was busy: these times say little")
     print(f"\nwritten to {options.out}")
 

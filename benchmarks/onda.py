@@ -1,6 +1,6 @@
 """Time of OnDA's front end and encoders, side by side with what one would use instead.
 
-    python benchmarks/onda.py [--threads 2] [--out results/benchmarks/onda.json]
+    python -m benchmarks.onda [--threads 2] [--out results/benchmarks/onda.json]
 
 Front end, for the windows of one second that begin every 0.125 s in an utterance of 3 s with a second of zeros on either
 side:
@@ -25,21 +25,16 @@ from __future__ import annotations
 import argparse
 import copy
 import os
-import statistics
-import time
 from collections.abc import Callable
 from importlib import util
 from pathlib import Path
-
-if __name__ == "__main__":  # before any library makes its threads: none has more than there are cores
-    os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(os.cpu_count())))
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.measuring import BUSY, envelope, in_turn, machine, medians
 from edgekws.core import files
-from edgekws.core.provenance import provenance
 from edgekws.features.mfcc import mfcc, utterance_mfcc
 from edgekws.methods.onda.inference import CHUNK, Embedder
 from edgekws.models.choices import Backbone
@@ -52,10 +47,10 @@ ENCODERS: dict[str, tuple[Backbone, list[int] | None]] = {
 Variants = dict[str, Callable[[], Tensor]]
 
 
-def front_ends() -> Variants:
+def front_ends(seconds: int = SECONDS) -> Variants:
     """MFCC of all windows of an utterance."""
-    utterance = torch.zeros((SECONDS + 2) * 16_000)
-    utterance[16_000:-16_000] = 0.1 * torch.randn(SECONDS * 16_000, generator=torch.Generator().manual_seed(0))
+    utterance = torch.zeros((seconds + 2) * 16_000)
+    utterance[16_000:-16_000] = 0.1 * torch.randn(seconds * 16_000, generator=torch.Generator().manual_seed(0))
     windows = utterance.unfold(0, 16_000, STRIDE)
     variants: Variants = {"ours": lambda: utterance_mfcc(utterance, STRIDE), "ours, cut": lambda: mfcc(windows)}
     if util.find_spec("librosa"):
@@ -92,13 +87,9 @@ def compare(variants: Variants, repetitions: int) -> dict[str, dict[str, float]]
     """Microseconds per window of each variant, and how far its values are from the first one's."""
     values = {name: variant() for name, variant in variants.items()}
     ours = next(iter(values.values()))
-    taken: dict[str, list[float]] = {name: [] for name in variants}
-    for _ in range(repetitions):
-        for name, variant in variants.items():
-            start = time.perf_counter()
-            variant()
-            taken[name].append((time.perf_counter() - start) / len(ours) * 1e6)
-    median = {name: statistics.median(times) for name, times in taken.items()}
+    taken = {name: [seconds / len(ours) * 1e6 for seconds in values]
+             for name, values in in_turn(variants, repetitions, warm_up=0).items()}
+    median = medians(taken)
     return {name: {"us_per_window": median[name], "fastest_us_per_window": min(taken[name]),
                    "time_ratio": median[name] / median["ours"],
                    "largest_difference": float((values[name] - ours).abs().max())} for name in variants}
@@ -111,7 +102,8 @@ def main() -> None:
     parser.add_argument("--windows", type=int, default=64, help="that the encoders embed")
     parser.add_argument("--repetitions", type=int, default=15)
     options = parser.parse_args()
-    cores, load = os.cpu_count() or 1, os.getloadavg()[0]  # before this benchmark adds to it
+    here_it_runs, cores = machine(), os.cpu_count() or 1  # before this benchmark adds to its load
+    load = here_it_runs["load_before"]
     if options.threads > cores:
         raise SystemExit(f"{options.threads} threads on {cores} cores would wait for each other")
     torch.set_num_threads(options.threads)
@@ -126,10 +118,10 @@ def main() -> None:
                   f"{row['time_ratio']:7.2f}  {row['largest_difference']:.1e}", flush=True)
         if max(row["largest_difference"] for row in rows[name].values()) > (1e-2 if name == "mfcc" else 1e-5):
             raise SystemExit(f"{name}: the variants do not compute the same")
-    files.write_json(options.out, {
-        "schema": 1, "seconds": SECONDS, "stride": STRIDE, "windows": options.windows, "repetitions": options.repetitions,
-        "load_before": load, "variants": rows, "provenance": provenance(threads=options.threads)})
-    if load > 0.5:
+    files.write_json(options.out, envelope(
+        here_it_runs, threads=options.threads, repetitions=options.repetitions, seconds=SECONDS, stride=STRIDE,
+        windows=options.windows, variants=rows))
+    if load > BUSY:
         print("\nthe machine was busy: these times say little")
     print(f"\nwritten to {options.out}")
 

@@ -1,6 +1,6 @@
 """Time and memory of a training step of Traces Propagation, side by side with what one would use instead.
 
-    python benchmarks/traces_propagation.py [--threads 2] [--out results/benchmarks/traces_propagation.json]
+    python -m benchmarks.traces_propagation [--threads 2] [--out results/benchmarks/traces_propagation.json]
 
 Variants, all on the network of the paper (120 inputs, 450 recurrent neurons, 36 outputs, 101 frames):
 
@@ -18,21 +18,16 @@ not, nor does the scratch memory that BLAS takes by itself.
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
-import statistics
-import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.profiler import ProfilerActivity, profile
 
+from benchmarks.measuring import allocated, envelope, in_turn, machine, medians
 from edgekws.core import files
 from edgekws.core.optimiser import Adam
-from edgekws.core.provenance import provenance
 from edgekws.methods.traces_propagation import bptt, rule
 from edgekws.models.recurrent_lif import RecurrentLIF
 from edgekws.models.settings import Network
@@ -84,28 +79,13 @@ def runner(variant: str, net: RecurrentLIF, features: Tensor, labels: Tensor) ->
 def times(size: int, variants: tuple[str, ...], repetitions: int) -> dict[str, float]:
     """Median milliseconds per time step."""
     features, labels = batch_of(size, FRAMES)
-    runs = {variant: runner(variant, network(), features, labels) for variant in variants}
-    taken: dict[str, list[float]] = {variant: [] for variant in variants}
-    for repetition in range(repetitions + 1):
-        for variant, run in runs.items():
-            start = time.perf_counter()
-            run()
-            if repetition:  # the first one warms up
-                taken[variant].append((time.perf_counter() - start) / FRAMES * 1e3)
-    return {variant: statistics.median(values) for variant, values in taken.items()}
+    taken = in_turn({variant: runner(variant, network(), features, labels) for variant in variants}, repetitions)
+    return {variant: seconds / FRAMES * 1e3 for variant, seconds in medians(taken).items()}
 
 
 def extra_memory(variant: str, size: int) -> int:
     """Peak bytes that training one batch allocates beyond data and weights."""
-    net, (features, labels) = network(), batch_of(size, FRAMES)
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        runner(variant, net, features, labels)()
-    with tempfile.TemporaryDirectory() as folder:
-        trace = Path(folder) / "trace.json"
-        profiler.export_chrome_trace(str(trace))
-        events = [event for event in files.read_json(trace)["traceEvents"] if event.get("name") == "[memory]"]
-    changes = [int(event["args"]["Bytes"]) for event in sorted(events, key=lambda event: event["ts"])]
-    return max(itertools.accumulate(changes))
+    return allocated(runner(variant, network(), *batch_of(size, FRAMES)))
 
 
 def largest_difference(size: int, frames: int = FRAMES) -> dict[str, float]:
@@ -131,7 +111,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks/traces_propagation.json"))
     parser.add_argument("--sizes", type=int, nargs="+", default=[20, 1024])
     parser.add_argument("--repetitions", type=int, default=3, help="of the largest batch; smaller ones get more")
-    options = parser.parse_args()
+    options, here_it_runs = parser.parse_args(), machine()
     torch.set_num_threads(options.threads)
     results = {}
     for size in options.sizes:
@@ -149,9 +129,9 @@ def main() -> None:
                 "extra_megabytes": extra[variant] / 1e6, "memory_ratio": extra[variant] / extra["prototype"]}
             print("{:14} {:9.2f} {:12.1f} {:9.1f} {:12.1f}".format(variant, *rows[variant].values()))
         results[str(size)] = {"repetitions": repetitions, "variants": rows, **agreement}
-    files.write_json(options.out, {
-        "schema": 1, "network": json.loads(Network().model_dump_json()), "inputs": INPUTS, "outputs": OUTPUTS,
-        "frames": FRAMES, "batch_sizes": results, "provenance": provenance(threads=options.threads)})
+    files.write_json(options.out, envelope(
+        here_it_runs, threads=options.threads, repetitions=options.repetitions, network=json.loads(Network().model_dump_json()),
+        inputs=INPUTS, outputs=OUTPUTS, frames=FRAMES, batch_sizes=results))
     print(f"\nwritten to {options.out}")
 
 

@@ -96,10 +96,10 @@ def memory(operation: Operation) -> dict[str, Any]:
         operation()  # what it uses and keeps is known after once
         live.peak = live.now
         operation()
-    return {"tensors": live.peak, "resident": _resident(operation)}
+    return {"tensors": live.peak, "resident": resident(operation)}
 
 
-def _resident(operation: Operation) -> int | None:
+def resident(operation: Operation) -> int | None:
     """Largest resident memory during a call above that before it, in bytes."""
     try:
         ctypes.CDLL(None).malloc_trim(0)
