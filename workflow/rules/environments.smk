@@ -15,7 +15,7 @@ rule tool_environment:
     benchmark:
         f"{BENCHMARKS}/tool_environment/{{tool}}.tsv"
     wildcard_constraints:
-        tool="lava|neurobench|sanafe|flower|embedded|bench",
+        tool="lava|neurobench|sanafe|flower|embedded|tonic|bench",
     priority: 3
     # From the network or this machine alone: a node of a cluster may reach neither.
     localrule: True

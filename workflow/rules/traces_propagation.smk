@@ -336,6 +336,43 @@ rule traces_propagation_summarise_stream:
         "edgekws traces-propagation summarise-stream {output} {input} --settings {params.settings:q} &> {log}"
 
 
+rule traces_propagation_event_data:
+    """The paper's event data, as far as the settings name folders that hold them."""
+    input:
+        expand(
+            f"{RUN}/features/events/{{dataset}}.npy",
+            dataset=[name for name, folder in TP.events.model_dump().items() if folder],
+        ),
+    localrule: True
+
+
+rule traces_propagation_events:
+    input:
+        source=lambda wildcards: getattr(TP.events, wildcards.dataset) or [],
+        # When it was built does not matter, what it was built from does.
+        environment=ancient(".envs/tonic"),
+        lock="envs/tonic.txt",
+    output:
+        events=f"{RUN}/features/events/{{dataset}}.npy",
+        table=f"{RUN}/features/events/{{dataset}}.parquet",
+    log:
+        f"{LOGS}/traces_propagation/events_{{dataset}}.log",
+    benchmark:
+        f"{BENCHMARKS}/traces_propagation/events_{{dataset}}.tsv"
+    wildcard_constraints:
+        dataset="|".join(TP.events.model_dump()),
+    threads: 1
+    resources:
+        mem_mb=more_memory(4000, mapped=True),
+        runtime=more_time(240),
+        units=0,
+    message:
+        "Reading {wildcards.dataset} with Tonic"
+    shell:
+        "edgekws traces-propagation events {input.source:q} {input.environment} {output.events}"
+        " --dataset {wildcards.dataset} &> {log}"
+
+
 rule traces_propagation_complexity:
     input:
         f"{TP_MODELS}/base_frozen_seed{SETTINGS.seeds[0]}.safetensors",

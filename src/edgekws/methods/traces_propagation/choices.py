@@ -6,5 +6,8 @@ from typing import Literal
 
 Contrast = Literal["batch", "classes"]
 """What the rule tells a clip apart from."""
+EventData = Literal["shd", "nmnist", "dvs_gesture", "cifar10_dvs"]
+"""Event data sets of the paper."""
+
 MethodName = Literal["traces_propagation", "from_scratch", "readout_only", "bptt", "bptt_equal_updates", "rehearsal",
                      "class_contrast", "recipe"]

@@ -23,6 +23,7 @@ from edgekws.core.options import (
     pin_threads,
 )
 from edgekws.methods.traces_propagation.choices import MethodName
+from edgekws.methods.traces_propagation.events import cli as events
 
 app = typer.Typer(no_args_is_help=True, help="Traces Propagation: base models, adaptation to a user, controls.")
 front = typer.Typer()
@@ -376,3 +377,6 @@ def personalise(
                                                         "hold_back": hold_back, "base_sha256": files.sha256_of(base)}},
         provenance=provenance(corpus=about["provenance"]["corpus"], threads=threads))
     typer.echo(json.dumps(report, indent=1, ensure_ascii=False))
+
+
+app.registered_commands += events.app.registered_commands

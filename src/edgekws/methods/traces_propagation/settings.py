@@ -132,6 +132,15 @@ def _experiments() -> dict[Name, Experiment]:
     }
 
 
+class EventFolders(Settings):
+    """Where the paper's event data are (docs/event_data.md)."""
+
+    shd: str | None = Field(None, description="folder of SHD")
+    nmnist: str | None = Field(None, description="folder of N-MNIST")
+    dvs_gesture: str | None = Field(None, description="folder of DVS-Gesture")
+    cifar10_dvs: str | None = Field(None, description="folder of CIFAR10-DVS")
+
+
 class TracesPropagation(Settings):
     """All of paper 1 (traces_propagation.md)."""
 
@@ -141,6 +150,7 @@ class TracesPropagation(Settings):
     methods: Methods = Field(default_factory=Methods, description="budget of each way to adapt")
     recipe_search: RecipeSearch = Field(default_factory=RecipeSearch, description="choice of the recipe")
     measured: list[Name] | None = Field(None, min_length=1, description="some of the experiments only; null takes all")
+    events: EventFolders = Field(default_factory=EventFolders, description="event data that there are; null for none")
     stream: Stream = Field(default_factory=Stream, description="one clip at a time")
     tuning: Tuning = Field(default_factory=Tuning, description="grid of the tuned experiments")
     others: PositiveInt | None = Field(
