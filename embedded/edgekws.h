@@ -99,12 +99,13 @@ typedef struct {
     uint32_t header_bytes[2];
 
     /* wake word */
-    uint32_t coefficients, blocks, channels, embedding;
-    uint32_t stride[2];        /* of the first convolution, and of the first depthwise one */
+    uint32_t coefficients, blocks, embedding;
+    uint32_t stride[2];        /* over the coefficients in the first convolution; of the first depthwise one */
+    uint32_t left;             /* columns of zeros before the coefficients */
     uint32_t step;             /* samples between windows */
     const float *transform;    /* [mels][coefficients]: cosine transform */
     edgekws_layer stem, depthwise[EDGEKWS_BLOCKS], pointwise[EDGEKWS_BLOCKS];
-    const float *wake_word;    /* prototype [embedding], then filter, detection; NULL where the model knows none */
+    const float *wake_word;    /* prototype [embedding], filter, detection; NULL where the model knows none */
 } edgekws_net;
 
 /* Check an image and keep pointers into it. `image` must be aligned to 4 bytes. */
@@ -243,6 +244,51 @@ int edgekws_save(edgekws_model *model, uint32_t precision, edgekws_write write, 
 
 /* Weights of the base with a delta over them: of edgekws_save or of `edgekws delta diff`. On an error the model is as it was. */
 int edgekws_load(edgekws_model *model, const void *file, uint32_t bytes);
+
+/* ------------------------------------------------------------------------------------------------ wake word */
+#define EDGEKWS_FILTERS 5 /* moving averages tried: over 1 to 5 windows */
+
+/* A wake word found. */
+typedef struct {
+    uint32_t end;              /* sample of the sound, from its first one, at which the window ends that matched */
+    float distance;            /* filtered squared distance from the prototype, 0 to 4 */
+} edgekws_detection;
+
+/* An encoder at work. The fields are the library's; read what you like. */
+typedef struct {
+    const edgekws_net *net;
+    float *maps, *other, *row; /* [places][channels], the same, [4][channels] */
+    float *levels, *mfcc;      /* [frames][mels], [frames][coefficients] */
+    int32_t *fourier;
+    int16_t *second;           /* [samples]: the last second */
+    float *embedding, *prototype;
+    uint32_t filter;           /* 0: no wake word is known */
+    float detection;           /* threshold */
+    uint32_t taught, compared;
+    float farthest[EDGEKWS_FILTERS], nearest[EDGEKWS_FILTERS], recent[EDGEKWS_FILTERS];
+    uint32_t windows, filled, listening;
+    uint32_t in_run, lowest_window, detected, last;
+    float lowest;
+} edgekws_ear;
+
+uint32_t edgekws_ear_needs(const edgekws_net *net);
+int edgekws_ear_start(edgekws_ear *ear, const edgekws_net *net, void *arena, uint32_t room);
+
+/* Embedding [embedding], of length 1, of a second of sound. */
+int edgekws_ear_embed(edgekws_ear *ear, const int16_t *second, float *embedding);
+
+/* A wake word of one's own, without training (`edgekws onda enrol`): teach each recording of it, then compare each of them, and
+ * each of some other speech, and calibrate. The threshold lies above the farthest recording by `share` of the gap, `cap` at
+ * most. Comparing ends what listening was going on. */
+int edgekws_ear_teach(edgekws_ear *ear, const int16_t *samples, uint32_t count);
+int edgekws_ear_compare(edgekws_ear *ear, const int16_t *samples, uint32_t count, int is_wake_word);
+int edgekws_ear_calibrate(edgekws_ear *ear, float share, float cap);
+
+/* Listen on: EDGEKWS_MORE says that the wake word was found, and `taken` how many of the samples were heard; go on with the
+ * rest. A detection comes when its run of near windows is over, and not within a second after another. At the end of the sound
+ * give a second of zeros, then finish. */
+int edgekws_ear_listen(edgekws_ear *ear, const int16_t *samples, uint32_t count, uint32_t *taken, edgekws_detection *found);
+int edgekws_ear_finish(edgekws_ear *ear, edgekws_detection *found);
 
 #ifdef __cplusplus
 }

@@ -198,6 +198,59 @@ static int spiking(reader *from, edgekws_net *net) {
     return !from->failed && net->header[0] && net->header[1] && vocabulary(from, net);
 }
 
+/* A convolution: its weights, and biases under another name; `name` ends in the number of its block. */
+static int layer(reader *from, const char *kind, uint32_t number, uint32_t rows, uint32_t columns, edgekws_layer *found) {
+    char name[4] = {kind[0], kind[1], (char)('0' + number / 10), (char)('0' + number % 10)};
+    found->weights = matrix(from, name, rows, columns);
+    name[1] = 'B';
+    found->bias = floats(from, name, columns);
+    return !from->failed;
+}
+
+static int wake_word(reader *from, edgekws_net *net) {
+    const uint32_t *sizes = section(from, "SIZE", 8, 4), *widths;
+    uint32_t i, bytes;
+    if (from->failed) {
+        return 0;
+    }
+    net->samples = sizes[0];
+    net->frames = sizes[1];
+    net->coefficients = sizes[2];
+    net->blocks = sizes[3];
+    net->stride[0] = sizes[4];
+    net->stride[1] = sizes[5];
+    net->step = sizes[6];
+    net->left = sizes[7];
+    if (!between(net->samples, 1000, 160000) || !between(net->frames, 4, 1024) || !between(net->coefficients, 4, 64)
+        || !between(net->blocks, 1, EDGEKWS_BLOCKS) || !between(net->stride[0], 1, 2) || !between(net->stride[1], 1, 2)
+        || !between(net->step, 1, net->samples) || !between(net->left, 1, 2) || !spectrum(from, &net->spectrum, net->samples)
+        || (net->spectrum.size - net->spectrum.window) / 2 + (net->frames - 1) * (uint64_t)net->spectrum.hop
+                   + net->spectrum.window > net->samples) {
+        return 0;
+    }
+    net->transform = floats(from, "DCTM", net->spectrum.mels * net->coefficients);
+    widths = section(from, "WIDS", net->blocks + 1, 4);
+    for (i = 0; !from->failed && i <= net->blocks; i++) {
+        from->failed = !between(widths[i], 1, 1024);
+    }
+    if (from->failed || !layer(from, "SW", 0, 40, widths[0], &net->stem)) {
+        return 0;
+    }
+    for (i = 0; i < net->blocks; i++) {
+        if (!layer(from, "DW", i, 9, widths[i], &net->depthwise[i])
+            || !layer(from, "PW", i, widths[i], widths[i + 1], &net->pointwise[i])) {
+            return 0;
+        }
+    }
+    net->embedding = widths[net->blocks];
+    net->wake_word = find(from, "WAKE", &bytes);
+    if (net->wake_word) {
+        net->wake_word = floats(from, "WAKE", net->embedding + 2);
+        from->failed |= !from->failed && !(net->wake_word[net->embedding] >= 1 && net->wake_word[net->embedding] <= EDGEKWS_FILTERS);
+    }
+    return !from->failed;
+}
+
 int edgekws_open(edgekws_net *net, const void *image, uint32_t bytes) {
     reader from;
     uint32_t i;
@@ -230,7 +283,7 @@ int edgekws_open(edgekws_net *net, const void *image, uint32_t bytes) {
         }
     }
     net->kind = u32(from.image + 16);
-    if (net->kind == EDGEKWS_SPIKING ? !spiking(&from, net) : 1) {
+    if (net->kind == EDGEKWS_SPIKING ? !spiking(&from, net) : net->kind != EDGEKWS_WAKE_WORD || !wake_word(&from, net)) {
         memset(net, 0, sizeof *net);
         return EDGEKWS_BAD_IMAGE;
     }

@@ -10,6 +10,8 @@
 
 static edgekws_net net;
 static edgekws_model model;
+static edgekws_ear ear;
+static edgekws_detection detection;
 
 #ifdef __wasm__
 /* New memory, aligned to 64 KiB, that is never given back; 0 where there is none left. */
@@ -21,11 +23,13 @@ API(ekw_room) uint32_t ekw_room(uint32_t bytes) {
 
 API(ekw_open) int ekw_open(const void *image, uint32_t bytes) {
     model.net = NULL;
+    ear.net = NULL;
     return edgekws_open(&net, image, bytes);
 }
 
 API(ekw_fact) uint32_t ekw_fact(uint32_t which) {
-    const uint32_t facts[] = {net.kind, net.samples, net.frames, net.inputs, net.neurons, net.outputs, net.words, net.step};
+    const uint32_t facts[] = {net.kind, net.samples, net.frames, net.inputs, net.neurons, net.outputs, net.words, net.step,
+                              net.embedding};
     return which < sizeof facts / sizeof *facts ? facts[which] : 0;
 }
 
@@ -156,4 +160,48 @@ API(ekw_save) int ekw_save(uint32_t precision, void *to, uint32_t room) {
 
 API(ekw_load) int ekw_load(const void *file, uint32_t bytes) {
     return edgekws_load(&model, file, bytes);
+}
+
+API(ekw_ear_needs) uint32_t ekw_ear_needs(void) {
+    return edgekws_ear_needs(&net);
+}
+
+API(ekw_ear_start) int ekw_ear_start(void *arena, uint32_t room) {
+    return edgekws_ear_start(&ear, &net, arena, room);
+}
+
+API(ekw_ear_embed) int ekw_ear_embed(const int16_t *second, float *embedding) {
+    return edgekws_ear_embed(&ear, second, embedding);
+}
+
+API(ekw_ear_teach) int ekw_ear_teach(const int16_t *samples, uint32_t count) {
+    return edgekws_ear_teach(&ear, samples, count);
+}
+
+API(ekw_ear_compare) int ekw_ear_compare(const int16_t *samples, uint32_t count, uint32_t is_wake_word) {
+    return edgekws_ear_compare(&ear, samples, count, (int)is_wake_word);
+}
+
+API(ekw_ear_calibrate) int ekw_ear_calibrate(float share, float cap) {
+    return edgekws_ear_calibrate(&ear, share, cap);
+}
+
+API(ekw_ear_listen) int ekw_ear_listen(const int16_t *samples, uint32_t count, uint32_t *taken) {
+    return edgekws_ear_listen(&ear, samples, count, taken, &detection);
+}
+
+API(ekw_ear_finish) int ekw_ear_finish(void) {
+    return edgekws_ear_finish(&ear, &detection);
+}
+
+API(ekw_ear_filter) uint32_t ekw_ear_filter(void) {
+    return ear.filter;
+}
+
+API(ekw_ear_threshold) const float *ekw_ear_threshold(void) {
+    return &ear.detection;
+}
+
+API(ekw_ear_detection) const edgekws_detection *ekw_ear_detection(void) {
+    return &detection;
 }

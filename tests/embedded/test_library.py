@@ -1,22 +1,27 @@
 """The C library against PyTorch, and against itself on another target."""
 
 import copy
+import re
+import shutil
 import struct
 import zlib
 
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from edgekws import cli
 from edgekws.core.errors import UserError
-from edgekws.embedded import image
+from edgekws.embedded import compiler, image, wake_word
 from edgekws.features import logmel
 from edgekws.features.settings import Features
 from edgekws.methods.traces_propagation import training
+from edgekws.models import encoder
 from edgekws.models.delta import format
 from edgekws.models.delta.delta import apply
 from edgekws.models.delta.int8 import quantise, rounded
-from edgekws.models.recurrent_lif import RecurrentLIF
+from edgekws.models.recurrent_lif import RecurrentLIF, save_network
 from edgekws.protocol.settings import Training
 
 TRAINED = ("hidden.0.input", "hidden.0.recurrent", "readout")
@@ -297,3 +302,33 @@ def test_the_exporter_refuses_what_the_device_has_not(net, metadata):
     odd = {**metadata, "settings": {"features": Features(window=482).model_dump()}}
     with pytest.raises(UserError, match="prime factor"):
         image.spiking(net, odd, where="net")
+
+
+@pytest.mark.slow
+def test_sanitizers_find_nothing_in_damaged_input():
+    """A few of the inputs of ``python -m benchmarks.embedded_fuzz``."""
+    from benchmarks import embedded_fuzz
+
+    if shutil.which("gcc") is None and shutil.which("clang") is None:
+        pytest.skip("no compiler with sanitizers")
+    told = embedded_fuzz.fuzz(600, seed=1)
+    assert told.startswith("600 inputs") and int(told.split()[2]) > 100
+
+
+@pytest.mark.parametrize("kind", ["spiking", "wake word"])
+def test_a_model_is_exported_with_all_that_a_firmware_needs(net, metadata, tmp_path, kind):
+    path = tmp_path / "model.safetensors"
+    if kind == "spiking":
+        save_network(path, net, vocabulary=metadata["vocabulary"], feature_scale=metadata["feature_scale"],
+                     about=metadata["settings"], provenance={})
+        wanted = image.of_model(path, "int8")
+    else:
+        encoder.save_encoder(path, encoder.build("ds_cnn_s", [4] * 5), "ds_cnn_s", about={}, provenance={})
+        wanted = wake_word.of_model(path, "int8")
+    done = CliRunner().invoke(cli.app, ["embedded", "export", str(path), str(tmp_path / "out"), "--precision", "int8"])
+    assert done.exit_code == 0, done.output
+    out = tmp_path / "out"
+    assert (out / "model.bin").read_bytes() == wanted
+    numbers = re.findall("0x([0-9A-F]{8})", (out / "model.c").read_text())
+    assert b"".join(bytes.fromhex(number)[::-1] for number in numbers)[:len(wanted)] == wanted
+    assert {path.name for path in out.iterdir()} >= {"edgekws.h", "internal.h", *compiler.SOURCES}

@@ -22,7 +22,8 @@ BaseModel = Annotated[Path, typer.Argument(help="Base model of Traces Propagatio
 
 @app.command("export", epilog=example(f"embedded export {_BASE} device --precision int8"))
 def export(
-    model: BaseModel,
+    model: Annotated[Path, typer.Argument(
+        help="Base model of Traces Propagation, of frozen normalisation, or a DS-CNN wake-word encoder (.safetensors).")],
     out: Annotated[Path, typer.Argument(help="Folder to write: model.bin and model.c (the image), and the library's sources.")],
     precision: Precision = "fp32",
 ) -> None:
@@ -30,9 +31,10 @@ def export(
     import shutil
 
     from edgekws.core import files
-    from edgekws.embedded import compiler, image
+    from edgekws.embedded import compiler, image, wake_word
 
-    blob = image.of_model(model, precision)
+    encoder = files.architecture_of(model) == "wake_word_encoder"
+    blob = (wake_word if encoder else image).of_model(model, precision)
     folder = compiler.sources()
     with files.writing(out / "model.bin") as part:
         part.write_bytes(blob)

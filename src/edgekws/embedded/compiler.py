@@ -18,7 +18,7 @@ from edgekws.core.errors import UserError
 Target = Literal["host", "wasm", "cortex-m4", "cortex-m7", "cortex-m33"]
 TARGETS: tuple[Target, ...] = get_args(Target)
 
-SOURCES = ("numeric.c", "image.c", "frontend.c", "spiking.c", "learning.c", "delta.c")
+SOURCES = ("numeric.c", "image.c", "frontend.c", "spiking.c", "learning.c", "delta.c", "wakeword.c")
 # No contraction of a product and a sum into one rounding, and no reordering: the bits are to be the same everywhere.
 _COMMON = ["-std=c99", "-O3", "-ffp-contract=off", "-fno-sanitize=undefined", "-Wall", "-Wextra", "-Werror",
            "-fno-math-errno", "-s"]

@@ -70,7 +70,7 @@ class Spectrum:
         bands = [(int(bins[0]), int(bins[-1] - bins[0] + 1)) for bins in used]
         weights = np.concatenate([row[first:first + count] for row, (first, count) in zip(self.filters, bands, strict=True)])
         return {
-            "FRNT": _integers(self.window, self.size, self.hop, len(self.filters), 0, 0),
+            "FRNT": integers(self.window, self.size, self.hop, len(self.filters), 0, 0),
             "HANN": np.rint(hann * _ONE).astype("<i4").tobytes(),
             "COSN": np.rint(np.cos(2 * np.pi * np.arange(self.size) / self.size) * _ONE).astype("<i4").tobytes(),
             "BAND": np.array(bands, "<u2").tobytes(),
@@ -112,7 +112,7 @@ def spiking(net: RecurrentLIF, metadata: Mapping[str, Any], *, precision: Precis
     if recurrent:
         names |= {"WREC": "hidden.0.recurrent", "TREC": "target.recurrent"}
     sections = {
-        "SIZE": _integers(network.hidden[0], net.outputs, len(words), recurrent, int(network.reset == "soft"), CLIP_SAMPLES,
+        "SIZE": integers(network.hidden[0], net.outputs, len(words), recurrent, int(network.reset == "soft"), CLIP_SAMPLES,
                           width, 0),
         "CNST": _floats(network.membrane_leak, network.trace_leak, network.output_leak, network.threshold,
                         network.surrogate_scale),
@@ -149,7 +149,8 @@ def pack(kind: int, sections: Mapping[str, bytes]) -> bytes:
     return struct.pack("<IIII", MAGIC, VERSION, 16 + len(rest), zlib.crc32(rest)) + rest
 
 
-def _integers(*values: int) -> bytes:
+def integers(*values: int) -> bytes:
+    """Numbers of 32 bits as a section."""
     return struct.pack(f"<{len(values)}I", *values)
 
 

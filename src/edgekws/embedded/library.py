@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import importlib
 import importlib.util
+import struct
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ Floats = npt.NDArray[np.float32]
 MORE = 1
 NO_WORD = 0xFFFFFFFF
 USAGE = ("parameters", "gradients", "optimiser", "traces", "activations", "batch", "reservoir", "temporary", "total")
-_FACTS = ("kind", "samples", "frames", "inputs", "neurons", "outputs", "words", "step")
+_FACTS = ("kind", "samples", "frames", "inputs", "neurons", "outputs", "words", "step", "embedding")
 _OPTIMISERS, _STORAGE, _RULES = ("adam", "sgd"), ("exact", "bytes"), ("traces", "bptt")
 
 
@@ -47,7 +48,7 @@ class Host:
     def __init__(self, path: Path) -> None:
         self._library = ctypes.CDLL(str(Path(path).absolute()))
         self._rooms: list[Any] = []
-        for name in ("ekw_word", "ekw_message", "ekw_potentials", "ekw_weights"):
+        for name in ("ekw_word", "ekw_message", "ekw_potentials", "ekw_weights", "ekw_ear_threshold", "ekw_ear_detection"):
             getattr(self._library, name).restype = ctypes.c_void_p
 
     def room(self, size: int) -> int:
@@ -125,7 +126,7 @@ class Library:
         self._check(machine.call("ekw_open", self._image, len(image)))
         self.facts = {name: machine.call("ekw_fact", number) for number, name in enumerate(_FACTS)}
         self._audio, self._audio_room = 0, 0
-        self._floats = machine.room(4 * (self.facts["outputs"] + self.facts["inputs"]))
+        self._floats = machine.room(4 * (self.facts["outputs"] + self.facts["inputs"] + self.facts["embedding"] + 8))
 
     def message(self, status: int) -> str:
         """What the library says of a status."""
@@ -154,11 +155,7 @@ class Library:
 
     def hear(self, samples: npt.NDArray[np.int16]) -> None:
         """A recording of one word."""
-        content = samples.astype("<i2").tobytes()
-        if len(content) > self._audio_room:
-            self._audio, self._audio_room = self.machine.room(len(content)), len(content)
-        self.machine.write(self._audio, content)
-        self._check(self.machine.call("ekw_hear", self._audio, len(samples)))
+        self._check(self.machine.call("ekw_hear", self._put(samples), len(samples)))
 
     def features(self) -> Floats:
         """Features [frames, inputs] of what was heard last."""
@@ -222,6 +219,54 @@ class Library:
         place = self.machine.room(max(len(content), 8))
         self.machine.write(place, content)
         self._check(self.machine.call("ekw_load", place, len(content)))
+
+    # -------------------------------------------------------------------------------------------- wake word
+    def start_ear(self, *, room: int | None = None) -> int:
+        """Lay out an arena for a wake-word encoder; its bytes."""
+        size = (self.machine.call("ekw_ear_needs") & 0xFFFFFFFF) if room is None else room
+        self._check(self.machine.call("ekw_ear_start", self.machine.room(max(size, 8)), size))
+        return size
+
+    def embed(self, second: npt.NDArray[np.int16]) -> Floats:
+        """Embedding of a second of sound."""
+        self._check(self.machine.call("ekw_ear_embed", self._put(second), self._floats))
+        return self._read(self._floats, self.facts["embedding"])
+
+    def enrol(self, positives: Sequence[npt.NDArray[np.int16]], negatives: Sequence[npt.NDArray[np.int16]], *,
+              share: float = 0.3, cap: float = 0.5) -> tuple[int, float]:
+        """Teach a wake word by recordings, and other speech; the filter's windows and the threshold found."""
+        for samples in positives:
+            self._check(self.machine.call("ekw_ear_teach", self._put(samples), len(samples)))
+        for recordings, is_wake_word in ((positives, 1), (negatives, 0)):
+            for samples in recordings:
+                self._check(self.machine.call("ekw_ear_compare", self._put(samples), len(samples), is_wake_word))
+        self._check(self.machine.call("ekw_ear_calibrate", float(share), float(cap)))
+        return self.machine.call("ekw_ear_filter"), float(self._read(self.machine.call("ekw_ear_threshold"), 1)[0])
+
+    def detect(self, samples: npt.NDArray[np.int16]) -> list[tuple[int, float]]:
+        """Sample at which each detection in a sound ends, and its distance."""
+        content = np.concatenate([samples, np.zeros(self.facts["samples"], np.int16)])
+        address, heard, found = self._put(content), 0, []
+
+        def one() -> tuple[int, float]:
+            end, distance = struct.unpack("<If", self.machine.read(self.machine.call("ekw_ear_detection"), 8))
+            return end, distance
+
+        while heard < len(content):
+            status = self._check(self.machine.call("ekw_ear_listen", address + 2 * heard, len(content) - heard, self._floats))
+            heard += struct.unpack("<I", self.machine.read(self._floats, 4))[0]
+            if status == MORE:
+                found.append(one())
+        if self._check(self.machine.call("ekw_ear_finish")) == MORE:
+            found.append(one())
+        return found
+
+    def _put(self, samples: npt.NDArray[np.int16]) -> int:
+        content = samples.astype("<i2").tobytes()
+        if len(content) > self._audio_room:
+            self._audio, self._audio_room = self.machine.room(len(content)), len(content)
+        self.machine.write(self._audio, content)
+        return self._audio
 
     def _read(self, address: int, count: int) -> Floats:
         return np.frombuffer(self.machine.read(address, 4 * count), "<f4")

@@ -24,8 +24,10 @@ FRAMES, COEFFICIENTS = 47, 10
 LEVEL_FRAMES, BANDS = 2 * FRAMES, 40
 """Extents of the mel levels of a second."""
 
-_WINDOW, _SPECTRUM, _HOP = 640, 1024, 320
-_BEFORE = (_SPECTRUM - _WINDOW) // 2  # of a frame's samples, outside the window
+WINDOW, SPECTRUM, HOP = 640, 1024, 320
+"""Samples of a frame, of its spectrum, and from one frame to the next."""
+
+_BEFORE = (SPECTRUM - WINDOW) // 2  # of a frame's samples, outside the window
 _LEAST_POWER, RANGE_DB = 1e-10, 80.0
 SILENCE_DB = 10 * math.log10(_LEAST_POWER)
 _BLOCK = 12 * FRAMES  # frames whose spectra are taken together: what stays in the cache
@@ -45,11 +47,11 @@ def mfcc(waves: Tensor) -> Tensor:
         ValueError: The waves have another length or type.
     """
     _check(waves)
-    frames = waves[:, _BEFORE:].unfold(1, _WINDOW, _HOP)[:, :FRAMES]
+    frames = waves[:, _BEFORE:].unfold(1, WINDOW, HOP)[:, :FRAMES]
     levels = waves.new_empty(len(waves) * FRAMES, BANDS)
     step = _BLOCK // FRAMES
     for start in range(0, len(waves), step):
-        some = frames[start:start + step].reshape(-1, _WINDOW)
+        some = frames[start:start + step].reshape(-1, WINDOW)
         levels[start * FRAMES:start * FRAMES + len(some)] = _mel_levels(some)
     return _coefficients(levels.view(-1, FRAMES, BANDS))
 
@@ -70,7 +72,7 @@ def levels(waves: Tensor) -> Tensor:
         ValueError: The waves have another length or type.
     """
     _check(waves)
-    frames = waves[:, _BEFORE:].unfold(1, _WINDOW, _HOP // 2)[:, :LEVEL_FRAMES]
+    frames = waves[:, _BEFORE:].unfold(1, WINDOW, HOP // 2)[:, :LEVEL_FRAMES]
     found = waves.new_empty(len(waves), LEVEL_FRAMES, BANDS)
     for wave, out in zip(frames, found, strict=True):
         out.copy_(_mel_levels(wave))
@@ -102,13 +104,13 @@ def utterance_mfcc(samples: Tensor, stride: int) -> Tensor:
     if samples.ndim != 1 or len(samples) < CLIP_SAMPLES or samples.dtype != torch.float32:
         raise ValueError(f"expected at least {CLIP_SAMPLES} float32 samples, got {samples.dtype} of {list(samples.shape)}")
     windows = 1 + (len(samples) - CLIP_SAMPLES) // stride
-    starts = _BEFORE + stride * torch.arange(windows)[:, None] + _HOP * torch.arange(FRAMES)
+    starts = _BEFORE + stride * torch.arange(windows)[:, None] + HOP * torch.arange(FRAMES)
     starts, places = torch.unique(starts, return_inverse=True)
     sounding = torch.nonzero(samples)[:, 0]
     first, last = (int(sounding[0]), int(sounding[-1])) if len(sounding) else (len(samples), -1)
-    heard = torch.nonzero((starts > first - _WINDOW) & (starts <= last))[:, 0]
+    heard = torch.nonzero((starts > first - WINDOW) & (starts <= last))[:, 0]
     levels = samples.new_full((len(starts), BANDS), SILENCE_DB)
-    frames = samples.unfold(0, _WINDOW, 1)
+    frames = samples.unfold(0, WINDOW, 1)
     for block in range(0, len(heard), _BLOCK):
         some = heard[block:block + _BLOCK]
         levels[some] = _mel_levels(frames[starts[some]])
@@ -123,8 +125,8 @@ def _check(waves: Tensor) -> None:
 def _mel_levels(frames: Tensor) -> Tensor:
     """Levels of the mel bands, [n, 40] dB, of frames [n, 640]."""
     hann, filters, _ = _constants(frames.device)
-    padded = frames.new_zeros(len(frames), _SPECTRUM)  # where the zeros are changes the phase alone
-    torch.mul(frames, hann, out=padded[:, :_WINDOW])
+    padded = frames.new_zeros(len(frames), SPECTRUM)  # where the zeros are changes the phase alone
+    torch.mul(frames, hann, out=padded[:, :WINDOW])
     spectrum = torch.fft.rfft(padded)
     power: Tensor = spectrum.real.square().add_(spectrum.imag.square())
     return (power @ filters).clamp_(min=_LEAST_POWER).log10_().mul_(10)
@@ -140,9 +142,14 @@ def _coefficients(levels: Tensor) -> Tensor:
 @functools.lru_cache(maxsize=2)
 def _constants(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """Hann window [640], mel filters [513, 40] and cosines [40, 10]."""
-    bands = LogMel(window=_SPECTRUM, hop=_HOP, mels=BANDS, lowest=0, highest=8000)
+    bands = LogMel(window=SPECTRUM, hop=HOP, mels=BANDS, lowest=0, highest=8000)
     middles = (torch.arange(BANDS, dtype=torch.float64) + 0.5) / BANDS
     cosines = math.sqrt(2 / BANDS) * torch.cos(math.pi * middles[:, None] * torch.arange(COEFFICIENTS))
     cosines[:, 0] /= math.sqrt(2)
     filters = torch.from_numpy(mel_filters(bands)).T.contiguous()
-    return torch.hann_window(_WINDOW).to(device), filters.to(device), cosines.float().to(device)
+    return torch.hann_window(WINDOW).to(device), filters.to(device), cosines.float().to(device)
+
+
+def cosines() -> Tensor:
+    """The cosine transform, [40, 10], from levels of the mel bands to coefficients."""
+    return _constants(torch.device("cpu"))[2]

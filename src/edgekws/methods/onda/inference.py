@@ -66,10 +66,10 @@ def _ds_cnn(encoder: DsCnn) -> Net:
     padding, stem = encoder.stem[0], encoder.stem[1]
     assert isinstance(stem, nn.Conv2d)
     (height, width), (down, across) = stem.kernel_size, stem.stride
-    kernel, shift = _folded(stem, encoder.stem[2])
+    kernel, shift = folded(stem, encoder.stem[2])
     blocks: Any = encoder.blocks  # each: ReLU, depthwise, its normalisation, ReLU, pointwise, its normalisation
-    depthwise = [(*_folded(block[1], block[2]), block[1].stride) for block in blocks]
-    *pointwise, head = [_folded(block[4], block[5]) for block in blocks]
+    depthwise = [(*folded(block[1], block[2]), block[1].stride) for block in blocks]
+    *pointwise, head = [folded(block[4], block[5]) for block in blocks]
 
     def separate(maps: Tensor, layer: int) -> Tensor:
         weight, bias, stride = depthwise[layer]
@@ -90,8 +90,8 @@ def _ds_cnn(encoder: DsCnn) -> Net:
 def _resnet15(encoder: ResNet15) -> Net:
     stem = encoder.stem.weight.clone()
     layers: Any = encoder.blocks
-    blocks = [(_folded(block.first, block.first_norm), _folded(block.second, block.second_norm)) for block in layers]
-    head, bias = _folded(encoder.head, encoder.head_norm)
+    blocks = [(folded(block.first, block.first_norm), folded(block.second, block.second_norm)) for block in layers]
+    head, bias = folded(encoder.head, encoder.head_norm)
 
     def run(mfcc: Tensor) -> Tensor:
         maps = functional.conv2d(mfcc[:, None].contiguous(memory_format=torch.channels_last), stem, padding=1)
@@ -108,7 +108,7 @@ def _resnet15(encoder: ResNet15) -> Net:
     return run
 
 
-def _folded(convolution: nn.Module, norm: nn.Module) -> tuple[Tensor, Tensor]:
+def folded(convolution: nn.Module, norm: nn.Module) -> tuple[Tensor, Tensor]:
     """Weights, channels last, and biases of a convolution with its normalisation."""
     assert isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
     assert norm.running_mean is not None and norm.running_var is not None
