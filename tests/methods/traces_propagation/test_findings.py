@@ -52,6 +52,9 @@ def test_the_page_tells_every_experiment_and_how_to_do_it_again(folder):
                    "kept_hidden 0.5", "| clips of the batch (published) | 1 | +1.2 [+0.5, +2.0]", "whole",
                    "| clips of the batch (published) | 0 | 24 |", "--configfile config/wide.yaml", "22,133 clips", "0.1.0 (abc)"):
         assert wanted in page, wanted
+    assert "One base model alone" not in page
+    alone = {name: {**of, "seeds": [0]} for name, of in findings.read(folder).items()}
+    assert "One base model alone" in findings.page(alone, run="wide", figures="figures")
     assert "per-set" not in page and "None" not in page and "nan" not in page
 
 

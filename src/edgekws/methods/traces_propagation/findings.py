@@ -16,6 +16,7 @@ from edgekws.methods.traces_propagation import style
 from edgekws.methods.traces_propagation.people import PAPER_GAIN, PAPER_START, PUBLISHED
 
 MARK = "people"
+_ONE_BASE = ["**One base model alone was adapted in this run: how much another would change the gains is in no interval.**", ""]
 EXPERIMENTS = {
     "many_users": "Published budgets, frozen normalisation",
     "many_users_per_set": "Published budgets, each set normalised by itself (as the authors do)",
@@ -115,6 +116,7 @@ def page(found: Mapping[str, Any], *, run: str, figures: str) -> str:
         "the validation split choose settings, all others report. Gains are percentage points on clips that were not learnt "
         "from; *others* are speakers of the whole test split. Intervals (95 %) are those of a mixed model in which users, base "
         "models (seeds) and folds are drawn at random.", "",
+        *(_ONE_BASE if len(first["seeds"]) < 2 else []),
         "## Everybody's gain", ""]
     for name, title in EXPERIMENTS.items():
         if methods := found.get(name, {}).get("people"):

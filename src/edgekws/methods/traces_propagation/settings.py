@@ -40,11 +40,8 @@ class Adaptation(Training):
 class Recipe(Adaptation):
     """What gains most at no cost to others: also what `personalise` does with a person's own recordings."""
 
-    learning_rate: PositiveFloat = Field(2e-4, description="Adam's learning rate in the first epoch")
-    epochs: PositiveInt = Field(5, description="passes over the clips, each augmented anew")
-    contrast: Contrast = Field("classes", description="what a clip is told apart from")
-    shift: NonNegativeInt = Field(8, description="frames that a clip is moved in time, at most")
-    kept_hidden: Share = Field(0.5, description="share of the base's weights in the hidden layers' average with it")
+    epochs: PositiveInt = Field(10, description="passes over the clips")
+    kept_hidden: Share = Field(0.75, description="share of the base's weights in the hidden layers' average with it")
     kept_readout: Share = Field(0.5, description="the same of the readout's")
 
 
@@ -72,17 +69,17 @@ class RecipeSearch(Settings):
     It is the recipe that gains most, less ``weight`` times what others lose beyond ``allowed``.
     """
 
-    kept_hidden: list[Share] = Field([0.25, 0.5, 0.75], description="shares tried")
+    kept_hidden: list[Share] = Field([0.25, 0.5, 0.75, 0.9], description="shares tried")
     kept_readout: list[Share] = Field([0.25, 0.5, 0.75], description="shares tried")
+    learning_rate: list[PositiveFloat] = Field([3e-5, 5e-5, 1e-4, 2e-4], description="learning rates tried")
+    epochs: list[PositiveInt] = Field([5, 10, 20], description="passes tried")
+    contrast: list[Contrast] = Field(["batch", "classes"], description="contrasts tried")
     rehearsal: list[NonNegativeInt] = Field([0], description="numbers of clips tried; who personalises has none of the base's")
     shift: list[NonNegativeInt] = Field([0, 5, 10], description="frames tried")
     mask_frames: list[NonNegativeInt] = Field([0, 10], description="frames tried")
     mask_bands: list[NonNegativeInt] = Field([0, 5], description="bands tried")
     noise: list[Share] = Field([0.0, 0.2], description="deviations tried")
-    contrast: list[Contrast] = Field(["batch", "classes"], description="contrasts tried")
     hidden_rate: list[Share] = Field([0.3, 1.0], description="multiples tried")
-    learning_rate: list[PositiveFloat] = Field([1e-4, 2e-4, 4e-4], description="learning rates tried")
-    epochs: list[PositiveInt] = Field([5, 10, 20], description="passes tried")
     shots: list[Shot] = Field([1, "all"], min_length=1, description="support clips of each word, of which the mean counts")
     users: PositiveInt | None = Field(None, description="validation users, at most; null takes all")
     folds: PositiveInt = Field(1, description="folds of each user, at most")
