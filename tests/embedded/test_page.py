@@ -118,6 +118,11 @@ def test_what_to_expect_is_read_from_metrics(tmp_path):
     assert page.expected_of(measured) == {"users": 30, "before": 70.0, "after": 75.5}
 
 
+def test_without_a_compiler_the_page_says_so(tmp_path):
+    page.say_why("there is no <compiler> here", tmp_path / "voice.html")
+    assert "not made: there is no &lt;compiler&gt; here." in (tmp_path / "voice.html").read_text()
+
+
 @needs_browser
 def test_it_learns_what_the_host_learns_bit_for_bit(visit, open_library, takes, words, recordings, tmp_path):
     tab, said, asked = visit()

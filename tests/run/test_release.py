@@ -20,7 +20,7 @@ pytestmark = pytest.mark.xdist_group("release")
 slow = pytest.mark.slow
 
 KEPT = ("config.json", "claims.json", "claims.csv", "claims.html", "metrics/traces_propagation/many_users.json",
-        "metrics/onda/cost.json", "corpus/index.parquet", "figures/rulegraph.svg", "benchmarks/claims.tsv",
+        "metrics/onda/cost.json", "corpus/index.parquet", "figures/rulegraph.svg", "voice.html", "benchmarks/claims.tsv",
         "models/onda/base.bin", "models/linked.bin")
 NOT_KEPT = ("report.html", "figures/few_shot.svg", "figures/traces_propagation.json", "logs/claims.log", "features/onda.npy",
             "notebooks/onda.ipynb")

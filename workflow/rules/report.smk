@@ -110,6 +110,7 @@ rule report:
         rulegraph=f"{RUN}/figures/rulegraph.svg",
         notebooks=expand(f"{RUN}/notebooks/{{paper}}.ipynb", paper=PAPERS),
         metrics=[path for paper in PAPERS.values() for path in paper.metrics],
+        voice=f"{RUN}/voice.html",
         deviations="docs/deviations.md",
     output:
         page=report(

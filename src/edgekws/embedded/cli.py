@@ -80,6 +80,8 @@ def page(
     model: Annotated[Path, typer.Argument(help="Base model of Traces Propagation (.safetensors), of frozen normalisation.")],
     out: Annotated[Path, typer.Argument(help="Page to write (.html): one file, opened from a disk or any web server.")],
     measured: Annotated[Path | None, typer.Option(help="Metrics of such users, many_users.json, to say what to expect.")] = None,
+    or_say_why: Annotated[bool, typer.Option(
+        "--or-say-why", help="Where there is no compiler write a page that says so, in place of an error.")] = False,
     settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, environment: Environment = Path(".envs/embedded"),
 ) -> None:
     """Write the page that learns a person's voice in their browser and sends nothing anywhere.
@@ -97,7 +99,9 @@ def page(
         size = page.build(model, out, s.read(Training, settings, set_ or ()), expected=expected, seed=seed,
                           environment=environment)
     except NotRun as reason:
-        raise UserError(str(reason), where=environment, remedy="envs/tool embedded .envs/embedded") from None
+        if not or_say_why:
+            raise UserError(str(reason), where=environment, remedy="envs/tool embedded .envs/embedded") from None
+        size = page.say_why(str(reason), out)
     typer.echo(f"{out}: {size:,} bytes; open it in a browser")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import json
 import tempfile
 from collections.abc import Mapping
@@ -57,6 +58,14 @@ def build(model: str | Path, out: str | Path, budget: Training, *, expected: Map
     return len(page.encode())
 
 
+def say_why(reason: str, out: str | Path) -> int:
+    """Write a page that tells why there is none; its bytes."""
+    text = ("<!DOCTYPE html><html lang=en><meta charset=utf-8><title>Not made</title><p>The page that learns a person's voice "
+            f"was not made: {html.escape(reason)}.</p></html>\n")
+    files.write_text(Path(out), text)
+    return len(text.encode())
+
+
 def expected_of(measured: str | Path) -> dict[str, Any]:
     """What ``expected`` of :func:`build` is, read from the metrics of many users (all support clips, by the paper's rule).
 
@@ -80,7 +89,8 @@ def about(words: list[str], corpus: Mapping[str, Any], expected: Mapping[str, An
     elif corpus.get("archive"):
         told += f", learnt from {corpus.get('speakers', 'many')} people of {corpus['archive']}"
     if expected is not None:
-        told += (f". {expected['users']} other users were understood in {expected['before']:.0f} % of their words before it "
+        people = "synthetic speakers" if corpus.get("synthetic") else "other people"
+        told += (f". {expected['users']} {people} were understood in {expected['before']:.0f} % of their words before it "
                  f"learnt from them and in {expected['after']:.0f} % after")
     return told + "."
 

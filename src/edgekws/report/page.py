@@ -59,6 +59,7 @@ def build(results: str | Path, out: str | Path, *, names: Mapping[str, str] | No
         counts=verdict_counts(ledger), learnt=findings(ledger), labels=VERDICT_LABELS, rules=RULES,
         lacking=lacking(ledger), papers=by_paper(ledger, names, own, figures.read(results / "figures"), told),
         **{paper: section.shown for paper, section in own.items()},
+        voice=(results / "voice.html").is_file(),
         deviations=[found for name, found in told.items() if name not in ledger["papers"]],
         cost=cost.read_cost(results, ledger["provenance"].get("device", "")),
         config=None if config is None else json.dumps(files.read_json(config), indent=2, ensure_ascii=False),

@@ -29,7 +29,7 @@ REMOTE = "release"
 """What the place of the data is called in DVC's configuration."""
 
 NEEDED = ("config.json", "claims.json", "claims.csv", "claims.html", "metrics", "models", "corpus/index.parquet",
-          "figures/rulegraph.svg")
+          "figures/rulegraph.svg", "voice.html")
 """All that figures, notebooks, claims and report can be built from again, and the models."""
 ALSO = ("benchmarks",)
 REDONE = ("claims.json", "claims.csv", "claims.html", "benchmarks")
