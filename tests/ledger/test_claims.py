@@ -571,7 +571,7 @@ def onda_experiment(name, backbone, corpus, arms=ARMS, offline=(0.0,), spread=0.
     """A metrics file as `edgekws onda summarise` writes it, of three users who are alike but for ``spread``."""
     rows = [{"user": f"u{user}", "seed": seed, "offline": share, "schedule": schedule, "ratio": ratio, "recall": 50.0,
              "accuracy": accuracy + spread * user + STEPS.get(schedule, 0) * (user - 1) - 10 * share,
-             "false_alarms_per_hour": 1.0, "curve": [accuracy], "parameters": parameters,
+             "false_alarms_per_hour": 1.0, "curve": [accuracy] * 9, "parameters": parameters, "training": {}, "conditions": {},
              "multiply_accumulates": 10 * parameters, "adapted": True, "why": ""}
             for share in offline for user in range(3) for seed in range(3)
             for (schedule, ratio), (accuracy, parameters) in arms.items()]

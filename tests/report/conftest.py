@@ -248,7 +248,10 @@ def made_up_experiment(name: str, backbone: str, corpus: dict, *, users: int, se
                 "curve": [float(np.clip(accuracy + 3 * (place - 2), 0, 100)) for place in range(len(CURVE))],
                 "recall": float(np.clip(accuracy - 12, 0, 100)), "false_alarms_per_hour": float(rng.gamma(2, 1)),
                 "parameters": int(whole * kept**1.9), "multiply_accumulates": int(60 * whole * kept**1.8),
-                "adapted": adapted, "why": "" if adapted or schedule == "pretrained" else "labels"}
+                "adapted": adapted, "why": "" if adapted or schedule == "pretrained" else "labels",
+                "training": {"steps": 40 * adapted}, "conditions": {"noise_10": {
+                    "accuracy": accuracy / 2, "curve": [accuracy / 2] * len(CURVE), "recall": 20.0,
+                    "false_alarms_per_hour": 2.0}}}
 
     parts = []
     for seed in range(seeds):

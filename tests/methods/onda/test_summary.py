@@ -54,6 +54,13 @@ def test_every_condition_is_told_beside_the_clean_one_and_against_the_encoder_as
     assert (noise["recall"]["value"], noise["false_alarms_per_hour"]["value"]) == (30, 3)
 
 
+def test_of_fewer_users_than_draws_the_draws_are_resampled() -> None:
+    rows = pd.DataFrame([row(user, "none", 0.0, accuracy, 1000, seed=seed) for user, accuracies in (("a", (50, 60, 70)), (
+        "b", (80, 90, 100))) for seed, accuracy in enumerate(accuracies)])
+    assert summary.summarise(rows, STATISTICS, EVALUATION)["0"]["none"]["0"]["accuracy"]["n"] == 6
+    assert summary.summarise(rows[rows.seed < 2], STATISTICS, EVALUATION)["0"]["none"]["0"]["accuracy"]["n"] == 2
+
+
 def test_sizes_are_told_against_the_unpruned_encoder() -> None:
     rows = rows_of({("none", 0.0): (90, 90), ("onda_1", 0.5): (90, 90)}, SIZES)
     cell = summary.summarise(rows, STATISTICS, EVALUATION)["0"]["onda_1"]["50"]

@@ -215,6 +215,22 @@ def summarise(
     metrics.write(out, summary.experiment_file(out.stem, read, chosen.evaluation, chosen.statistics), kinds.Experiment)
 
 
+@app.command("findings", epilog=example("onda findings results/demo/metrics/onda docs/onda.md"))
+def findings(
+    metrics_: Annotated[Path, typer.Argument(metavar="METRICS", help="Folder of a run's metrics of OnDA.")],
+    out: Annotated[Path, typer.Argument(help="Page to write (.md).")],
+    figures: Annotated[str, typer.Option(help="Where the figure goes, from the page.")] = "figures/onda",
+) -> None:
+    """Write up what OnDA's experiments tell, clean and elsewhere, with a figure, from the metrics alone."""
+    from edgekws.core import files
+    from edgekws.methods.onda import findings as written
+
+    found = written.read(metrics_)
+    with files.writing(out) as part:
+        part.write_text(written.page(found, run=metrics_.resolve().parents[1].name, figures=figures))
+    written.draw(found, out.parent / figures)
+
+
 @app.command("hessian", epilog=example(
     "onda hessian results/demo/models/onda/ds_cnn_s.safetensors results/demo/features/onda_words.npy "
     "results/demo/metrics/onda/hessian.json"))

@@ -56,7 +56,8 @@ def section(found: Mapping[str, Any], ledger: Mapping[str, Any]) -> dict[str, An
     experiments = found["experiments"]
     return {"experiments": [{
         "name": name, "encoder": encoder_label(content), "corpus": corpus_label(content), "resolution": resolution(content),
-        "arms": arms(content), "compression": compressions(content, said), "stacking": stacking(content),
+        "arms": arms(content), "conditions": conditions(content),
+        "compression": compressions(content, said), "stacking": stacking(content),
         "effects": effects(content) if is_controls(content) else None,
         "rate": content["operating_point"]["false_alarms_per_hour"], "slack": slack(content),
         "encoder_facts": content["encoder"], "calibrations": content["calibrations"], "screening": content["screening"],
@@ -129,17 +130,29 @@ def arms(content: Mapping[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
+def conditions(content: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """The arms under every condition, the clean one first; none where an experiment was tested in that alone.
+
+    Of each: ``at`` (accuracy by false alarms an hour), ``gain`` over the encoder as deployed, and what the device's own
+    threshold gives.
+    """
+    rows = arms(content)
+    names = list(rows[0]["conditions"]) if rows else []
+    return {name: [{**row, **row["conditions"][name]} for row in rows] for name in names} if len(names) > 1 else {}
+
+
 def _paired(content: Mapping[str, Any], other: str) -> dict[tuple[float, str, float], dict[str, Any]]:
     """Differences in accuracy from an unpruned schedule, by arm (percent): same user, seed and offline share."""
     chosen = Statistics.model_validate(content["settings"]["statistics"])
     start = {(row["offline"], row["user"], row["seed"]): row["accuracy"] for row in content["rows"] if row["schedule"] == other}
-    pairs: dict[tuple[float, str, float], list[tuple[Any, float]]] = {}
-    by = "user" if len(content["users"]) > 1 else "seed"
+    pairs: dict[tuple[float, str, float], list[tuple[tuple[Any, ...], float]]] = {}
+    users, seeds = (len({row[name] for row in content["rows"]}) for name in ("user", "seed"))
+    by = ("user",) if users > 1 and users >= seeds else ("user", "seed")
     for row in content["rows"]:
         before = start.get((row["offline"], row["user"], row["seed"]))
         if before is not None and row["schedule"] not in (other, "pretrained"):
             place = (round(100 * row["offline"], 6), row["schedule"], round(100 * row["ratio"], 6))
-            pairs.setdefault(place, []).append((row[by], row["accuracy"] - before))
+            pairs.setdefault(place, []).append((tuple(row[name] for name in by), row["accuracy"] - before))
     return {place: statistics.cell([change for _, change in found], chosen, [cluster for cluster, _ in found])
             for place, found in pairs.items()}
 

@@ -120,9 +120,13 @@ def _mean_curve(curves: pd.Series) -> Floats:
 
 
 def _mean(rows: pd.DataFrame, name: str, settings: Statistics) -> dict[str, Any]:
-    """Users are averaged over their seeds and then resampled; a single user's seeds take their place."""
-    by = "user" if rows.user.nunique() > 1 else "seed"
-    return statistics.cell(rows[name], settings, rows[by].tolist())
+    """Users are averaged over their seeds and then resampled.
+
+    Of fewer users than seeds (a wake word that anybody may say is one user) the draws take their place: each has other people.
+    """
+    users = rows.user.nunique()
+    drawn = list(zip(rows.user, rows.seed, strict=True))
+    return statistics.cell(rows[name], settings, rows.user.tolist() if users > 1 and users >= rows.seed.nunique() else drawn)
 
 
 def effects(rows: pd.DataFrame, settings: Statistics) -> dict[str, Any]:
