@@ -21,10 +21,11 @@ from edgekws.core.errors import UserError
 from edgekws.models.delta.delta import Delta, apply
 from edgekws.models.settings import Network
 from edgekws.models.tensors import load, size
+from edgekws.neurons.layers import compiled
 from edgekws.neurons.lif import Layer
 
 ARCHITECTURE = "recurrent_lif"
-_CHUNK = 512  # clips that are run together: keeps a layer's state in the cache
+_CHUNK = 128  # clips that are run together: keeps a layer's state in the cache
 
 
 class Synapses(nn.Module):
@@ -173,11 +174,12 @@ class RecurrentLIF(nn.Module):
             UserError: The features do not fit the network.
         """
         if torch.is_grad_enabled():
-            weights = dict(self.named_parameters())
-            return self.integrate(weights, self.spikes(weights, features))
+            return self.potential(dict(self.named_parameters()), features)
         self.check(features)
         if len(features) > _CHUNK:
             return torch.cat([self.forward(chunk) for chunk in torch.split(features, _CHUNK)])
+        if "adapter.down" not in self.added and compiled("recurrent", features, *self.parameters()):
+            return self._by_events(features)
         layers = [self.layer(index, len(features)) for index in range(len(self.hidden))]
         potential, added = features.new_zeros(len(features), self.outputs), self.added
         for frame in features.unbind(1):
@@ -188,6 +190,49 @@ class RecurrentLIF(nn.Module):
                 drive = layer.spikes
             potential.addmm_(adapt(drive, added), self.readout.T, beta=self.settings.output_leak)
         return potential
+
+    def _by_events(self, features: Tensor) -> Tensor:
+        """The readout's potential, without a gradient."""
+        from edgekws.neurons.kernel import recurrent as events
+
+        network = self.settings
+        layers = [events.Weights(layer.weight[:, :layer.inputs], layer.weight[:, layer.inputs:] if network.recurrent else None,
+                                 self._thresholds(layer.threshold, index, features)) for index, layer in enumerate(self.hidden)]
+        return events.pooled(features, layers, events.Constants(network.membrane_leak, network.reset, strict=False),
+                             self._pool(features)) @ self.readout.T
+
+    def _thresholds(self, own: Tensor | None, index: int, like: Tensor) -> Tensor:
+        """Of each neuron of a layer, [H]: the layer's own, or the settings' one."""
+        return own if own is not None else like.new_full((self.settings.hidden[index],), self.settings.threshold)
+
+    def _pool(self, features: Tensor) -> Tensor:
+        """What the spikes of each frame count in the readout's last potential, [frames]."""
+        left = torch.arange(features.shape[1] - 1, -1, -1, dtype=torch.float64)
+        return (self.settings.output_leak ** left).to(features)
+
+    def potential(self, weights: Mapping[str, Tensor], features: Tensor) -> Tensor:
+        """The readout's potential after the last frame, [clips, outputs], differentiable in ``weights`` (:meth:`spikes`)."""
+        self.check(features)
+        if "adapter.down" in weights or not compiled("recurrent", features, *weights.values()):
+            return self.integrate(weights, self.spikes(weights, features))
+        drive = self._layers(weights, features, self._pool(features))
+        return low_rank(drive @ weights["readout"].T, drive, weights, "readout")
+
+    def _layers(self, weights: Mapping[str, Tensor], features: Tensor, pool: Tensor | None) -> Tensor:
+        """By events: spikes of the last hidden layer [clips, frames, H], or their sum weighted by frame, [clips, H]."""
+        from edgekws.neurons.kernel import recurrent as events
+
+        network, drive = self.settings, features
+        constants, last = events.Constants(network.membrane_leak, network.reset, strict=True), len(network.hidden) - 1
+        for index, layer in enumerate(self.hidden):
+            name, whole = f"hidden.{index}", weights[f"hidden.{index}.weight"]
+            current = low_rank(drive @ whole[:, :layer.inputs].T, drive, weights, f"{name}.input")
+            recurrent = whole[:, layer.inputs:] if network.recurrent else None
+            if recurrent is not None and f"{name}.recurrent.down" in weights:
+                recurrent = recurrent + weights[f"{name}.recurrent.up"] @ weights[f"{name}.recurrent.down"]
+            drive = events.spikes(current, recurrent, self._thresholds(weights.get(f"{name}.threshold"), index, features),
+                                  constants, pool if index == last else None)
+        return drive
 
     def spikes(self, weights: Mapping[str, Tensor], features: Tensor) -> Iterator[Tensor]:
         """Frame by frame the spikes of the last hidden layer, differentiable in ``weights``; earlier frames are not kept.
@@ -203,9 +248,12 @@ class RecurrentLIF(nn.Module):
         Raises:
             UserError: The features do not fit the network.
         """
+        self.check(features)
+        if compiled("recurrent", features, *weights.values()):
+            yield from self._layers(weights, features, None).unbind(1)
+            return
         from edgekws.neurons import norse_twin  # Norse takes seconds to import
 
-        self.check(features)
         network, clips = self.settings, len(features)
         neuron = [norse_twin.parameters(features, leak=network.membrane_leak, reset=network.reset,
                                         threshold=weights.get(f"hidden.{index}.threshold", network.threshold))

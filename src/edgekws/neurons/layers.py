@@ -155,12 +155,16 @@ def dense() -> Iterator[None]:
 def compiled(name: str, *tensors: Tensor) -> bool:
     """Whether the compiled code of that name is to be used for these tensors.
 
-    On the CPU, in one floating-point type, outside of torch's function transforms (per-sample gradients by ``vmap``, say), and
-    where it could be built; where it could not, a sentence says so once.
+    On the CPU, in one floating-point type, and where it could be built (where it could not, a sentence says so once); outside
+    of torch's function transforms (per-sample gradients by ``vmap``, say), and where nobody watches every operation of torch
+    (to measure memory, say).
     """
     first = tensors[0]
-    if (_dense or torch._C._are_functorch_transforms_active() or first.dtype not in (torch.float32, torch.float64)
-            or not first.numel() or any(tensor.device.type != "cpu" or tensor.dtype != first.dtype for tensor in tensors)):
+    if _dense or torch._C._are_functorch_transforms_active() or torch._C._len_torch_dispatch_stack() or not first.numel():
+        return False
+    if first.dtype not in (torch.float32, torch.float64):
+        return False
+    if any(tensor.device.type != "cpu" or tensor.dtype != first.dtype for tensor in tensors):
         return False
     return _library(name, first.dtype) is not None
 

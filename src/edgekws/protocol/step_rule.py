@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from edgekws.core.errors import UserError
+from edgekws.core.optimiser import Optimiser
 from edgekws.models.recurrent_lif import RecurrentLIF
 
 
@@ -47,6 +48,13 @@ class StepRule:
     def step(self, frame: Tensor) -> dict[str, Tensor]:
         """Advance by one frame [clips, inputs]; the gradients at this time step, by the parameter's name."""
         raise NotImplementedError
+
+    @torch.no_grad()
+    def learn(self, batch: Tensor, labels: Tensor, updates: Optimiser) -> None:
+        """Train on a batch [clips, frames, inputs] of ``labels`` [clips], with an update at each frame."""
+        self.begin(labels)
+        for frame in batch.unbind(1):
+            updates.step(self.step(frame))
 
     def _allocate(self, size: int) -> None:
         raise NotImplementedError

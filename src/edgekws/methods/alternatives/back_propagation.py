@@ -87,11 +87,11 @@ def train(net: RecurrentLIF, part: Part, features: Features, labels: Labels, bud
     trains_hidden = any(name.startswith("hidden.") for name in leaves)
     for batch, wanted in epochs(net, asked, labels, budget, updates, seed=seed):
         weights = {**own, **part.weights(leaves)}
-        spikes = net.spikes(weights, batch) if trains_hidden else frozen.spikes(asked.places, batch).unbind(1)
-        potential = net.integrate(weights, spikes)
+        potential = (net.potential(weights, batch) if trains_hidden
+                     else net.integrate(weights, frozen.spikes(asked.places, batch).unbind(1)))
         gradients = torch.autograd.grad(cross_entropy(potential, wanted), list(leaves.values()))
         updates.step(dict(zip(leaves, gradients, strict=True)))
-        del batch, weights, spikes, potential, gradients
+        del batch, weights, potential, gradients
     return part.delta({name: tensor.detach() for name, tensor in leaves.items()})
 
 

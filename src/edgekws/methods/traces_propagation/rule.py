@@ -19,15 +19,17 @@ but the class, so its traces are computed once per network, and B x B comparison
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from edgekws.core.errors import UserError
+from edgekws.core.optimiser import Adam, Optimiser
 from edgekws.methods.traces_propagation.choices import Contrast
 from edgekws.models.recurrent_lif import RecurrentLIF, Synapses
 from edgekws.models.settings import Network
+from edgekws.neurons.layers import compiled
 from edgekws.neurons.lif import Layer
 from edgekws.neurons.surrogate import arctan_derivative
 from edgekws.protocol.step_rule import StepRule
@@ -79,6 +81,28 @@ class ReadoutRule(StepRule):
             self._hidden_gradients()
         torch.mm(self._error(drive).T, self.layers[-1].trace, out=self.gradients["readout"])
         return self.gradients
+
+    @torch.no_grad()
+    def learn(self, batch: Tensor, labels: Tensor, updates: Optimiser) -> None:
+        if type(updates) is not Adam or not self._compiles(batch, updates):
+            super().learn(batch, labels, updates)
+            return
+        from edgekws.neurons.kernel import traces
+
+        network, (hidden,) = self.net.settings, self.net.hidden
+        traces.learn(batch, labels, {"hidden": hidden.weight, "readout": self.net.readout}, hidden.inputs, updates,
+                     traces.Constants(network.membrane_leak, network.trace_leak, network.output_leak, network.threshold,
+                                      network.surrogate_scale, network.reset),
+                     self._laid_out(batch.shape[1]), ["hidden", "readout"] if self.trains_hidden else ["readout"])
+
+    def _compiles(self, batch: Tensor, updates: Adam) -> bool:
+        """Whether compiled code does the same; it knows one hidden layer, prototypes and Adam."""
+        return (type(self) in (ReadoutRule, PrototypeRule) and len(self.net.hidden) == 1 and not updates.decay
+                and compiled("traces", batch, *self.net.trained.values()))
+
+    def _laid_out(self, steps: int) -> Any:
+        """What compiled code needs of the target path, nothing where hidden layers are not trained."""
+        return None
 
     def _allocate(self, size: int) -> None:
         self.layers = [TracedLayer(self.net, synapses, size) for synapses in self.net.hidden]
@@ -160,6 +184,17 @@ class PrototypeRule(ReadoutRule):
             self._prototypes.append(self._target.trace.clone())
         return self._prototypes[time]
 
+    def _compiles(self, batch: Tensor, updates: Adam) -> bool:
+        return self._contrast == "batch" and super()._compiles(batch, updates)
+
+    def _laid_out(self, steps: int) -> Any:
+        return _laid_out(self, steps)
+
+    def _other(self, label_trace: float) -> float:
+        """What a pair of two classes weighs beside one of the same: exp(d inside a class - d between two)."""
+        between = math.hypot(math.sqrt(2) * label_trace, math.sqrt(self.net.outputs) * OFFSET)
+        return math.exp(math.sqrt(self.net.outputs) * OFFSET - between)
+
     def _clear(self) -> None:
         super()._clear()
         self._time, self._label_trace = 0, 0.0
@@ -173,13 +208,35 @@ class PrototypeRule(ReadoutRule):
         layer, prototype = self.layers[0], self.prototype(self._time)
         self._time += 1
         self._label_trace = self.net.settings.trace_leak * self._label_trace + 1
-        between = math.hypot(math.sqrt(2) * self._label_trace, math.sqrt(self.net.outputs) * OFFSET)
-        other = math.exp(math.sqrt(self.net.outputs) * OFFSET - between)
+        other = self._other(self._label_trace)
         predicted = torch.softmax(torch.addmm(self._log_counts, layer.trace, prototype.T), 1)
         wanted = torch.add(self._counts * other, self._own, alpha=1 - other)
         factor = predicted.sub_(wanted.div_(wanted.sum(1, keepdim=True))).div_(len(self.label))
         delta = (factor @ prototype).mul_(layer.derivative)
         torch.mm(delta.T, layer.presynaptic, out=self.gradients["hidden.0.weight"])
+
+
+_last: tuple[tuple[Network, int], Tensor, Any] | None = None  # adapting to users one by one starts from the same target path
+
+
+def _laid_out(rule: PrototypeRule, steps: int) -> Any:
+    """Prototypes of every step as compiled code takes them, and the weights of pairs; those of the last target path are kept."""
+    from edgekws.neurons.kernel import traces
+
+    global _last
+    key, weight = (rule.net.settings, steps), rule.net.target.weight
+    if _last is None or _last[0] != key or not _same(_last[1], weight):
+        label_trace, other = 0.0, []
+        for _ in range(steps):
+            label_trace = rule.net.settings.trace_leak * label_trace + 1
+            other.append(rule._other(label_trace))
+        stacked = torch.stack([rule.prototype(time) for time in range(steps)])
+        _last = key, weight.clone(), (*traces.laid_out(stacked), other)
+    return _last[2]
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    return one.dtype == other.dtype and torch.equal(one, other)
 
 
 def best_rule(network: Network) -> Form:

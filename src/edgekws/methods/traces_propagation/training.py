@@ -59,7 +59,5 @@ def train(net: RecurrentLIF, features: Features, labels: Labels, budget: Trainin
         local.parameters, budget.learning_rate, {name: hidden_rate for name in local.parameters if name != "readout"})
     for batch, wanted in epochs(net, features, labels, budget, optimiser, seed=seed, progress=progress,
                                 on_epoch=on_epoch, checkpoint=checkpoint, prepare=prepare):
-        local.begin(wanted)
-        for frame in batch.unbind(1):
-            optimiser.step(local.step(frame))
-        del batch, frame
+        local.learn(batch, wanted, optimiser)
+        del batch

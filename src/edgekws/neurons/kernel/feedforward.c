@@ -104,6 +104,7 @@ static void forward_adaptive(const struct layer *l, int64_t clip, const int32_t 
 /* Currents, spikes and sums of the clips from `first` to before `last`.
    Room: events, at least steps x inputs + steps, and `state`, padded. */
 EXPORT void forward(const struct layer *l, int64_t first, int64_t last, int32_t *events, REAL *state) {
+  FLUSH_TINY;
   int32_t *ends = events + l->steps * l->inputs;
   for (int64_t clip = first; clip < last; clip++) {
     if (l->in) list_events(l->in + clip * l->steps * l->words_in, l->steps, l->words_in, events, ends);
@@ -195,6 +196,7 @@ static inline __attribute__((always_inline)) void backward_tile(const struct lay
    Room: events as in forward; `potential`, steps x the widest tile. */
 EXPORT void backward(const struct layer *l, int64_t first, int64_t last, int32_t *events, REAL *potential, REAL *weight_sums,
     REAL *sum, REAL *moment) {
+  FLUSH_TINY;
   int32_t *ends = events + l->steps * l->inputs;
   for (int64_t clip = first; clip < last; clip++) {
     if (weight_sums) list_events(l->in + clip * l->steps * l->words_in, l->steps, l->words_in, events, ends);
@@ -223,6 +225,7 @@ static inline __attribute__((always_inline)) void normalised_tile(const struct l
    are known. */
 EXPORT void backward_normalised(const struct layer *l, int64_t first, int64_t last, int32_t *events, const REAL *by,
     const REAL *slope, const REAL *shift, REAL *weight_sums) {
+  FLUSH_TINY;
   int32_t *ends = events + l->steps * l->inputs;
   for (int64_t clip = first; clip < last; clip++) {
     if (weight_sums) list_events(l->in + clip * l->steps * l->words_in, l->steps, l->words_in, events, ends);

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +14,11 @@ from torch.nn.functional import pad
 
 from edgekws.neurons.adaptive import Follower
 from edgekws.neurons.kernel import library
+from edgekws.neurons.kernel.memory import LANES, at, integers, padded
 from edgekws.neurons.kernel.threads import shares
 from edgekws.neurons.layers import Asked, BatchNormalise, Fired
 
-_LANES = 16
-_WIDEST = 8 * _LANES  # a tile
+_WIDEST = 8 * LANES  # a tile
 _NEVER = -1e30  # a current at which a neuron that is only there to fill a block does not fire
 
 
@@ -183,8 +183,8 @@ class Stack:
                 of_weights.append(gradient[:, :layer.neurons].T @ self.drive.transpose(0, 1).reshape(-1, layer.inputs))
             else:
                 of_weights.append(self.drive.new_empty(layer.neurons, layer.inputs))
-                self.code.from_tiles(_at(weight_sums), *_integers(len(weight_sums), layer.neurons, layer.size, layer.inputs),
-                                     _at(of_weights[-1]), *_integers(layer.inputs))
+                self.code.from_tiles(at(weight_sums), *integers(len(weight_sums), layer.neurons, layer.size, layer.inputs),
+                                     at(of_weights[-1]), *integers(layer.inputs))
             if index:
                 below = self.layers[index - 1].size
                 from_above = torch.mm(gradient, pad(self.weights[index].detach(), (0, below - layer.inputs, *padding)))
@@ -200,8 +200,8 @@ class Stack:
         events, potential = self._events(layer, len(parts)), self.drive.new_empty(len(parts), self.steps * _WIDEST)
 
         def scan(part: int, first: int, last: int) -> None:
-            self.code.backward(*layer.clips(first, last), _at(events, part), _at(potential, part),
-                               _at(weight_sums if self.normalise is None else None, part), _at(sums, part), _at(moments, part))
+            self.code.backward(*layer.clips(first, last), at(events, part), at(potential, part),
+                               at(weight_sums if self.normalise is None else None, part), at(sums, part), at(moments, part))
 
         parts.run(scan)
         total, moment = sums.sum(0), moments.sum(0)
@@ -211,8 +211,8 @@ class Stack:
             shift = -scale * total / (self.clips * self.steps) - slope * mean
 
             def normalised(part: int, first: int, last: int) -> None:
-                self.code.backward_normalised(*layer.clips(first, last), _at(events, part), _at(scale), _at(slope), _at(shift),
-                                              _at(weight_sums, part))
+                self.code.backward_normalised(*layer.clips(first, last), at(events, part), at(scale), at(slope), at(shift),
+                                              at(weight_sums, part))
 
             parts.run(normalised)
         return weight_sums, total, moment
@@ -222,12 +222,12 @@ class Stack:
         inputs, drive = self.drive.shape[2], self.drive.contiguous()
         words = -(-inputs // 64)
         bits = torch.empty(self.clips, self.steps, words, dtype=torch.int64)
-        spikes = self.code.pack(_at(drive), *_integers(self.steps, self.clips, inputs, words), _at(bits))
+        spikes = self.code.pack(at(drive), *integers(self.steps, self.clips, inputs, words), at(bits))
         return bits if spikes else None
 
     def _layer(self, matrix: Tensor) -> _Layer:
         neurons, inputs = matrix.shape
-        constants, size = self.constants, -(-neurons // _LANES) * _LANES
+        constants, size = self.constants, padded(neurons)
         structure = _STRUCTURES[self.drive.dtype](
             clips=self.clips, steps=self.steps, neurons=neurons, padded=size, inputs=inputs, words_in=-(-inputs // 64),
             words_out=-(-neurons // 64), soft=constants.reset == "soft", gain=1 - constants.leak, leak=constants.leak,
@@ -237,7 +237,7 @@ class Stack:
     def _tiles(self, matrix: Tensor, layer: _Layer) -> Tensor:
         matrix = matrix if matrix.stride(1) == 1 else matrix.contiguous()
         tiles = self.drive.new_empty(layer.inputs * layer.size)
-        self.code.to_tiles(_at(matrix), *_integers(matrix.stride(0), layer.neurons, layer.size, layer.inputs), _at(tiles))
+        self.code.to_tiles(at(matrix), *integers(matrix.stride(0), layer.neurons, layer.size, layer.inputs), at(tiles))
         return tiles
 
     def _thresholds(self, layer: _Layer, rule: Follower | None) -> None:
@@ -253,7 +253,7 @@ class Stack:
         means, squares = (torch.empty(len(parts), layer.size, dtype=torch.float64) for _ in range(2))
 
         def one(part: int, first: int, last: int) -> None:
-            self.code.moments(*layer.clips(first, last), _at(means, part), _at(squares, part))
+            self.code.moments(*layer.clips(first, last), at(means, part), at(squares, part))
 
         parts.run(one)
         weight = torch.tensor([last - first for first, last in parts.bounds], dtype=torch.float64)[:, None] / self.clips
@@ -275,15 +275,4 @@ class Stack:
     def _run(self, layer: _Layer) -> None:
         parts = shares(self.clips)
         events, state = self._events(layer, len(parts)), self.drive.new_empty(len(parts), layer.size)
-        parts.run(lambda part, first, last: self.code.forward(*layer.clips(first, last), _at(events, part), _at(state, part)))
-
-
-def _integers(*values: int) -> Iterator[ctypes.c_int64]:
-    return map(ctypes.c_int64, values)
-
-
-def _at(tensor: Tensor | None, row: int = 0) -> ctypes.c_void_p | None:
-    if tensor is None:
-        return None
-    assert tensor[0].is_contiguous()
-    return ctypes.c_void_p(tensor.data_ptr() + row * tensor.stride(0) * tensor.element_size())
+        parts.run(lambda part, first, last: self.code.forward(*layer.clips(first, last), at(events, part), at(state, part)))

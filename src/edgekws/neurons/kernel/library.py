@@ -45,15 +45,22 @@ def load(name: str, dtype: torch.dtype) -> ctypes.CDLL:
     file = f"{name}-{real}-{digest.hexdigest()[:16]}.so"
     for folder in _folders():
         if (folder / file).is_file():
-            return ctypes.CDLL(str(folder / file))
+            return _opened(folder / file)
     built = _build(_HERE / f"{name}.c", [f"-DREAL={real}", f"-DINTEGER={integer}"])
     try:
         for folder in _folders():
             if (kept := _keep(built, folder / file)) is not None:
-                return ctypes.CDLL(str(kept))
-        return ctypes.CDLL(str(built))  # nowhere to keep it: this process has it all the same
+                return _opened(kept)
+        return _opened(built)  # nowhere to keep it: this process has it all the same
     finally:
         shutil.rmtree(built.parent, ignore_errors=True)
+
+
+def _opened(path: Path) -> ctypes.CDLL:
+    try:
+        return ctypes.CDLL(str(path))
+    except OSError as error:
+        raise Unavailable(f"what was compiled cannot be loaded: {error}") from error
 
 
 def _compiler() -> str:

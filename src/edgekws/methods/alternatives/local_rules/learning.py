@@ -62,9 +62,7 @@ def learn(net: RecurrentLIF, features: Features, labels: Labels, method: Alterna
     rule = make_local_rule(adapted, method.kind, seed=derive_seed(seed, "projections"))
     updates = make(method.optimiser, rule.parameters, budget.learning_rate)
     for batch, wanted in epochs(adapted, features, labels, budget, updates, seed=seed):
-        rule.begin(wanted)
-        for frame in batch.unbind(1):
-            updates.step(rule.step(frame))
-        del batch, frame
+        rule.learn(batch, wanted, updates)
+        del batch
     return Delta(replaced={name: tensor.clone(memory_format=torch.contiguous_format)
                            for name, tensor in adapted.state_dict().items() if not name.startswith("target.")})
