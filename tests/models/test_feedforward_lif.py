@@ -5,8 +5,8 @@ import math
 
 import pytest
 import torch
-from benchmarks import neuedge as benchmark
 
+from benchmarks import neuedge as benchmark
 from edgekws.core import files
 from edgekws.core.errors import UserError
 from edgekws.models.feedforward_lif import FeedForwardLIF, load_network, quantised, save_network
