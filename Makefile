@@ -16,7 +16,14 @@ endif
 # Python keeps what it compiled: where a container forbids it, each of a run's 130 processes would compile torch anew, for 1.6 s.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-slurm test-package docs tutorial lint gsc_subset paper bench paper_run release restore help clean
+# Paths of the open data, where they are at hand; what is left out is fetched.
+WORDS ?=
+SPEECH ?=
+ENCODERS ?=
+OPEN = {corpus: {$(if $(WORDS),archive: '$(WORDS)'$(COMMA)) $(if $(SPEECH),speech: ['$(SPEECH)'])}, encoders: {$(if $(ENCODERS),folder: '$(ENCODERS)')}}
+COMMA := ,
+
+.PHONY: open demo test test-slurm test-package docs tutorial lint gsc_subset paper bench paper_run release restore help clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/.main ## The demo replication on embedded synthetic speech, start to report (default)
@@ -50,6 +57,10 @@ lint: .venv/.test ## ruff, mypy, snakefmt
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/snakefmt --check --line-length 120 Snakefile workflow
+
+open: .venv/.main ## OnDA on people's voices; data fetched by DVC (560 MB), or make open WORDS=... SPEECH=... ENCODERS=...
+	$(SNAKEMAKE) --configfile config/demo.yaml config/open.yaml --config onda="$(OPEN)"
+	@echo "Report: results/open/report.html"
 
 gsc_subset: .venv/.main ## The same on real recordings: make gsc_subset ARCHIVE=path/to/archive.tar.gz
 	@test -n "$(ARCHIVE)" || { echo "error: name an archive in GSC's layout: make gsc_subset ARCHIVE=..." >&2; exit 2; }

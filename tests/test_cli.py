@@ -514,7 +514,7 @@ PERSONALISE = ("onda", "personalise", "w.npy", "net.safetensors", "w.npy", "OUT"
     (("adapt", "w.npy", "net.safetensors", "OUT", "--schedule", "onda_3"), "onda_3"),
     (("onda", "hessian", "net.safetensors", "words.npy", "OUT"), "words"),
     (("onda", "summarise", "OUT", "none.json"), "none.json"),
-    (("onda", "words", "none.tar", "none.parquet", "OUT", "--set", "words=nowhere"), "nowhere"),
+    (("onda", "words", "OUT", "--set", "words=nowhere"), "nowhere"),
     (("onda", "features", "none.tar", "i.parquet", "OUT", "--set", "corpus.minimum_positives=3"), "none.tar"),
     (("onda", "features", "none.tar", "i.parquet", "OUT"), "set onda.corpus.minimum_positives to 3 or less")])
 def test_bad_input_to_onda_is_named(edgekws, wake, tmp_path, monkeypatch, arguments, says):

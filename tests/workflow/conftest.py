@@ -23,7 +23,7 @@ class Project:
             (folder / name).symlink_to(ROOT / name)
         (folder / ".venv").symlink_to(sys.prefix)  # where envs/tool looks for uv
         shutil.copytree(ROOT / ".dvc", folder / ".dvc", ignore=shutil.ignore_patterns("cache", "tmp", "config.local"))
-        for pointer in (ROOT / "data").rglob("*.dvc"):
+        for pointer in [*(ROOT / "data").rglob("*.dvc"), *(ROOT / "data").rglob("*.csv")]:
             copy = folder / pointer.relative_to(ROOT)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(pointer, copy)

@@ -23,7 +23,8 @@ def test_dry_run_of_each_configuration_needs_no_data(project, run):
     assert ("synthesise_corpus" in planned) == (run == "demo")
     assert ("fetch_archive" in planned) == (run == "paper") and ("register_archive" in planned) == (run == "gsc_subset")
     assert planned["onda_adapt"] == planned["onda_features"] == 1 and planned["onda_personalise"] >= 4
-    assert planned["onda_summarise"] == 4 and ("speak_onda_words" in planned) == (run == "gsc_subset")
+    assert planned["onda_summarise"] == 4 and "speak_onda_words" not in planned
+    assert ("fetch_open_wake_words" in planned) == ("onda_import" in planned) == ("onda_pretrain" not in planned) == (run != "demo")
     assert planned["alternatives_summarise"] == planned["alternatives_figures"] == 1 and planned["alternatives_cost"] == 2
 
 
@@ -180,3 +181,25 @@ def test_snakemakes_lint_finds_nothing_but_what_is_left_with_a_reason(project):
     told = re.findall(r"^    \* (.*?)(?: in line \d+\.)?:$", shown.stdout + shown.stderr, re.MULTILINE)
     # It takes a piece of the code for the variable's name.
     assert {re.sub(r'"\] = .*\["\w+', "", title) for title in told} == LEFT.keys()
+
+
+def test_open_wake_words_are_fetched_or_taken_from_where_they_are(project, tmp_path):
+    """`make open`: the demo with open wake words on top."""
+    overlays = ["--configfile", str(ROOT / "config" / "demo.yaml"), str(ROOT / "config" / "open.yaml")]
+    fetching = {"fetch_open_wake_words", "fetch_librispeech", "fetch_encoders"}
+    planned = project.planned(*overlays, config=None)
+    assert fetching < planned.keys() and planned["onda_import"] == 3 and "onda_pretrain" not in planned
+    given = {name: tmp_path / name for name in ("clone", "speech", "nets")}
+    for folder in given.values():
+        folder.mkdir()
+        (folder / "a.wav").write_bytes(b"")
+    paths = (f"onda={{corpus: {{archive: '{given['clone']}', speech: ['{given['speech']}']}}, "
+             f"encoders: {{folder: '{given['nets']}'}}}}")
+    assert not fetching & project.planned(*overlays, "--config", paths, config=None).keys()
+
+
+def test_words_of_mswc_need_no_archive_of_commands(project, tmp_path):
+    (tmp_path / "en").mkdir()
+    planned = project.planned("results/tiny/features/onda_words.npy", "--config",
+                              f"onda={{pretraining: {{words: '{tmp_path / 'en'}'}}}}")
+    assert planned == {"onda_words": 1}

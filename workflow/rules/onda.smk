@@ -4,8 +4,9 @@ Inputs: nothing (embedded corpus) or the archives that the settings name; the ru
 Outputs: results/<run>/metrics/onda/{<experiment>,hessian,cost}.json, results/<run>/models/onda.
 """
 
-from edgekws.methods.onda.settings import CLEAN, UNPRUNED
+from edgekws.methods.onda.settings import CLEAN, PUBLISHED, UNPRUNED
 from edgekws.models.choices import Backbone
+from edgekws.run.inputs import state_of
 
 ONDA = SETTINGS.onda
 ONDA_METRICS = f"{RUN}/metrics/onda"
@@ -37,11 +38,26 @@ def percent(share):
     return f"{100 * share:g}"
 
 
+# What is fetched by DVC where the settings name no path of its own.
+OPEN_RECORDINGS = "data/open_wake_words/recordings"
+LIBRISPEECH = "data/librispeech/test-clean.tar.gz"
+PUBLISHED_ENCODERS = "data/encoders/published"
+# Folders that a person names: Snakemake does not look into them.
+ONDA_FOLDERS = {
+    "corpus": [state_of(path) for path in (ONDA.corpus.archive, ONDA.corpus.positives, *ONDA.corpus.speech)],
+    "words": state_of(ONDA.pretraining.words),
+    "noise": state_of(ONDA.pretraining.noise),
+}
+
+
 def wake_words_of_run(wildcards):
     """The archives of wake-word speech this run reads."""
     corpus = ONDA.corpus
     if corpus.name == "synthetic":
         return {"archive": f"{RUN}/corpus/wake_words.tar"}
+    if corpus.name == "open":
+        given = {"archive": corpus.archive or OPEN_RECORDINGS, "speech": corpus.speech or [LIBRISPEECH]}
+        return given | ({"speakers": corpus.speakers} if corpus.speakers else {})
     given = {"archive": corpus.archive}
     if corpus.name == "heysnapdragon":
         given["positives"] = corpus.positives
@@ -49,8 +65,23 @@ def wake_words_of_run(wildcards):
 
 
 def option_if(name, path):
-    """A command's option where there is a path for it."""
-    return f"--{name} {shlex.quote(str(path))}" if path else ""
+    """A command's option where there is a path for it, once for each where there are several."""
+    paths = [path] if isinstance(path, str) else path or []
+    return " ".join(f"--{name} {shlex.quote(str(each))}" for each in paths)
+
+
+def listing_verb():
+    """The command that lists the wake-word speech."""
+    return "index-open-words" if ONDA.corpus.name == "open" else "index-wake-words"
+
+
+def words_of_run(wildcards):
+    """What the words for pre-training come from: MSWC, which is a folder, spoken ones, or the run's own archive."""
+    if ONDA.pretraining.words:
+        return {}
+    if ONDA.spoken_words:
+        return {"archive": f"{RUN}/corpus/onda_words.tar", "index": f"{RUN}/corpus/onda_words.parquet"}
+    return {"archive": archive_of_run(wildcards), "index": f"{RUN}/corpus/index.parquet"}
 
 
 def encoder_of(experiment, offline):
@@ -158,6 +189,16 @@ def onda_rows(wildcards):
     return users * len(experiment.offline) * len(seeds) * len(experiment.schedules) * len(experiment.ratios)
 
 
+# Both make the same files: the settings say which is meant.
+if ONDA.encoders.source == "published":
+
+    ruleorder: onda_import > onda_pretrain
+
+else:
+
+    ruleorder: onda_pretrain > onda_import
+
+
 rule onda:
     """Everything of the paper but the report: metrics and figures of every experiment."""
     input:
@@ -207,11 +248,15 @@ rule index_wake_words:
         runtime=more_time(60),
         units=WAKE_WORDS.seconds,
     params:
+        verb=listing_verb(),
         positives=lambda wildcards, input: option_if("positives", input.get("positives")),
+        speakers=lambda wildcards, input: option_if("speakers", input.get("speakers")),
+        speech=lambda wildcards, input: option_if("speech", input.get("speech")),
+        contents=ONDA_FOLDERS["corpus"],
     message:
         "Listing the utterances of {input.archive}"
     shell:
-        "edgekws corpus index-wake-words {input.archive:q} {output} {params.positives} &> {log}"
+        "edgekws corpus {params.verb} {input.archive:q} {output} {params.positives} {params.speakers} {params.speech} &> {log}"
 
 
 rule onda_features:
@@ -236,11 +281,14 @@ rule onda_features:
         threads=THREADS,
         seed=SETTINGS.seed,
         positives=lambda wildcards, input: option_if("positives", input.get("positives")),
+        speech=lambda wildcards, input: option_if("speech", input.get("speech")),
+        contents=ONDA_FOLDERS["corpus"],
         settings=as_json(windows=ONDA.windows, corpus=ONDA.corpus),
     message:
         "Extracting MFCC of every window"
     shell:
         "edgekws onda features {input.archive:q} {input.index} {output.windows} --seed {params.seed} {params.positives}"
+        " {params.speech}"
         " --settings {params.settings:q} {params.threads} &> {log}"
 
 
@@ -301,8 +349,7 @@ rule speak_onda_words:
 
 rule onda_words:
     input:
-        archive=f"{RUN}/corpus/onda_words.tar" if ONDA.spoken_words else archive_of_run,
-        index=f"{RUN}/corpus/onda_words.parquet" if ONDA.spoken_words else f"{RUN}/corpus/index.parquet",
+        unpack(words_of_run),
     output:
         words=f"{RUN}/features/onda_words.npy",
         table=f"{RUN}/features/onda_words.parquet",
@@ -318,10 +365,100 @@ rule onda_words:
         units=ONDA_CLIPS,
     params:
         settings=ONDA.pretraining.model_dump_json(include={"words", "vocabulary", "without"}),
+        archive=lambda wildcards, input: option_if("archive", input.get("archive")),
+        index=lambda wildcards, input: option_if("index", input.get("index")),
+        contents=ONDA_FOLDERS["words"],
     message:
         "Packing the words for pre-training"
     shell:
-        "edgekws onda words {input.archive:q} {input.index} {output.words} --settings {params.settings:q} &> {log}"
+        "edgekws onda words {output.words} {params.archive} {params.index} --settings {params.settings:q} &> {log}"
+
+
+rule fetch_open_wake_words:
+    input:
+        f"{OPEN_RECORDINGS}.dvc",
+    output:
+        directory(OPEN_RECORDINGS),
+    log:
+        f"{LOGS}/onda/fetch_open_wake_words.log",
+    benchmark:
+        f"{BENCHMARKS}/onda/fetch_open_wake_words.tsv"
+    # From the network alone, which a node of a cluster may not reach; so with the others that fetch.
+    localrule: True
+    threads: 1
+    resources:
+        mem_mb=more_memory(1000),
+        runtime=more_time(60),
+        dvc=1,
+    message:
+        "Fetching the open wake words (200 MB) with DVC and verifying them"
+    shell:
+        "dvc pull --force {input:q} &> {log:q}"
+
+
+rule fetch_librispeech:
+    input:
+        f"{LIBRISPEECH}.dvc",
+    output:
+        LIBRISPEECH,
+    log:
+        f"{LOGS}/onda/fetch_librispeech.log",
+    benchmark:
+        f"{BENCHMARKS}/onda/fetch_librispeech.tsv"
+    localrule: True
+    threads: 1
+    resources:
+        mem_mb=more_memory(1000),
+        runtime=more_time(60),
+        dvc=1,
+    message:
+        "Fetching LibriSpeech test-clean (350 MB) with DVC and verifying it"
+    shell:
+        "dvc pull --force {input:q} &> {log:q}"
+
+
+rule fetch_encoders:
+    input:
+        f"{PUBLISHED_ENCODERS}.dvc",
+    output:
+        directory(PUBLISHED_ENCODERS),
+    log:
+        f"{LOGS}/onda/fetch_encoders.log",
+    benchmark:
+        f"{BENCHMARKS}/onda/fetch_encoders.tsv"
+    localrule: True
+    threads: 1
+    resources:
+        mem_mb=more_memory(1000),
+        runtime=more_time(30),
+        dvc=1,
+    message:
+        "Fetching the published encoders (5 MB) with DVC and verifying them"
+    shell:
+        "dvc pull --force {input:q} &> {log:q}"
+
+
+rule onda_import:
+    """Step. Reading an encoder that the base pipeline published."""
+    input:
+        ONDA.encoders.folder or PUBLISHED_ENCODERS,
+    output:
+        f"{ONDA_MODELS}/{{backbone}}.safetensors",
+    log:
+        f"{LOGS}/onda/import_{{backbone}}.log",
+    benchmark:
+        f"{BENCHMARKS}/onda/import_{{backbone}}.tsv"
+    threads: 1
+    resources:
+        mem_mb=more_memory(1000),
+        runtime=more_time(10),
+    params:
+        published=lambda wildcards, input: f"{input[0]}/{PUBLISHED[wildcards.backbone]}",
+        contents=state_of(ONDA.encoders.folder),
+    message:
+        "Reading the published {wildcards.backbone}"
+    shell:
+        "edgekws onda import {params.published:q} {output} &> {log}"
 
 
 rule onda_pretrain:
@@ -344,6 +481,7 @@ rule onda_pretrain:
         threads=TRAINS_ON,
         seed=SETTINGS.seed,
         settings=lambda wildcards: as_json(pretraining_of(wildcards)),
+        contents=ONDA_FOLDERS["noise"],
     message:
         "Pre-training {wildcards.backbone} with triplets of words"
     shell:
@@ -375,6 +513,7 @@ rule onda_prune_offline:
         seed=SETTINGS.seed,
         share=lambda wildcards: float(wildcards.share) / 100,
         settings=lambda wildcards: as_json(pretraining=pretraining_of(wildcards), pruning=ONDA.pruning),
+        contents=ONDA_FOLDERS["noise"],
     message:
         "Pruning {wildcards.share} % of {wildcards.backbone} before deployment"
     shell:

@@ -135,9 +135,13 @@ def _elsewhere(judgement: Judgement, ours: Mapping[str, Any], corpus: str, metri
 
 
 def _not_measured(metrics: Any, pointer: str) -> str | None:
-    """Why a metrics file holds no number at a place where it might: ``{"measured": false, "why": ...}``."""
-    found = at_pointer(metrics, pointer)
-    return f"not measured: {found['why']}" if isinstance(found, Mapping) and found.get("measured") is False else None
+    """Why a metrics file holds no number at a place where it might: ``{"measured": false, "why": ...}`` there, or above it."""
+    parts = pointer.split("/")
+    for length in range(2, len(parts) + 1):
+        found = at_pointer(metrics, "/".join(parts[:length]))
+        if isinstance(found, Mapping) and found.get("measured") is False:
+            return f"not measured: {found['why']}"
+    return None
 
 
 def _also(number: Number, metrics: Path) -> dict[str, Any] | None:

@@ -17,6 +17,8 @@ from edgekws.corpus.index import SPLITS
 from edgekws.corpus.settings import Synthetic
 from edgekws.protocol.settings import ManyUsers
 
+_OPEN_USERS, _OPEN_TAKES, _OPEN_TAKES_HOURS = 23, 300, 1.0  # by keyword; hours of all takes of Picovoice's recordings
+_LIBRISPEECH_HOURS = 5.4  # test-clean
 _HEYSNIPS_HOURS, _HEYSNIPS_POSITIVES, _HEYSNIPS_USERS = (46.0, 13.6), 9_700, 20  # v2: utterances of 3.7 s on average
 
 
@@ -135,5 +137,10 @@ def wake_words_of(section: Any) -> WakeWords:
         hours, positives = (made.stream_hours, made.test_hours), made.speakers.train * made.positives
         users = made.speakers.dev + made.speakers.test
     stream, test = (round(3600 * some * SAMPLE_RATE / windows.stride) for some in hours)
+    if section.corpus.name == "open":
+        words, share = len(section.corpus.keywords), windows.stream_speech
+        stream, test = (round(3600 * some * SAMPLE_RATE / windows.stride) for some in (
+            share * _LIBRISPEECH_HOURS + _OPEN_TAKES_HOURS, (1 - share) * _LIBRISPEECH_HOURS))
+        return WakeWords(_OPEN_USERS * words, _OPEN_TAKES, stream, test, round(3600 * (_LIBRISPEECH_HOURS + _OPEN_TAKES_HOURS)))
     return WakeWords(users, round(windows.stream_share * positives), round(windows.stream_share * stream), test,
                      round(3600 * sum(hours)))

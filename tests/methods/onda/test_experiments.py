@@ -127,9 +127,9 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("results")
 
 
-def pretrained(archive: object, index: object, results: Path, name: str, *options: object) -> tuple[Path, Path]:
+def pretrained(results: Path, name: str, *options: object) -> tuple[Path, Path]:
     words, encoder = results / f"{name}_words.npy", results / f"{name}.safetensors"
-    edgekws("onda", "words", archive, index, words, *options)
+    edgekws("onda", "words", words, *options)
     said = edgekws("onda", "pretrain", words, encoder, "--backbone", "ds_cnn_s", "--seed", 1, "--settings",
                    json.dumps({"episodes": 100, "clips": 4, "margin": 1.0, "time_shift": 4000}))
     assert "% of held-out clips" in said
@@ -141,13 +141,13 @@ def of_gsc(given: Path, results: Path) -> tuple[Path, Path]:
     """Packed words and encoder."""
     archive = gsc(given / "gsc.tar")
     edgekws("corpus", "index", archive, results / "gsc.parquet")
-    return pretrained(archive, results / "gsc.parquet", results, "gsc")
+    return pretrained(results, "gsc", "--archive", archive, "--index", results / "gsc.parquet")
 
 
 @pytest.fixture(scope="module")
 def of_mswc(given: Path, results: Path) -> tuple[Path, Path]:
     folder = mswc(given / "mswc")
-    return pretrained(given / "none.tar", given / "none.parquet", results, "mswc", "--set", f"words={folder}")
+    return pretrained(results, "mswc", "--set", f"words={folder}")
 
 
 def made(name: str, results: Path, pretrained: tuple[Path, Path], archive: Path, *options: object) -> Made:

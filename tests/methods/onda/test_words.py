@@ -17,7 +17,7 @@ def packed(tmp_path):
     def pack(archive, **settings):
         table, facts = build_index(archive)
         write_index(tmp_path / "index.parquet", table, facts)
-        pack_words(archive, tmp_path / "index.parquet", tmp_path / "words.npy", Pretraining(**settings))
+        pack_words(tmp_path / "words.npy", Pretraining(**settings), archive=archive, index=tmp_path / "index.parquet")
         return open_words(tmp_path / "words.npy")
 
     return pack
@@ -51,7 +51,7 @@ def clips_of(word, count, split="train"):
 
 
 def pack_mswc(folder, out, **settings):
-    pack_words(out, out, out / "words.npy", Pretraining(words=str(folder), **settings))
+    pack_words(out / "words.npy", Pretraining(words=str(folder), **settings))
     return open_words(out / "words.npy")
 
 

@@ -32,11 +32,12 @@ WindowsPath = Annotated[Path, typer.Argument(help="Windows of `edgekws onda feat
 
 
 @app.command("words", epilog=example(
-    "onda words results/demo/corpus/synthetic.tar results/demo/corpus/index.parquet results/demo/features/onda_words.npy"))
+    "onda words results/demo/features/onda_words.npy --archive results/demo/corpus/synthetic.tar "
+    "--index results/demo/corpus/index.parquet"))
 def words(
-    archive: Annotated[Path, typer.Argument(help="Archive in the layout of GSC; not read where the settings name MSWC.")],
-    index: IndexPath,
     out: Annotated[Path, typer.Argument(help="Words to write (.npy); their table goes beside it (.parquet).")],
+    archive: Annotated[Path | None, typer.Option(help="Archive in the layout of GSC, where the settings name no MSWC.")] = None,
+    index: Annotated[Path | None, typer.Option(help="Its index (.parquet).")] = None,
     settings: SettingsText = None, set_: SetOption = None, progress: Progress = True,
 ) -> None:
     """Pack the words that the encoder is pre-trained on: GSC's training clips, or MSWC English.
@@ -47,7 +48,7 @@ def words(
     from edgekws.methods.onda import words as packing
     from edgekws.methods.onda.settings import Pretraining
 
-    packing.pack_words(archive, index, out, s.read(Pretraining, settings, set_ or ()), progress=progress)
+    packing.pack_words(out, s.read(Pretraining, settings, set_ or ()), archive=archive, index=index, progress=progress)
 
 
 @app.command("features", epilog=example(

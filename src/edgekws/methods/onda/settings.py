@@ -102,6 +102,20 @@ class Pretraining(Settings):
         False, description="the base code's 10**snr / 10 in place of 10**(snr / 10) (its noise is then far weaker)")
 
 
+PUBLISHED: dict[Backbone, str] = {
+    "ds_cnn_s": "DSCNNS.pt", "ds_cnn_m": "DSCNNM.pt", "ds_cnn_l": "DSCNNL.pt", "resnet15": "RESNET15.pt"}
+"""The encoders that the base pipeline publishes, by the names of their files."""
+
+
+class Encoders(Settings):
+    """Where the encoders come from that are deployed."""
+
+    source: Literal["trained", "published"] = Field(
+        "trained", description="trained by this run (pretraining), or published by the base pipeline (500 words of MSWC)")
+    folder: str | None = Field(
+        None, description="published: folder with DSCNNS.pt and the others; null fetches them by DVC (data/encoders)")
+
+
 class Calibration(Settings):
     """From a few recordings of the user: prototype, filter and thresholds (section 2.2)."""
 
@@ -281,6 +295,7 @@ class OnDA(Settings):
     corpus: WakeWordCorpus = Field(default_factory=WakeWordCorpus, description="the wake-word speech")
     windows: WakeWindows = Field(default_factory=WakeWindows, description="front end")
     conditions: dict[Name, Condition] = Field(default_factory=_conditions, description="noise and rooms, by name")
+    encoders: Encoders = Field(default_factory=Encoders, description="which encoders are deployed")
     spoken_words: Synthetic | None = Field(
         None, description="words for pre-training spoken by espeak-ng (fields as of corpus.synthetic); null takes the run's own")
     pretraining: Pretraining = Field(default_factory=Pretraining, description="the encoder before deployment")
@@ -301,6 +316,9 @@ class OnDA(Settings):
         needed = {"heysnips": ("archive",), "heysnapdragon": ("archive", "positives")}.get(self.corpus.name, ())
         if missing := [f"onda.corpus.{name}" for name in needed if not getattr(self.corpus, name)]:
             raise ValueError(f"onda.corpus.name is {self.corpus.name}: set {' and '.join(missing)} to what a licensed person got")
+        nets = {self.hessian.backbone, self.cost.backbone, *(experiment.backbone for experiment in self.experiments.values())}
+        if self.encoders.source == "published" and (unknown := sorted(nets - PUBLISHED.keys())):
+            raise ValueError(f"onda.encoders.source is published, and nobody published {unknown[0]}: take resnet15, or train it")
 
     @property
     def adapted_as(self) -> str:

@@ -59,20 +59,24 @@ class Words:
         return [some for some in chosen if len(some) >= least]
 
 
-def pack_words(archive: Path, index_path: Path, out: Path, settings: Pretraining, *, progress: bool = False) -> None:
+def pack_words(out: Path, settings: Pretraining, *, archive: Path | None = None, index: Path | None = None,
+               progress: bool = False) -> None:
     """Write the words that the settings name to ``out`` (.npy) and the table beside it (.parquet).
 
     Without ``settings.words`` they are the training and validation clips of an archive in GSC's layout, without repeats
     and near-silent ones; else those of MSWC English, at most :data:`MOST_CLIPS` of a word and split.
 
     Args:
-        archive, index_path: Archive in GSC's layout and its index; not read for MSWC.
+        archive, index: Archive in GSC's layout and its index; not needed for MSWC.
 
     Raises:
         UserError: An input is missing, is of another layout or damaged, or the disk is full.
     """
     if settings.words is None:
-        table, facts = _gsc(index_path, settings)
+        if archive is None or index is None:
+            raise UserError("is null, which takes words of an archive in GSC's layout, and there is none",
+                            where="onda.pretraining.words", remedy="give --archive and --index, or the folder of MSWC English")
+        table, facts = _gsc(index, settings)
         clips: Iterable[Clip] = iter_clips(archive, table)
     else:
         table, facts = _mswc(Path(settings.words), settings)
