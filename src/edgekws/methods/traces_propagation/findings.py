@@ -78,10 +78,25 @@ def sentences(found: Mapping[str, Any]) -> list[str]:
     for place in ("many_users_tuned", name):
         best = found.get(place, {}).get("people", {}).get("recipe", {}).get(shot)
         if best:
-            made.append(f"Augmenting the user's clips and averaging the weights with the base's gains {told(best['gain'])} "
-                        f"while others lose {told(best['forgetting'], '')}.")
+            made.append(f"{recipe_in_words(found[place]['settings']['budgets']['recipe'])} gains {told(best['gain'])} while "
+                        f"others lose {told(best['forgetting'], '')}.")
             break
     return made
+
+
+def recipe_in_words(budget: Mapping[str, Any]) -> str:
+    """What a recipe does beside the published budget.
+
+    >>> recipe_in_words({"epochs": 10, "kept_hidden": 0.75, "kept_readout": 0.5, "shift": 0})
+    "Our recipe (10 passes, weights averaged with the base's)"
+    """
+    averaged = budget.get("kept_hidden") or budget.get("kept_readout")
+    parts = [f"{budget['epochs']} passes",
+             "clips augmented" if any(budget.get(name) for name in ("shift", "mask_frames", "mask_bands", "noise")) else "",
+             f"{budget['rehearsal']} clips rehearsed" if budget.get("rehearsal") else "",
+             "all classes as contrast" if budget.get("contrast") == "classes" else "",
+             "weights averaged with the base's" if averaged else ""]
+    return f"Our recipe ({', '.join(part for part in parts if part)})"
 
 
 def _clips(shot: str) -> str:
@@ -118,6 +133,8 @@ def page(found: Mapping[str, Any], *, run: str, figures: str) -> str:
         "models (seeds) and folds are drawn at random.", "",
         *(_ONE_BASE if len(first["seeds"]) < 2 else []),
         "## Everybody's gain", ""]
+    if missing := [title[0].lower() + title[1:] for name, title in EXPERIMENTS.items() if not found.get(name, {}).get("people")]:
+        lines += [f"Not measured in this run: {'; '.join(missing)}.", ""]
     for name, title in EXPERIMENTS.items():
         if methods := found.get(name, {}).get("people"):
             lines += [f"### {title}", "", *_table(methods), "", *_edges(found[name])]
@@ -134,10 +151,10 @@ def page(found: Mapping[str, Any], *, run: str, figures: str) -> str:
         "## One clip at a time", "", *_one_clip(found.get("one_clip")), "",
         *(_picture(figures, "one_clip", "Gain against clips heard so far") if "one_clip" in found else []),
         "## Do it again", "", "```sh",
-        "snakemake traces_propagation --configfile config/wide.yaml --config archive=path/to/archive.tar.gz",
-        f"snakemake results/{run}/metrics/alternatives/adaptation.json --configfile config/wide.yaml "
+        ".venv/bin/snakemake traces_propagation --configfile config/wide.yaml --config archive=path/to/archive.tar.gz",
+        f".venv/bin/snakemake results/{run}/metrics/alternatives/adaptation.json --configfile config/wide.yaml "
         "--config archive=path/to/archive.tar.gz",
-        f"edgekws traces-propagation findings results/{run}/metrics/traces_propagation docs/people.md", "```", ""]
+        f".venv/bin/edgekws traces-propagation findings results/{run}/metrics/traces_propagation docs/people.md", "```", ""]
     return "\n".join(lines)
 
 
