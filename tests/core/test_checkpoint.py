@@ -64,7 +64,8 @@ def table(*splits):
     features = random.uniform(0, 0.3, (len(splits), 12, 6)).astype(np.float32)
     for clip, word in enumerate(words):
         features[clip, 3:, 2 * word:2 * word + 2] += 0.6
-    rows = {"clip": range(len(splits)), "word": [WORDS[word] for word in words], "split": splits, "speaker": "a", "repeat_of": ""}
+    rows = {"clip": range(len(splits)), "word": [WORDS[word] for word in words], "split": splits, "speaker": "a", "repeat_of": "",
+            "sha256": [str(clip) for clip in range(len(splits))]}
     return features, pd.DataFrame(rows)
 
 

@@ -352,8 +352,8 @@ def test_a_learning_rate_at_an_end_of_those_tried_is_marked(made_up_run, tmp_pat
     tuning.mkdir()
     for name, tried in (("traces_propagation", (3e-4, 1e-3)), ("eprop", (1e-4, 3e-4)), ("decolle", (1e-4, 3e-4, 1e-3))):
         (tuning / f"{name}.json").write_text(json.dumps({
-            "schema": 1, "paper": "alternatives", "method": name, "seed": 0, "settings": {}, "provenance": {}, "budget": {},
-            "grid": [{"learning_rate": rate} for rate in tried]}))
+            "schema": 1, "paper": "alternatives", "method": name, "seeds": [0], "settings": {}, "provenance": {}, "budget": {},
+            "grid": [{"learning_rate": rate} for rate in tried], "on_edge": []}))
     rates = {row[0]: row[1] for row in tables_of(alternatives_of(results, tmp_path))[0]}
     assert [rates[name] for name in ("Traces Propagation", "e-prop", "DECOLLE", "ETLP")] == [
         "0.0003 (lowest)", "0.0003 (highest)", "0.0003", "0.0003"]

@@ -8,16 +8,20 @@ from edgekws.methods.onda import style as onda
 from edgekws.methods.traces_propagation import style as traces_propagation
 
 
-@pytest.mark.parametrize("looks", [traces_propagation.METHODS, neuedge.VARIANTS, neuedge.THRESHOLDS],
-                         ids=["methods", "variants", "thresholds"])
+@pytest.mark.parametrize("looks", [neuedge.VARIANTS, neuedge.THRESHOLDS], ids=["variants", "thresholds"])
 def test_lines_of_a_figure_differ_in_colour_and_in_marker(looks):
     assert len({look.colour for look in looks.values()}) == len({look.marker for look in looks.values()}) == len(looks)
 
 
-@pytest.mark.parametrize("looks", [alternatives.ALTERNATIVES, onda.SCHEDULES], ids=["alternatives", "schedules"])
+@pytest.mark.parametrize("looks", [traces_propagation.METHODS, alternatives.ALTERNATIVES, onda.SCHEDULES],
+                         ids=["methods", "alternatives", "schedules"])
 def test_points_of_a_figure_differ_in_colour_or_in_marker_and_in_label(looks):
     assert len({(look.colour, look.marker) for look in looks.values()}) == len(looks)
     assert len({look.label for look in looks.values()}) == len(looks)
+
+
+def test_ways_to_adapt_are_told_apart_without_colour():
+    assert len({look.marker for look in traces_propagation.METHODS.values()}) == len(traces_propagation.METHODS)
 
 
 def test_the_rule_looks_the_same_beside_the_alternatives():

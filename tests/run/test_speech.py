@@ -87,7 +87,7 @@ def test_units_grow_with_the_settings_that_cost(planned):
                     alternatives={"tuning": {"learning_rate": [0.1, 0.2]}})
     assert after["neuedge_train"] == 4 * before["neuedge_train"] and after["onda_pretrain"] == 2 * before["onda_pretrain"]
     assert after["traces_propagation_base"] == 6 * before["traces_propagation_base"]
-    assert after["alternatives_tune"] == pytest.approx(2 * before["alternatives_tune"], rel=1e-6)
+    assert after["alternatives_tune"] == pytest.approx(4 * before["alternatives_tune"], rel=1e-6), "rates, seeds"
     assert after["traces_propagation_adapt"] == 2 * before["traces_propagation_adapt"]
     assert after["neuedge_summarise"] == 4 * before["neuedge_summarise"]
     assert after["index_corpus"] == before["index_corpus"] == 8 * 3 * 2 + 4 * 3 * 4

@@ -21,9 +21,7 @@ def _pairs(option: str, given: list[str] | None) -> dict[str, str]:
     return dict(text.split("=", 1) for text in given or ())
 
 
-@app.command("notebook", epilog=example(
-    "report notebook notebooks/onda.ipynb results/demo/notebooks/onda.ipynb -p metrics=results/demo/metrics/onda -p "
-    "claims=claims/onda.yaml -p figures=results/demo/figures"))
+@app.command("notebook", epilog=example("report notebook notebooks/tutorial.ipynb docs/tutorial.ipynb"))
 def notebook(
     notebook: Annotated[Path, typer.Argument(help="Template (.ipynb) with a cell tagged `parameters`.")],
     out: Annotated[Path, typer.Argument(help="Executed copy to write (.ipynb).")],

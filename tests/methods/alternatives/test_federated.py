@@ -51,9 +51,10 @@ def corpus():
         shift = random.normal(size=5) * 0.3
         for word in WORDS:
             for take in range(4):
-                rows.append((len(rows), f"s{speaker}", word, split, f"{word}/s{speaker}_{take}.wav", ""))
+                rows.append((len(rows), f"s{speaker}", word, split, f"{word}/s{speaker}_{take}.wav", "",
+                             str(len(rows))))
                 features.append(centre[WORDS.index(word)] + shift + random.normal(size=(15, 5)) * 0.5)
-    index = pd.DataFrame(rows, columns=["clip", "speaker", "word", "split", "path", "repeat_of"])
+    index = pd.DataFrame(rows, columns=["clip", "speaker", "word", "split", "path", "repeat_of", "sha256"])
     return Corpus(np.array(features, np.float32), index, WORDS)
 
 

