@@ -72,6 +72,6 @@ def spiking():
 @pytest.fixture(scope="session")
 def conventional():
     """A DS-CNN that has learnt a little from the training split."""
-    corpus = made_up_corpus(47, 10, users_voice=4.0)
+    corpus = made_up_corpus(47, 10, users_voice=3.5)
     net = ds_cnn.train_base(corpus, Training(learning_rate=3e-3, epochs=12, batch_size=12), excluded=[], seed=1)
     return toy(Base(net, tensors_of(net), WORDS, torch.ones(10), ds_cnn.adapted, ds_cnn.predict), corpus)
