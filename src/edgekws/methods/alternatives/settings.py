@@ -115,6 +115,12 @@ class StrongDsCnn(StrongTraining):
         0.1, description="share of the last map's means that is hidden in training")
 
 
+class StrongBudget(AlternativeTraining):
+    """A method's budget on a user's clips; small batches, so that what learns once for each has updates enough."""
+
+    batch_size: PositiveInt = Field(16, description="clips in a batch; smaller sets make one batch")
+
+
 def _strong_methods() -> dict[Name, AlternativeMethod]:
     return {
         "traces_propagation": AlternativeMethod(kind="traces_propagation", net="strong_spiking"),
@@ -134,9 +140,8 @@ class Strong(Settings):
     network: AdaptiveNetwork = Field(default_factory=AdaptiveNetwork, description="the spiking one")
     methods: dict[Name, AlternativeMethod] = Field(
         default_factory=_strong_methods, min_length=1, description="methods by name")
-    training: AlternativeTraining = Field(
-        default_factory=lambda: AlternativeTraining(batch_size=16),
-        description="budget of every method but for its learning rate")
+    training: StrongBudget = Field(
+        default_factory=StrongBudget, description="budget of every method but for its learning rate")
     tuning: AlternativeTuning = Field(default_factory=AlternativeTuning, description="choice of the learning rate")
     shots: list[Shot] = Field([1, "all"], min_length=1, description="support clips of each word, of those of the plan")
     folds: PositiveInt | None = Field(None, description="folds of each user, at most; null takes all")

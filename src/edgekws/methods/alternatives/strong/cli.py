@@ -153,3 +153,24 @@ def summarise_strong(
 
     read = [metrics.read(part, kinds.StrongSeed).content for part in parts]
     metrics.write(out, experiment.strong_file(read, s.read(Statistics, settings, set_ or ())), kinds.StrongBases)
+
+
+@app.command("findings", epilog=example(
+    f"alternatives findings {_METRICS}strong.json results/demo/metrics/traces_propagation/depth.json "
+    "docs/depth_and_strong_bases.md"))
+def findings(
+    strong: Annotated[Path, typer.Argument(help="Metrics of `summarise-strong`.")],
+    depth: Annotated[Path, typer.Argument(help="Metrics of `summarise-depth`.")],
+    out: Annotated[Path, typer.Argument(help="Page to write (.md).")],
+    note: Annotated[str | None, typer.Option(help="What a reader must know of this run beside its settings.")] = None,
+) -> None:
+    """Write what a run found about depth and strong bases as a page."""
+    from edgekws.core import files
+    from edgekws.methods.alternatives import findings as pages
+    from edgekws.methods.alternatives import metrics as kinds
+    from edgekws.methods.traces_propagation.metrics import KINDS
+    from edgekws.protocol import metrics
+
+    text = pages.page(metrics.read(strong, kinds.StrongBases).content, metrics.read(depth, KINDS["depth"]).content, note=note)
+    with files.writing(out) as part:
+        part.write_text(text, encoding="utf-8")

@@ -95,11 +95,12 @@ def strong_file(parts: Sequence[Mapping[str, Any]], settings: Statistics) -> dic
     rows = per_user(pd.DataFrame([{"method": method, "seed": part["seed"], **row} for part in parts
                                   for method, told in part["methods"].items() for row in told["rows"]]))
     summary = summarise(rows, settings)
+    methods = {name: method for part in parts for name, method in part["settings"]["strong"]["methods"].items()}
     bases = {net: {split: statistics.cell([part["settings"]["base"]["accuracy"][split] for part in parts if part["net"] == net],
                                           settings) for split in ("validation", "test")}
              for net in dict.fromkeys(part["net"] for part in parts)}
     return {"schema": 1, "paper": "alternatives", "experiment": "strong", "seeds": sorted({part["seed"] for part in parts}),
-            "settings": {"strong": first["settings"]["strong"], "plan": first["settings"]["plan"],
+            "settings": {"strong": {**first["settings"]["strong"], "methods": methods}, "plan": first["settings"]["plan"],
                          "statistics": settings.model_dump()},
             "provenance": first["provenance"], "bases": bases,
             "budgets": {method: told["budget"] for part in parts for method, told in part["methods"].items()},
