@@ -73,13 +73,14 @@ ONDA_ENCODER = "onda={pretraining: {episodes_of: {resnet15_narrow: 2}}, experime
 
 
 @pytest.mark.parametrize("change, reruns", [
-    ("statistics={resamples: 300}", {"traces_propagation_summarise", TP_FIGURES, "neuedge_summarise", NEUEDGE_FIGURES,
-                                        "onda_summarise", ONDA_FIGURES}),
+    ("statistics={resamples: 300}", {
+        "traces_propagation_summarise", "traces_propagation_summarise_stream", "traces_propagation_depth", TP_FIGURES,
+        "neuedge_summarise", NEUEDGE_FIGURES, "onda_summarise", ONDA_FIGURES}),
     ("traces_propagation={methods: {bptt: {epochs: 2}}}",
      {"traces_propagation_adapt", "traces_propagation_summarise", TP_FIGURES}),
     ("protocol={many_users: {folds: 3}}",
      {"protocol_plan", "traces_propagation_adapt", "traces_propagation_tune", "traces_propagation_summarise",
-      TP_FIGURES}),
+      "traces_propagation_stream", "traces_propagation_summarise_stream", TP_FIGURES}),
     ("traces_propagation={tuning: {epochs: [2]}}",
      {"traces_propagation_tune", "traces_propagation_adapt", "traces_propagation_summarise", TP_FIGURES}),
     ("neuedge={adaptive: {chosen: 0.25}}",

@@ -451,7 +451,7 @@ rule onda_import:
     threads: 1
     resources:
         mem_mb=more_memory(1000),
-        runtime=more_time(10),
+        runtime=more_time(20),
     params:
         published=lambda wildcards, input: f"{input[0]}/{PUBLISHED[wildcards.backbone]}",
         contents=state_of(ONDA.encoders.folder),

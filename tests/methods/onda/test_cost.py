@@ -214,6 +214,9 @@ def test_a_file_of_costs_holds_what_the_claims_ask_for(encoder: Path, tmp_path: 
     for claim in (claim for paper in read_papers("claims") for claim in paper.claims if claim.paper == "onda"):
         if claim.measured and claim.measured.experiment == "cost":
             for pointer in claim.measured.checks or [claim.measured.path]:
+                if pointer.startswith("/gpu/") and not found["gpu"]["measured"]:
+                    assert found["gpu"]["why"]
+                    continue
                 at = at_pointer(found, pointer)
                 assert at.keys() >= {"value", "ci_low", "ci_high", "n"} or at["measured"] is False or "holds" in at
     assert found["unpruned"]["parameters"] == encoders.parameters(encoders.build("ds_cnn_s", [8] * 5))

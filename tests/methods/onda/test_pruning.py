@@ -165,8 +165,8 @@ def test_the_lowest_of_all_groups_go(ratio, embedding, expected):
     assert stays(tiny(), SCORES, ratio, embedding=embedding) == expected
 
 
-def test_ties_go_by_position():
-    assert stays(tiny(), [[1.0, 1.0], [1.0, 1.0, 1.0], [0.0, 0.0]], 0.6) == [[0, 1], [0, 0, 1], [1, 1]]
+def test_ties_go_by_position_and_what_the_cap_holds_back_stays():
+    assert stays(tiny(), [[1.0, 1.0], [1.0, 1.0, 1.0], [0.0, 0.0]], 0.6) == [[0, 1], [0, 1, 1], [1, 1]]
 
 
 def test_negative_scores_are_the_lowest():

@@ -110,9 +110,11 @@ EXPORT void learn(const struct traces *given, uint16_t *bits /* [clips, padded /
         softmax(f, l->counts, l->padded_outputs);
         const int64_t own = l->labels[clip];
         const REAL all = l->other[t] * ((REAL)l->clips - l->counts[own]) + l->counts[own], by = l->other[t] / all;
-        f[own] -= l->counts[own] / all - l->counts[own] * by;
+        /* By itself: of one class alone both are 1, and nothing is to be left of rounding, which Adam would take for a gradient. */
+        const REAL mine = (f[own] - l->counts[own] / all) / (REAL)l->clips;
         for (int64_t c = 0; c < l->padded_outputs; c += LANES)
           STORE(f + c, 0, (LOAD(f + c, 0) - LOAD(l->counts + c, 0) * by) / (REAL)l->clips);
+        f[own] = mine;
       }
       product(l->clips, l->padded, l->outputs, l->factor, l->padded_outputs, 1, l->prototypes + t * l->outputs * l->padded,
               l->padded, l->current, l->padded, 0, 0);
