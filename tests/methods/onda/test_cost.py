@@ -220,7 +220,8 @@ def test_a_file_of_costs_holds_what_the_claims_ask_for(encoder: Path, tmp_path: 
                 at = at_pointer(found, pointer)
                 assert at.keys() >= {"value", "ci_low", "ci_high", "n"} or at["measured"] is False or "holds" in at
     assert found["unpruned"]["parameters"] == encoders.parameters(encoders.build("ds_cnn_s", [8] * 5))
-    assert [sum(net["widths"]) for net in found["pruned"].values()] == [40 - 8, 40 - 16]  # of the 32 that may go
+    left = [sum(net["widths"]) for net in found["pruned"].values()]  # of the 32 that may go a quarter and a half
+    assert all(0 <= have - wanted <= 1 for have, wanted in zip(left, (40 - 8, 40 - 16), strict=True)), "the cap holds one back"
     assert found["unpruned"]["bytes"] > found["pruned"]["25"]["bytes"] > found["pruned"]["50"]["bytes"]
     assert found["adaptation"]["updates"] == 2 * 2
     peak = found["adaptation"]["onda_1"]["50"]["peak_bytes"]["tensors"]
