@@ -152,15 +152,22 @@ def draw(found: Mapping[str, Any], folder: Path) -> None:
     style.use()
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(3.1 * len(found), 6.2))
-    panels = figure.subplots(2, len(found), squeeze=False)
+    across = 4
+    figure = Figure(figsize=(3.1 * across, 6.2 * -(-len(found) // across)))
+    panels = figure.subplots(2 * -(-len(found) // across), across, squeeze=False)
+    for unused in panels[-2:, (len(found) - 1) % across + 1:].flat:
+        unused.remove()
     colours = [style.BLUE, style.VERMILION, style.GREEN, style.ORANGE, style.PURPLE, style.GREY]
-    for column, (name, row) in enumerate(found.items()):
+    for place, (name, row) in enumerate(found.items()):
+        column = place % across
         for line, (values, scale, label) in enumerate((("seconds", 1.0, "seconds"), ("bytes", 1e-6, "MB"))):
-            axes = panels[line][column]
+            axes = panels[2 * (place // across) + line][column]
             for colour, (variant, measured) in zip(colours, row["variants"].items(), strict=False):
                 axes.loglog(measured["sizes"], [max(scale * value, 1e-9) if value > 0 else np.nan for value in measured[values]],
                             marker="o", markersize=3.5, color=colour, label=variant, linewidth=2.2 if variant == "ours" else 1.2)
+            sizes = sorted({size for measured in row["variants"].values() for size in measured["sizes"]})
+            axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+            axes.minorticks_off()
             axes.set_xlabel(row["axis"])
             axes.set_ylabel(label if column == 0 else "")
             if line == 0:
