@@ -20,7 +20,8 @@ unexport PYTHONDONTWRITEBYTECODE
 WORDS ?=
 SPEECH ?=
 ENCODERS ?=
-OPEN = {corpus: {$(if $(WORDS),archive: '$(WORDS)'$(COMMA)) $(if $(SPEECH),speech: ['$(SPEECH)'])}, encoders: {$(if $(ENCODERS),folder: '$(ENCODERS)')}}
+NOISE ?=
+OPEN = {corpus: {$(if $(WORDS),archive: '$(WORDS)'$(COMMA)) $(if $(SPEECH),speech: ['$(SPEECH)']$(COMMA)) $(if $(NOISE),noise: '$(NOISE)')}, encoders: {$(if $(ENCODERS),folder: '$(ENCODERS)')}}
 COMMA := ,
 
 .PHONY: open demo test test-slurm test-package docs tutorial lint gsc_subset paper bench paper_run release restore help clean

@@ -296,7 +296,7 @@ use rule onda_features as onda_features_elsewhere with:
     input:
         unpack(wake_words_of_run),
         index=f"{RUN}/corpus/wake_words.parquet",
-        noise=archive_of_run,
+        noise=lambda wildcards: ONDA.corpus.noise or archive_of_run(wildcards),
     output:
         windows=f"{RUN}/features/onda_{{condition}}.npy",
         crops=f"{RUN}/features/onda_{{condition}}_crops.npy",

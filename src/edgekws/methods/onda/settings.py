@@ -28,6 +28,8 @@ class WakeWordCorpus(Settings):
         description="open: table of who said what; null takes it from folders keyword/speaker/file")
     speech: list[PathText] = Field(
         [], description="open: archives or folders of other speech; none fetches LibriSpeech test-clean by DVC")
+    noise: PathText | None = Field(
+        None, description="archive in GSC's layout whose noise recordings the conditions take; null takes the run's archive")
     keywords: list[str] = Field(
         ["jarvis", "view glass"], min_length=1,
         description="open: wake words that are reported on; settings are chosen on the word computer")
