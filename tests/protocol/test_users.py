@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from edgekws.core.errors import UserError
 from edgekws.protocol import users as plan
 from edgekws.protocol.settings import ManyUsers, OneUser
+from edgekws.protocol.tasks import first_folds, tasks
 
 
 def make_index(takes, *, split="test", repeats=0):
@@ -168,3 +169,43 @@ def test_a_speaker_of_repeats_alone_is_no_user():
 def test_a_corpus_without_users_says_so():
     with pytest.raises(UserError, match="has 20 distinct takes"):
         plan.many_users(make_index({"aa": {"yes": 5}}), ManyUsers())
+
+
+def made_up_users(number, takes, *, splits=("test",)):
+    """An index and a plan of users who said the same words equally often, as many in each split."""
+    parts = [make_index({f"{split}{name:02d}": takes for name in range(number)}, split=split) for split in splits]
+    index = pd.concat(parts, ignore_index=True)
+    index = index.assign(clip=range(len(index)))
+    table, facts = plan.many_users(index, ManyUsers(splits=list(splits), minimum_takes=1))
+    return index, table, facts
+
+
+@pytest.mark.parametrize("takes", [{"down": 2, "go": 2, "left": 2, "no": 2}, {"down": 3, "go": 1, "left": 4, "no": 3}])
+def test_one_fold_of_each_user_is_a_fair_sample_of_all(takes):
+    """Where all users said the same, a fold holds the same words for all of them: fold 0 alone is another test."""
+    index, table, facts = made_up_users(20, takes)
+
+    def asked(work):
+        """Query clips of each word, and support clips, of a task on average."""
+        words = pd.concat([index.word[task.query] for task in work]).value_counts()
+        return {**(words / len(work)), "support": sum(len(task.support) for task in work) / len(work)}
+
+    whole = tasks(table, facts, index.word, shots=["all"])
+    for folds in (1, 2, 3):
+        some = tasks(table, facts, index.word, shots=["all"], folds=folds)
+        assert len(some) == 20 * folds and {task.fold for task in some} == set(range(5))
+        assert asked(some) == pytest.approx(asked(whole))
+    assert asked([task for task in whole if task.fold == 0]) != pytest.approx(asked(whole))
+
+
+def test_fewer_folds_are_some_of_more_whoever_else_is_asked():
+    index, table, facts = made_up_users(7, {"down": 5, "go": 5}, splits=("validation", "test"))
+
+    def chosen(**some):
+        return {(task.user, task.fold) for task in tasks(table, facts, index.word, shots=["all"], **some)}
+
+    assert chosen(folds=1) < chosen(folds=2) < chosen(folds=5) == chosen()
+    assert chosen(folds=1, splits=["test"], users=3) < chosen(folds=1, splits=["test"]) < chosen(folds=1)
+    assert chosen(folds=1) == {(user, first) for user, first in first_folds(table, facts).items()}
+    other = first_folds(table, {**facts, "split_seed": 1})
+    assert other != first_folds(table, facts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -68,12 +69,31 @@ class Task:
         return np.sort(drawn[self.fold::self.folds])
 
 
+def first_folds(table: pd.DataFrame, facts: dict[str, Any]) -> dict[str, int]:
+    """The fold that each user of a plan starts at where not all are taken, each fold by equally many users of a split.
+
+    Folds are dealt word by word, in the order of the words. Users with equally many takes of a word thus ask the same words in
+    the same fold, and the first folds get the takes that are left over: any one fold of all users is another test.
+    """
+    first: dict[str, int] = {}
+    for split, of_split in table.groupby("split"):
+        users = sorted(of_split.user.unique())
+        random.Random(derive_seed(facts.get("split_seed", 0), f"first folds/{split}")).shuffle(users)
+        first |= {str(user): place % int(table.fold.nunique()) for place, user in enumerate(users)}
+    return first
+
+
 def tasks(table: pd.DataFrame, facts: dict[str, Any], words: pd.Series, *, shots: Sequence[int | str] | None = None,
           splits: Sequence[str] | None = None, users: int | None = None, folds: int | None = None) -> list[Task]:
-    """The adaptations of a plan, in a fixed order, optionally cut to some shots, splits, users and folds."""
+    """The adaptations of a plan, in a fixed order, optionally cut to some shots, splits, users and folds.
+
+    Fewer folds than there are start at another one for each user (:func:`first_folds`).
+    """
+    of = int(table.fold.nunique())
     chosen = table if splits is None else table[table.split.isin(splits)]
-    chosen = chosen if folds is None else chosen[chosen.fold < folds]
-    kept, of = sorted(chosen.user.unique())[:users], int(table.fold.nunique())
+    if folds is not None and folds < of:
+        chosen = chosen[(chosen.fold - chosen.user.map(first_folds(table, facts))) % of < folds]
+    kept = sorted(chosen.user.unique())[:users]
     made = []
     for _, rows in chosen[chosen.user.isin(kept)].groupby(["user", "fold"], sort=True):
         user, split, fold = str(rows.user.iloc[0]), str(rows.split.iloc[0]), int(rows.fold.iloc[0])

@@ -98,7 +98,8 @@ def many_users(index: pd.DataFrame, settings: ManyUsers) -> tuple[pd.DataFrame, 
     parts = [_folds(distinct[distinct.speaker == user].sort_values(["word", "path"]), user, settings) for user in users]
     return pd.concat(parts, ignore_index=True), {
         "plan": "many_users", "users": len(users), "splits": list(settings.splits), "shots": list(settings.shots),
-        "short_words": "keep", "minimum_takes": settings.minimum_takes, "folds": settings.folds}
+        "short_words": "keep", "minimum_takes": settings.minimum_takes, "folds": settings.folds,
+        "split_seed": settings.split_seed}
 
 
 def _drawn(users: list[str], split: pd.Series, settings: ManyUsers) -> list[str]:

@@ -48,3 +48,11 @@ def test_a_gain_by_chance_does_not_fall_with_the_accuracy_on_other_clips():
 
 def test_one_user_is_nobody_to_compare():
     assert people.people(pd.DataFrame(rows("bptt", [10], [12])), Statistics()) == {}
+
+
+def test_one_fold_of_each_user_is_one_fold_whichever_it_is():
+    made = [row for row in rows("traces_propagation", [10, 10, 10], [12, 13, 14], seeds=(0, 1), folds=3)
+            if row["fold"] == int(row["user"][1])]
+    cell = people.people(pd.DataFrame(made), Statistics())["traces_propagation"]["all"]
+    assert cell["folds"] == 1 and cell["gain"]["value"] == pytest.approx(15)
+    assert cell["falls"]["other_clips"] is None and cell["components"]["fold"] is None

@@ -19,6 +19,7 @@ MARK = "people"
 _ONE_BASE = ["**One base model alone was adapted in this run: how much another would change the gains is in no interval.**", ""]
 EXPERIMENTS = {
     "many_users": "Published budgets, frozen normalisation",
+    "many_users_beside": "Beside the rule: rehearsal, and all classes as contrast",
     "many_users_per_set": "Published budgets, each set normalised by itself (as the authors do)",
     "many_users_tuned": "Each method at its best for the validation users",
     "many_users_oracle": "A bound: the same, had the user's query been learnt, too",
@@ -61,7 +62,8 @@ def sentences(found: Mapping[str, Any]) -> list[str]:
     """
     name = next(name for name in EXPERIMENTS if PUBLISHED in found.get(name, {}).get("people", {}))
     methods = found[name]["people"]
-    shot, cell = list(methods[PUBLISHED].items())[-1]
+    shot = "all" if "all" in methods[PUBLISHED] else list(methods[PUBLISHED])[-1]
+    cell = methods[PUBLISHED][shot]
     corpus = found[name]["provenance"]["corpus"]
     people = f"{cell['users']} people" if not corpus.get("synthetic") else f"{cell['users']} synthetic voices"
     made = [f"On {people} with {_clips(shot)}, Traces Propagation gains {told(cell['gain'])} points on average, "

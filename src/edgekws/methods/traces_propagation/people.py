@@ -35,11 +35,12 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def cube(rows: pd.DataFrame, name: str) -> Array:
-    """A column as [users, seeds, folds]; folds are averaged where users have different ones.
+    """A column as [users, seeds, folds], each user's folds in their order; averaged where users have not equally many.
 
     Raises:
         ValueError: A user lacks a seed.
     """
+    rows = rows.assign(fold=rows.groupby("user").fold.rank(method="dense").astype(int))
     wide = rows.pivot_table(index="user", columns=["seed", "fold"], values=name, sort=True)
     if wide.isna().any().any():
         wide = rows.groupby(["user", "seed"])[name].mean().unstack()
@@ -84,7 +85,8 @@ def one(own: pd.DataFrame, shot: str, settings: Statistics) -> dict[str, Any]:
     near = users[users.before.between(*PAPER_START)].gain
     paper = PAPER_GAIN.get(shot)
     asked = own[own.forgetting.notna()]
-    return {"users": int(own.user.nunique()), "seeds": int(own.seed.nunique()), "folds": int(own.fold.nunique()), "gain": gain,
+    return {"users": int(own.user.nunique()), "seeds": int(own.seed.nunique()),
+            "folds": int(own.groupby("user").fold.nunique().max()), "gain": gain,
             "forgetting": _mixed(asked, "forgetting", settings)[0] if asked.user.nunique() > 1 else None,
             "components": components, "lose": float(100 * (users.gain < 0).mean()),
             "reach": None if paper is None else float(100 * (users.gain >= paper).mean()),
@@ -101,7 +103,7 @@ def _mixed(rows: pd.DataFrame, name: str, settings: Statistics) -> tuple[dict[st
 def _apart(own: pd.DataFrame) -> float | None:
     """Correlation of a fold's gain with the accuracy before on the user's other folds; None with one fold."""
     folds = own.groupby(["user", "fold"])[["query_clips", "correct_before", "gain"]].mean().reset_index()
-    if folds.fold.nunique() < 2:
+    if (folds.groupby("user").fold.transform("size") < 2).any():
         return None
     whole = folds.groupby("user")[["query_clips", "correct_before"]].transform("sum")
     elsewhere = (whole.correct_before - folds.correct_before) / (whole.query_clips - folds.query_clips)

@@ -36,7 +36,7 @@ from edgekws.methods.alternatives.federated.users import User, View, gather
 from edgekws.methods.alternatives.settings import Federated
 from edgekws.methods.traces_propagation.experiments import Base
 from edgekws.protocol.clips import Corpus
-from edgekws.protocol.tasks import tasks, training_rows
+from edgekws.protocol.tasks import Task, tasks, training_rows
 from edgekws.protocol.users import REPORT
 
 _SCALE_CLIPS = 256  # of the base's own training, for the scale of the spike counts
@@ -118,8 +118,12 @@ def run(table: pd.DataFrame, facts: dict[str, Any], base: Base, corpus: Corpus, 
 
     def groups(splits: Sequence[str], folds: int) -> list[list[User]]:
         work = tasks(table, facts, words, shots=[settings.shot], splits=splits, users=settings.users, folds=folds)
-        return [gather(base, corpus, [task for task in work if task.fold == fold], view, words=settings.words, seed=seed)
-                for fold in sorted({task.fold for task in work})]
+        of_user: dict[str, list[Task]] = {}
+        for task in work:
+            of_user.setdefault(task.user, []).append(task)
+        # Users start at different folds where not all are taken: everybody's first make a federation, then the second.
+        return [gather(base, corpus, [own[place] for own in of_user.values() if place < len(own)], view, words=settings.words,
+                       seed=seed) for place in range(max(map(len, of_user.values())))]
 
     tuned = _tune(learning, groups(["validation"], 1)[0], progress=progress)
     rates = {way: _best(points) for way, points in tuned.items()}
