@@ -485,6 +485,10 @@ def test_where_the_papers_test_cannot_be_run_many_users_stand_for_its_one(run):
     write("one", 9.5, GSC)
     line, = build_ledger("r", run.folder, run.metrics.parents[1], {})["claims"]
     assert (line["value"], line["verdict"], line["elsewhere"]) == (9.5, "replicated", None), "the paper's own test decides"
+    write("many", 2.0, SUBSET)
+    (run.metrics / "one.json").unlink()
+    line, = build_ledger("r", run.folder, run.metrics.parents[1], {})["claims"]
+    assert (line["value"], line["verdict"], line["elsewhere"]["finding"]) == (2.0, "not_run", "supports_direction"), "alone"
 
 
 def test_an_effect_the_other_way_is_told(run):

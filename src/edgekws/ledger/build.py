@@ -88,9 +88,11 @@ def entry(claim: Claim, metrics: Path) -> dict[str, Any]:
                           missing=[name for name in claim.requires if name not in WITHIN_REACH])
         return judged("no-test", "this version of the workflow does not measure it")
     path = metrics / claim.paper / f"{binding.experiment}.json"
-    if not path.is_file():
+    instead = None if binding.elsewhere is None else metrics / claim.paper / f"{binding.elsewhere.experiment}.json"
+    absent = not path.is_file()
+    if absent and (instead is None or not instead.is_file()):
         return judged("not-in-this-run", f"'{binding.experiment}' was not measured in this run")
-    found = files.read_json(path)
+    found = files.read_json(instead if absent and instead is not None else path)
     corpus = CorpusFacts.model_validate(found.get("provenance", {}).get("corpus", {}))
     line["also"] = [shown for number in binding.also if (shown := _also(number, metrics / claim.paper))]
     line["missing"] = [] if claim.analytic else missing(claim, corpus)
@@ -104,11 +106,10 @@ def entry(claim: Claim, metrics: Path) -> dict[str, Any]:
                           elsewhere=_elsewhere(judgement, {}, where, metrics_at))
         assert binding.path is not None
         pointer = binding.path
-        if (differences or line["missing"]) and binding.elsewhere is not None:
-            instead = metrics / claim.paper / f"{binding.elsewhere.experiment}.json"
-            if instead.is_file():
-                path, pointer, found = instead, binding.elsewhere.path, files.read_json(instead)
-                differences = [f"{binding.elsewhere.name} instead of the paper's one"]
+        if instead is not None and instead.is_file() and (absent or differences or line["missing"]):
+            assert binding.elsewhere is not None
+            path, pointer, found = instead, binding.elsewhere.path, files.read_json(instead)
+            differences = [f"{binding.elsewhere.name} instead of the paper's one"]
         reason = _not_measured(found, pointer)
         if reason is not None:
             return judged("could-not-measure", reason)

@@ -170,3 +170,18 @@ def test_the_file_does_not_depend_on_the_order_of_jobs_and_counts_who_was_left_o
     assert made[0]["calibrations"] == {"all": 3, "failed": 1, "too_few_labels": 1}
     assert made[0]["users"] == ["a", "b", "c"] and made[0]["screening"] == {
         "looked_at": 2, "accuracy": 2, "curve": 2, "false_alarms_per_hour": 0}
+
+
+def test_a_persons_keywords_belong_together() -> None:
+    rows = pd.DataFrame([row(f"{person}/{word}", "none", 0.0, accuracy, 1000) for person, accuracies in (
+        ("ann", (50, 60)), ("bob", (80, 100))) for word, accuracy in zip(("jarvis", "view glass"), accuracies, strict=True)])
+    cell = summary.summarise(rows, STATISTICS, EVALUATION)["0"]["none"]["0"]
+    assert (cell["accuracy"]["n"], cell["accuracy"]["value"], cell["users"]) == (2, 72.5, 4)
+
+
+def test_of_a_wake_word_that_anybody_may_say_compression_is_told_over_draws() -> None:
+    rows = pd.DataFrame([row("anybody/jarvis", schedule, ratio, accuracy + seed * differs, parameters, seed=seed)
+                         for schedule, ratio, accuracy, differs, parameters in (
+                             ("none", 0.0, 80, 1.0, 1000), ("onda_1", 0.5, 85, 1.1, 250)) for seed in range(3)])
+    found = summary.compression(rows, 0.0, STATISTICS)
+    assert found is not None and (found["value"], found["ci_low"], found["ci_high"], found["n"]) == (4.0, 4.0, 4.0, 3)

@@ -216,19 +216,27 @@ def summarise(
     metrics.write(out, summary.experiment_file(out.stem, read, chosen.evaluation, chosen.statistics), kinds.Experiment)
 
 
-@app.command("findings", epilog=example("onda findings results/demo/metrics/onda docs/onda.md"))
+@app.command("findings", epilog=example("onda findings results/open/metrics/onda docs/onda.md --readme README.md"))
 def findings(
     metrics_: Annotated[Path, typer.Argument(metavar="METRICS", help="Folder of a run's metrics of OnDA.")],
     out: Annotated[Path, typer.Argument(help="Page to write (.md).")],
+    readme: Annotated[Path | None, typer.Option(help="A file to put the page's first sentences into, between its marks.")] = None,
     figures: Annotated[str, typer.Option(help="Where the figure goes, from the page.")] = "figures/onda",
 ) -> None:
     """Write up what OnDA's experiments tell, clean and elsewhere, with a figure, from the metrics alone."""
-    from edgekws.core import files
+    from edgekws.core import files, marked
     from edgekws.methods.onda import findings as written
+    from edgekws.methods.onda import report
 
-    found = written.read(metrics_)
+    found, everything = written.read(metrics_), report.read(metrics_)
     with files.writing(out) as part:
-        part.write_text(written.page(found, run=metrics_.resolve().parents[1].name, figures=figures))
+        part.write_text(written.page(found, run=metrics_.resolve().parents[1].name, figures=figures,
+                                     cost=everything and everything["cost"]))
+    if readme is not None:
+        text = marked.put(readme.read_text(), [f"* {sentence}" for sentence in written.sentences(found)], readme,
+                          mark=written.MARK, command=written.COMMAND)
+        with files.writing(readme) as part:
+            part.write_text(text)
     written.draw(found, out.parent / figures)
 
 

@@ -11,10 +11,12 @@ from typing import Any
 
 from edgekws.core import style as looks
 from edgekws.core.errors import UserError
-from edgekws.methods.onda import report, style
+from edgekws.ledger.wording import listed
+from edgekws.methods.onda import aims, report, style
+from edgekws.methods.onda.aims import told
 
-OURS = ("robust", "robust_distilled")
 FIGURE = "onda_conditions"
+MARK, COMMAND = "onda", "edgekws onda findings"
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -28,17 +30,6 @@ def read(folder: Path) -> dict[str, Any]:
         raise UserError("holds no experiment of OnDA", where=folder, remedy="aggregate one: `edgekws onda summarise`")
     experiments: dict[str, Any] = found["experiments"]
     return experiments
-
-
-def told(cell: Mapping[str, Any], sign: str = "") -> str:
-    """
-    >>> told({"value": 61.24, "ci_low": 50.0, "ci_high": 70.26})
-    '61.2 [50.0, 70.3]'
-    >>> told({"value": 7.0, "ci_low": None, "ci_high": None}, "+")
-    '+7.0'
-    """
-    around = "" if cell["ci_low"] is None else f" [{cell['ci_low']:{sign}.1f}, {cell['ci_high']:{sign}.1f}]"
-    return f"{cell['value']:{sign}.1f}{around}"
 
 
 def arms(content: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -64,22 +55,60 @@ def _rate(content: Mapping[str, Any]) -> str:
     return f"{content['operating_point']['false_alarms_per_hour']:g}"
 
 
-def page(experiments: Mapping[str, Any], *, run: str, figures: str) -> str:
-    """The page, as Markdown."""
+def page(experiments: Mapping[str, Any], *, run: str, figures: str, cost: Mapping[str, Any] | None = None) -> str:
+    """The page, as Markdown.
+
+    Args:
+        run: Name of the run.
+        figures: Where its figure is, from the page.
+        cost: Metrics of the costs, where they were measured.
+    """
+    codes = listed(sorted({content["provenance"].get("code", "unknown") for content in experiments.values()}))
     lines = ["# OnDA on people's voices: what we found", "",
-             "Written by `edgekws onda findings` from the metrics; no number is written by hand. Accuracy is the share of wake "
-             "words found at a threshold, set on the test's own negatives, that lets through so many false alarms an hour; "
-             "*device* is the threshold that a device has by itself: recall, and false alarms an hour. In brackets: 95 % "
-             "intervals that resample users, each averaged over draws of recordings; where there are fewer users than draws (a "
-             "wake word that anybody may say is one user) they are over the draws, in each of which other people are tested.", "",
-             f"![Accuracy against size, clean and in noise]({figures}/{FIGURE}.png)", ""]
+             f"*Written by `{COMMAND}` from the run `{run}`, code {codes}; no number is written by hand.*", "",
+             "## Do the aims hold?", "", *(f"* {line}" for line in aims.aims(experiments)), "",
+             "## What each experiment tells", ""]
+    for content in experiments.values():
+        lines += [f"**{aims.heading(content)}.**", "", *(f"* {line}" for line in aims.sentences(content)), ""]
+    lines += ["## How to read it", "",
+              "Accuracy is the share of wake words found at a threshold, set on the test's own negatives, that lets through so "
+              "many false alarms an hour; *device* is the threshold that a device has by itself: recall, and false alarms an "
+              "hour. In brackets: 95 % intervals that resample people, each meant over their keywords and draws of recordings; "
+              "of fewer people than draws (a wake word that anybody may say counts as one) they are over keywords and draws, in "
+              "each of which other people are tested: how much another keyword would differ is hardly in them. Noise is added "
+              "20, 10 or 0 dB below the loudest second of an utterance, from recordings where `onda.corpus.noise` names an "
+              "archive that has them, made otherwise; the room is made. Settings were chosen on a keyword that is not reported.",
+              "",
+              f"![Accuracy against size, clean and in noise]({figures}/{FIGURE}.png)", ""]
     for name, content in experiments.items():
         lines += [f"## {style.encoder(content['encoder']['backbone'])}: {name.replace('_', ' ')}", "", *_facts(content), ""]
         for condition in conditions(content):
             lines += [f"### {condition.replace('_', ' ').capitalize()}", "", *_table(content, condition), ""]
-    lines += ["## Do it again", "", "```sh", f"snakemake onda --configfile config/{run}.yaml",
-              f"edgekws onda findings results/{run}/metrics/onda docs/onda.md", "```", ""]
+    lines += ["## What it costs", "", *_costs(cost), ""]
+    lines += ["## Do it again", "", "```sh", "make open", f".venv/bin/{COMMAND} results/{run}/metrics/onda docs/onda.md",
+              "```", ""]
     return "\n".join(lines)
+
+
+def _costs(cost: Mapping[str, Any] | None) -> list[str]:
+    """Seconds and peak memory of an adaptation by schedule and ratio, and where its time goes."""
+    if cost is None:
+        return ["Time and memory were not measured in this run."]
+    found = report.costs(cost)
+    lines = [f"{found['encoder']}, {found['updates']} updates a fine-tuning. Its parts in seconds say where the time goes."]
+    for device in found["devices"]:
+        lines += ["", f"{device['label']}:", "", "| on the device | seconds | peak memory, MiB | of it |", "|---|---|---|---|"]
+        for row in device["adaptations"]:
+            share = f", {row['ratio']:g} %" if row["ratio"] else ""
+            memory = ", ".join(f"{size / 2**20:.1f} {kind}" for kind, size in row["peak_bytes"].items() if size is not None)
+            parts = ", ".join(f"{part} {seconds:.3g}" for part, seconds in row["parts"].items())
+            lines.append(f"| {row['label']}{share} | {told(row['total'])} | {memory or '–'} | {parts} |")
+    return lines
+
+
+def sentences(experiments: Mapping[str, Any]) -> list[str]:
+    """A few sentences for a person outside the project: whether the aims hold."""
+    return aims.aims(experiments)
 
 
 def _facts(content: Mapping[str, Any]) -> list[str]:

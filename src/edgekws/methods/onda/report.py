@@ -12,6 +12,7 @@ from typing import Any
 from edgekws.ledger.schema import CorpusFacts
 from edgekws.methods.onda import style
 from edgekws.methods.onda.metrics import KINDS
+from edgekws.methods.onda.paired import Key, clusters
 from edgekws.models import counts
 from edgekws.protocol import metrics, statistics
 from edgekws.protocol.settings import Statistics
@@ -145,15 +146,13 @@ def _paired(content: Mapping[str, Any], other: str) -> dict[tuple[float, str, fl
     """Differences in accuracy from an unpruned schedule, by arm (percent): same user, seed and offline share."""
     chosen = Statistics.model_validate(content["settings"]["statistics"])
     start = {(row["offline"], row["user"], row["seed"]): row["accuracy"] for row in content["rows"] if row["schedule"] == other}
-    pairs: dict[tuple[float, str, float], list[tuple[tuple[Any, ...], float]]] = {}
-    users, seeds = (len({row[name] for row in content["rows"]}) for name in ("user", "seed"))
-    by = ("user",) if users > 1 and users >= seeds else ("user", "seed")
+    pairs: dict[tuple[float, str, float], list[tuple[Key, float]]] = {}
     for row in content["rows"]:
         before = start.get((row["offline"], row["user"], row["seed"]))
         if before is not None and row["schedule"] not in (other, "pretrained"):
             place = (round(100 * row["offline"], 6), row["schedule"], round(100 * row["ratio"], 6))
-            pairs.setdefault(place, []).append((tuple(row[name] for name in by), row["accuracy"] - before))
-    return {place: statistics.cell([change for _, change in found], chosen, [cluster for cluster, _ in found])
+            pairs.setdefault(place, []).append(((row["user"], row["seed"]), row["accuracy"] - before))
+    return {place: statistics.cell([change for _, change in found], chosen, clusters([key for key, _ in found]))
             for place, found in pairs.items()}
 
 

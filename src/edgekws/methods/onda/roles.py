@@ -15,13 +15,10 @@ import numpy.typing as npt
 from edgekws.core.errors import UserError, did_you_mean
 from edgekws.core.provenance import derive_seed
 from edgekws.corpus import open_words
-from edgekws.methods.onda.settings import WakeWindows, WakeWordCorpus
+from edgekws.methods.onda.settings import ANYBODY, WakeWindows, WakeWordCorpus
 
 if TYPE_CHECKING:
     import pandas as pd
-
-ANYBODY = "anybody"
-"""In place of a speaker: the wake word is one that several people say, and others' takes are tested."""
 
 WAKE_WORD = "wake word"
 """The keyword of corpora that have one."""

@@ -73,6 +73,9 @@ class Condition(Settings):
 CLEAN = "clean"
 """Name of the condition that changes nothing."""
 
+ANYBODY = "anybody"
+"""In place of a speaker: the wake word is one that several people say, and others' takes are tested."""
+
 
 def _conditions() -> dict[Name, Condition]:
     return {"noise_20": Condition(snr_db=(20, 20)), "noise_10": Condition(snr_db=(10, 10)), "noise_0": Condition(snr_db=(0, 0)),

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from edgekws.methods.onda.paired import clusters
 from edgekws.methods.onda.settings import CLEAN, UNPRUNED, OndaEvaluation
 from edgekws.protocol import statistics
 from edgekws.protocol.settings import Statistics
@@ -120,13 +121,12 @@ def _mean_curve(curves: pd.Series) -> Floats:
 
 
 def _mean(rows: pd.DataFrame, name: str, settings: Statistics) -> dict[str, Any]:
-    """Users are averaged over their seeds and then resampled.
+    """People are averaged over their keywords and seeds, and then resampled (:mod:`edgekws.methods.onda.paired`)."""
+    return statistics.cell(rows[name], settings, _clusters(rows))
 
-    Of fewer users than seeds (a wake word that anybody may say is one user) the draws take their place: each has other people.
-    """
-    users = rows.user.nunique()
-    drawn = list(zip(rows.user, rows.seed, strict=True))
-    return statistics.cell(rows[name], settings, rows.user.tolist() if users > 1 and users >= rows.seed.nunique() else drawn)
+
+def _clusters(rows: pd.DataFrame) -> list[tuple[str | int, ...]]:
+    return clusters(list(zip(rows.user, rows.seed, strict=True)))
 
 
 def effects(rows: pd.DataFrame, settings: Statistics) -> dict[str, Any]:
@@ -178,7 +178,8 @@ def compression(rows: pd.DataFrame, slack: float, settings: Statistics,
     encoder less ``slack``, the largest ratio of its parameters to theirs; 1 where only the unpruned one is left.
 
     The best of many arms looks better than it is, and so would the best of each resample. So every pruned arm gets an
-    interval of its own, of its difference from the unpruned encoder paired over users (Student's t), at the confidence that
+    interval of its own, of its difference from the unpruned encoder paired over people (of fewer than draws: over users and
+    draws; Student's t), at the confidence that
     leaves the chance of an error in any of them at what is asked for (Bonferroni). ``ci_low`` is the largest ratio of those
     that keep the accuracy with their whole interval, ``ci_high`` of those that keep it with its upper end.
 
@@ -191,7 +192,8 @@ def compression(rows: pd.DataFrame, slack: float, settings: Statistics,
         every user.
     """
     rows = rows[rows.schedule.isin([*schedules, "none"])]
-    table = rows.pivot_table(index="user", columns=ARM, values="accuracy", aggfunc="mean", sort=True)
+    rows = rows.assign(unit=[" ".join(map(str, cluster)) for cluster in _clusters(rows)])
+    table = rows.pivot_table(index="unit", columns=ARM, values="accuracy", aggfunc="mean", sort=True)
     baseline = (0.0, "none", 0.0)
     sizes: dict[Any, float] = rows.groupby(ARM).parameters.mean().to_dict()
     columns: list[Any] = table.dropna(axis=1).columns.to_list()  # an arm of some users only does not compare

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgekws.core import files
+from edgekws.core import files, marked
 from edgekws.core.errors import UserError
 from edgekws.core.style import shot_label
 from edgekws.methods.traces_propagation import style
@@ -267,9 +267,4 @@ def put(text: str, lines: list[str], path: Path) -> str:
     Raises:
         UserError: It has no marks.
     """
-    start, end = f"<!-- {MARK}: written by `edgekws traces-propagation findings` -->", f"<!-- {MARK}: end -->"
-    before, found, rest = text.partition(start)
-    _, closed, after = rest.partition(end)
-    if not found or not closed:
-        raise UserError("has no place for the findings", where=path, remedy=f"put the lines '{start}' and '{end}' into it")
-    return "\n".join([before + start, *lines, end + after])
+    return marked.put(text, lines, path, mark=MARK, command="edgekws traces-propagation findings")
