@@ -149,7 +149,7 @@ def test_the_template_bears_missing_experiments(made_up_run):
     captions = execute(results)
     assert len(captions) == 7 and "not measured" in captions["who_gains"]["caption"]
     printed = (results / "notebook.ipynb").read_text()
-    missing = "many users; many users, per-set normalisation; many users, tuned budget"
+    missing = "many users; many users, beside the rule; many users, per-set normalisation; many users, tuned budget"
     assert f"Not measured in this run: {missing}" in printed
     assert "synthetic" not in captions["few_shot"]["caption"]
 

@@ -38,12 +38,50 @@ def folder(tmp_path):
 
 
 def test_three_sentences_with_the_numbers_of_the_run(folder):
-    first, second, third = findings.sentences(findings.read(folder))
-    assert "On 4 people with all their clips" in first and "gains +12.5 [" in first
-    assert "reports 15.7 of one: 0 % gain as much, 0 % lose" in first
-    assert "readout alone gains +7.5" in second and "60 % of it needs no hidden learning" in second
-    assert "8.0 [8.0, 8.0] points less well" in second
-    assert "gains +17.5" in third and "others lose 1.0" in third
+    pays, whom, price = findings.sentences(findings.read(folder))
+    assert "On 4 people with all their clips" in pays and "gains +12.5 [" in pays
+    assert "reports 15.7 of one: it pays" in pays
+    assert whom.startswith("0 % of them lose, 0 % gain as much as the paper's user")
+    assert "readout alone gains +7.5" in whom and "60 % of it needs no hidden learning" in whom
+    assert "8.0 [8.0, 8.0] points less well" in price
+    assert "gains +17.5" in price and "others lose 1.0" in price and "aim" not in price, "one clip was not measured"
+
+
+@pytest.mark.parametrize(("one", "all_", "lost", "wanted"), [
+    (6.0, 12.0, 0.5, "which reaches the aim: +10 with all their clips and +5 with 1 clip of each word"),
+    (3.0, 12.0, 0.5, "short by 2.0 points with 1 clip of each word: the aim is not reached"),
+    (6.0, 12.0, 1.5, "too dear for the others: the aim is not reached")])
+def test_whether_the_recipe_reaches_what_was_aimed_at(folder, one, all_, lost, wanted):
+    found = findings.read(folder)
+    shots, price = found["many_users_tuned"]["people"]["recipe"], {"value": lost, "ci_low": lost, "ci_high": lost}
+    for shot, gain in (("1", one), ("all", all_)):
+        shots[shot] = {**shots["all"], "gain": {"value": gain, "ci_low": gain, "ci_high": gain}, "forgetting": price}
+    assert wanted in findings.sentences(found)[2]
+
+
+@pytest.mark.parametrize(("bound", "wanted"), [
+    (20.0, "It is the clips that are missing"), (9.0, "More clips of the user would not")])
+def test_an_oracle_tells_what_stands_in_the_way(folder, bound, wanted):
+    found = findings.read(folder)
+    cell = found["many_users_tuned"]["people"]["recipe"]["all"]
+    reached = {**cell, "gain": {"value": bound, "ci_low": bound, "ci_high": bound}}
+    found["many_users_oracle"] = {**found["many_users_tuned"], "people": {"recipe": {"all": reached}}}
+    page = findings.page(found, run="wide", figures="figures")
+    assert f"and {bound:+.1f} [{bound:+.1f}, {bound:+.1f}] had the clips that are asked been learnt" in page and wanted in page
+
+
+def test_what_the_parts_took(folder):
+    assert "What it took" not in findings.page(findings.read(folder), run="wide", figures="figures")
+    benchmarks = folder.parents[1] / "benchmarks"
+    for name, seconds, processor in (("traces_propagation/features", 60, 30), ("traces_propagation/base_frozen_seed0", 90, 60),
+                                     ("traces_propagation/base_frozen_seed1", 90, 60), ("traces_propagation/many_users", 3, "NA"),
+                                     ("traces_propagation/many_users/recipe_seed0", 57, 54), ("alternatives/tune_decolle", 6, 6)):
+        (path := benchmarks / f"{name}.tsv").parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"s\th:m:s\tcpu_time\n{seconds}\t0:01:00\t{processor}\n")
+    page = findings.page(findings.read(folder), run="wide", figures="figures")
+    for row in ("| features | 1 | 1.0 | 0.5 |", "| base frozen | 2 | 3.0 | 2.0 |", "| many users | 2 | 1.0 | 0.9 |",
+                "| bench, tune decolle | 1 | 0.1 | 0.1 |", "| all | 6 | 5.1 | 3.5 |"):
+        assert row in page, row
 
 
 def test_the_page_tells_every_experiment_and_how_to_do_it_again(folder):
@@ -53,7 +91,7 @@ def test_the_page_tells_every_experiment_and_how_to_do_it_again(folder):
                    "| clips of the batch (published) | 0 | 24 |", "--configfile config/wide.yaml", "22,133 clips", "0.1.0 (abc)"):
         assert wanted in page, wanted
     assert "One base model alone" not in page
-    alone = {name: {**of, "seeds": [0]} for name, of in findings.read(folder).items()}
+    alone = {name: {**of, "seeds": [0]} for name, of in findings.read(folder).items() if of}
     assert "One base model alone" in findings.page(alone, run="wide", figures="figures")
     missing = next(line for line in page.splitlines() if line.startswith("Not measured in this run:"))
     assert "published budgets, each set normalised by itself" in missing and "frozen" not in missing

@@ -5,6 +5,7 @@ Nothing is measured here, and no number is written by hand. Needs no torch, whic
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,8 @@ EXPERIMENTS = {
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """The metrics of a run by experiment; of the alternatives as ``adaptation``, where they were measured.
+    """The metrics of a run by experiment; of the alternatives as ``adaptation``, where they were measured; and what parts took
+    as ``benchmarks`` (:func:`took`).
 
     Raises:
         UserError: No experiment has many people.
@@ -37,6 +39,9 @@ def read(folder: Path) -> dict[str, Any]:
     paths = {path.stem: path for path in sorted(folder.glob("*.json"))}
     paths |= {"adaptation": path} if (path := folder.parent / "alternatives" / "adaptation.json").is_file() else {}
     found = {name: files.read_json(path) for name, path in paths.items()}
+    benchmarks = folder.parents[1] / "benchmarks"
+    found["benchmarks"] = took(benchmarks / folder.name) | {
+        f"bench, {part}": of for part, of in took(benchmarks / "alternatives").items()}
     if not any(found.get(name, {}).get("people") for name in EXPERIMENTS):
         raise UserError("holds no metrics of many people", where=folder,
                         remedy="build them: `snakemake traces_propagation --configfile config/wide.yaml`")
@@ -58,32 +63,80 @@ def told(cell: Mapping[str, Any] | None, sign: str = "+") -> str:
 def sentences(found: Mapping[str, Any]) -> list[str]:
     """Three sentences for a person outside the project: does it pay, for whom, at what price.
 
-    Each is there where its metrics are.
+    Each tells what its metrics hold.
     """
     name = next(name for name in EXPERIMENTS if PUBLISHED in found.get(name, {}).get("people", {}))
     methods = found[name]["people"]
     shot = "all" if "all" in methods[PUBLISHED] else list(methods[PUBLISHED])[-1]
-    cell = methods[PUBLISHED][shot]
-    corpus = found[name]["provenance"]["corpus"]
-    people = f"{cell['users']} people" if not corpus.get("synthetic") else f"{cell['users']} synthetic voices"
-    made = [f"On {people} with {_clips(shot)}, Traces Propagation gains {told(cell['gain'])} points on average, "
-            f"where the paper reports {PAPER_GAIN[shot]:.1f} of one: {cell['reach']:.0f} % gain as much, "
-            f"{cell['lose']:.0f} % lose."]
-    readout = methods.get("readout_only", {}).get(shot)
-    lost = f"other speakers are understood {told(cell['forgetting'], '')} points less well" if cell["forgetting"] else ""
+    cell, readout = methods[PUBLISHED][shot], methods.get("readout_only", {}).get(shot)
+    synthetic = found[name]["provenance"]["corpus"].get("synthetic")
+    whom = f"{cell['users']} {'synthetic voices' if synthetic else 'people'}"
+    pays = f"On {whom} with {_clips(shot)}, Traces Propagation gains {told(cell['gain'])} points on average, where the paper " \
+           f"reports {PAPER_GAIN[shot]:.1f} of one: {_verdict(cell['gain'])}."
+    near = cell["near"]
+    those = f"{cell['lose']:.0f} % of them lose, {cell['reach']:.0f} % gain as much as the paper's user"
+    those += f", who started like that user gains {told(near['gain'])}" if near["users"] > 1 else ""
     if readout:
-        made.append(f"The readout alone gains {told(readout['gain'])}, so "
-                    f"{_share(readout['gain']['value'], cell['gain']['value'])} of it needs no hidden learning"
-                    + (f", and {lost} afterwards." if lost else "."))
-    elif lost:
-        made.append(f"Afterwards {lost}.")
-    for place in ("many_users_tuned", name):
-        best = found.get(place, {}).get("people", {}).get("recipe", {}).get(shot)
-        if best:
-            made.append(f"{recipe_in_words(found[place]['settings']['budgets']['recipe'])} gains {told(best['gain'])} while "
-                        f"others lose {told(best['forgetting'], '')}.")
-            break
-    return made
+        those += f"; training the readout alone gains {told(readout['gain'])}, so " \
+                 f"{_share(readout['gain']['value'], cell['gain']['value'])} of it needs no hidden learning"
+    price = f"Afterwards other speakers are understood {told(cell['forgetting'], '')} points less well" if cell["forgetting"] \
+        else "What others lose was not measured"
+    return [pays, f"{those}.", "; ".join([price, *_recipe(found)]) + "."]
+
+
+def _verdict(gain: Mapping[str, Any]) -> str:
+    """In words, by the interval.
+
+    >>> _verdict({"value": 3.0, "ci_low": 1.0, "ci_high": 5.0}), _verdict({"value": 3.0, "ci_low": -1.0, "ci_high": 7.0})
+    ('it pays', 'whether it pays is open')
+    """
+    if gain["ci_low"] is None or gain["ci_low"] <= 0 <= gain["ci_high"]:
+        return "whether it pays is open"
+    return "it pays" if gain["ci_low"] > 0 else "it does not pay"
+
+
+GOAL = {"all": 10.0, "1": 5.0}
+"""Points that adaptation should gain, by clips of each word, while others lose at most :data:`ALLOWED`."""
+ALLOWED = 1.0
+
+
+def _recipe(found: Mapping[str, Any]) -> list[str]:
+    """What the recipe gains at what price, and whether that is what was aimed at; nothing where it was not measured."""
+    place = next((name for name in ("many_users_tuned", "many_users") if "recipe" in found.get(name, {}).get("people", {})), None)
+    if place is None:
+        return []
+    cells = found[place]["people"]["recipe"]
+    aimed = {shot: cells[shot] for shot in GOAL if shot in cells}
+    gains = " and ".join(f"{told(cell['gain'])} with {_clips(shot)} (others lose {told(cell['forgetting'], '')})"
+                         for shot, cell in aimed.items())
+    told_of = f"{recipe_in_words(found[place]['settings']['budgets']['recipe'])} gains {gains}".replace("Our", "our", 1)
+    if set(aimed) < set(GOAL):
+        return [told_of]
+    short = [f"{GOAL[shot] - cell['gain']['value']:.1f} points with {_clips(shot)}" for shot, cell in aimed.items()
+             if cell["gain"]["value"] < GOAL[shot]]
+    dear = any(cell["forgetting"] and cell["forgetting"]["value"] > ALLOWED for cell in aimed.values())
+    aim = " and ".join(f"{GOAL[shot]:+.0f} with {_clips(shot)}" for shot in aimed)
+    if not short and not dear:
+        return [f"{told_of}, which reaches the aim: {aim}, others losing at most {ALLOWED:.0f}"]
+    missed = [*([f"short by {' and '.join(short)}"] if short else []), *(["too dear for the others"] if dear else [])]
+    return [f"{told_of}, {' and '.join(missed)}: the aim is not reached ({aim}, others losing at most {ALLOWED:.0f})"]
+
+
+def _bound(found: Mapping[str, Any]) -> list[str]:
+    """What stands in the way, by an oracle that learns the user's query too."""
+    oracle = found.get("many_users_oracle", {}).get("people", {})
+    tuned = found.get("many_users_tuned", {}).get("people", {})
+    lines = []
+    for method, shots in oracle.items():
+        cell, own = shots.get("all"), tuned.get(method, {}).get("all")
+        if cell is None or own is None:
+            continue
+        label, goal = style.method(method).label, GOAL["all"]
+        way = "It is the clips that are missing: with the very clips that are asked, base and rule reach it" \
+            if cell["gain"]["value"] >= goal else "More clips of the user would not do: base and rule stand in the way"
+        lines.append(f"* {label} gains {told(own['gain'])} with all clips, and {told(cell['gain'])} had the clips that are asked "
+                     f"been learnt, too, where {goal:+.0f} is aimed at. {way}.")
+    return [*lines, ""] if lines else []
 
 
 def recipe_in_words(budget: Mapping[str, Any]) -> str:
@@ -149,9 +202,11 @@ def page(found: Mapping[str, Any], *, run: str, figures: str) -> str:
         *_picture(figures, "who_gains", "Gain of each user against their accuracy before"),
         "## At what price", "",
         *_picture(figures, "gain_forgetting", "Gain against what other speakers lose, by method"),
+        *_bound(found),
         *_bench(found.get("adaptation")),
         "## One clip at a time", "", *_one_clip(found.get("one_clip")), "",
         *(_picture(figures, "one_clip", "Gain against clips heard so far") if "one_clip" in found else []),
+        *_took(found.get("benchmarks")),
         "## Do it again", "", "```sh",
         ".venv/bin/snakemake traces_propagation --configfile config/wide.yaml --config archive=path/to/archive.tar.gz",
         f".venv/bin/snakemake results/{run}/metrics/alternatives/adaptation.json --configfile config/wide.yaml "
@@ -241,6 +296,42 @@ def _one_clip(found: Mapping[str, Any] | None) -> list[str]:
         heard, cell = list(curve.items())[-1]
         lines.append(f"| {_contrast(contrast)} | {kept} | {heard} | {told(cell)} |")
     return lines
+
+
+def _took(times: Mapping[str, Any] | None) -> list[str]:
+    """Wall time and processor time by part."""
+    if not times:
+        return []
+    rows = [f"| {part} | {of['jobs']} | {of['wall'] / 60:.1f} | {of['processor'] / 60:.1f} |" for part, of in times.items()]
+    wall, processor = (sum(of[name] for of in times.values()) / 60 for name in ("wall", "processor"))
+    return ["## What it took", "", "One thread for each job, other work beside it; processor time as the workflow last sampled "
+            "it.", "", "| part | jobs | wall time, minutes | processor time, minutes |", "|---|---|---|---|", *rows,
+            f"| all | {sum(of['jobs'] for of in times.values())} | {wall:.1f} | {processor:.1f} |", ""]
+
+
+def took(folder: Path) -> dict[str, dict[str, float]]:
+    """Seconds by part, from the benchmarks of a run's method (a ``.tsv`` for each job); empty where there are none."""
+    found: dict[str, dict[str, float]] = {}
+    for path in sorted(folder.rglob("*.tsv"), key=lambda path: (len(path.parts), path)):
+        part = path.parent.name if path.parent != folder else path.stem.split("_seed")[0]
+        with path.open() as file:
+            row = list(csv.DictReader(file, delimiter="\t"))[-1]
+        of = found.setdefault(part.replace("_", " "), {"jobs": 0, "wall": 0.0, "processor": 0.0})
+        of["jobs"] += 1
+        of["wall"] += _seconds(row["s"])
+        of["processor"] += _seconds(row["cpu_time"])
+    return found
+
+
+def _seconds(text: str) -> float:
+    """
+    >>> _seconds("12.5"), _seconds("NA")
+    (12.5, 0.0)
+    """
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
 
 
 def _contrast(name: str) -> str:
