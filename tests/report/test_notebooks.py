@@ -96,7 +96,7 @@ def test_neuedges_template_draws_every_figure(made_up_run, measured):
     assert "from 3,000 to 5,700 a clip" in captions["encoder_grid"]["caption"]
 
 
-ONDA_FIGURES = {"pareto", "personalisation_gain", "detection_error", "pruning_controls", "pruning_cost", "hessian"}
+ONDA_FIGURES = {"pareto", "personalisation_gain", "detection_error", "conditions", "pruning_controls", "pruning_cost", "hessian"}
 
 
 @pytest.mark.slow

@@ -37,7 +37,8 @@ def test_a_run_ends_in_a_report_and_a_whole_ledger(finished):
     report = (results / "report.html").read_text()
     assert "ynthetic speech" in report and all(claim["id"] in report for claim in ledger["claims"])
     for name in ("few_shot", "gain_per_user", "forgetting", "encoder_grid", "ablation", "mapping", "loihi", "rulegraph",
-                 "pareto", "personalisation_gain", "detection_error", "pruning_controls", "pruning_cost", "hessian"):
+                 "pareto", "personalisation_gain", "detection_error", "conditions", "pruning_controls", "pruning_cost",
+                 "hessian"):
         assert (results / "figures" / f"{name}.svg").stat().st_size > 1000
     assert not list(results.rglob("*.part")), "nothing half-written stays"
 

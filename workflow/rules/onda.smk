@@ -18,6 +18,7 @@ PAPERS["onda"] = Paper(
         "pareto": "accuracy at 0.5 false alarms per hour against size, by schedule and encoder",
         "personalisation_gain": "what adapting and pruning gives every user",
         "detection_error": "misses against false alarms per hour, and the threshold a device would use",
+        "conditions": "accuracy against size, clean and in noise, by condition",
         "pruning_controls": "which channels go, scored how and when: HAP, L1, at random, on other words",
         "pruning_cost": "size, time and memory of adaptation and inference on this machine",
         "hessian": "how good and how stable the estimate of the Hessian's trace is",

@@ -35,6 +35,10 @@ def test_the_page_has_every_arm_under_every_condition_and_says_what_is_at_its_ce
     clean, noise = page.split("### ")[1:3]
     assert clean.startswith("Clean") and "72.0 [46.6, 97.4]" in clean and "-25.0 [-37.7, -12.3]" in clean
     assert noise.startswith("Noise") and "36.0 [23.3, 48.7]" in noise
+    assert "pairs of a user and a draw" not in page
+    partly = findings.page({"some_words": {**experiment, "seeds": [0, 1]}}, run="open", figures="figures/onda")
+    assert "draws 0, 1 (2 of the 4 pairs of a user and a draw)" in partly
+    assert "Time and memory were not measured in this run." in partly
     assert findings.ceilings(experiment) == [] and findings.ceilings(experiment, 80.0) == ["clean"]
 
 

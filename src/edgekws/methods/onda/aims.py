@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from edgekws.ledger.wording import listed
 from edgekws.methods.onda import false_alarms, style
@@ -42,8 +42,12 @@ def told(cell: Mapping[str, Any], sign: str = "") -> str:
 
 def heading(content: Mapping[str, Any]) -> str:
     """Encoder, and whose the wake word is."""
-    who = content["settings"].get("experiment", {}).get("who", "person")
-    return f"{style.encoder(content['encoder']['backbone'])}, {_WHO[who]}"
+    return f"{style.encoder(content['encoder']['backbone'])}, {whose(content)}"
+
+
+def whose(content: Mapping[str, Any]) -> str:
+    """Whose the wake word of an experiment is, in words."""
+    return _WHO[content["settings"].get("experiment", {}).get("who", "person")]
 
 
 def label(arm: Arm) -> str:
@@ -121,17 +125,49 @@ def _losses(content: Mapping[str, Any], arm: Arm) -> Iterator[tuple[str, Arm, di
 
 
 # ------------------------------------------------------------------------------------------------ the aims
-def aims(experiments: Mapping[str, Any]) -> list[str]:
+class Aim(NamedTuple):
+    """An aim of ours for one experiment, whether it is met, and the numbers."""
+
+    aim: str
+    of: str
+    verdict: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.aim}, {self.of}: {self.verdict}. {self.why}"
+
+
+def aims(experiments: Mapping[str, Any]) -> list[Aim]:
     """Whether each aim is met, with the numbers, and what stands in the way where it is not."""
     found = [line for content in experiments.values() if (line := _gains(content))]
-    found += [line for content in experiments.values() if content["encoder"]["backbone"] in LARGE
-              and (line := _shrinks(content, experiments))]
+    return found + [_shrinks(content, experiments) for content in experiments.values() if content["encoder"]["backbone"] in LARGE]
+
+
+def missing(experiments: Mapping[str, Any]) -> list[str]:
+    """The large encoders that no experiment is of, as a sentence."""
     measured = {content["encoder"]["backbone"] for content in experiments.values()}
-    missing = [style.encoder(name) for name in LARGE if name not in measured]
-    return [*found, *([f"{listed(missing)}: not measured in this run."] if missing else [])]
+    names = [style.encoder(name) for name in LARGE if name not in measured]
+    return [f"{listed(names)}: not measured in this run."] if names else []
 
 
-def _gains(content: Mapping[str, Any]) -> str | None:
+def in_short(experiments: Mapping[str, Any]) -> list[str]:
+    """For a person outside the project: what fine-tuning gives, what pruning by half costs, and whether the aims are met."""
+    lines = []
+    for content in experiments.values():
+        known = dict(arms(content)).keys()
+        gains = [f"{name} by {_above(content, arm, DEPLOYED)}" for name, arm in (
+            ("fine-tuning on what the device labelled", WEIGHTS_ONLY), ("our robust adaptation", Arm("robust"))) if arm in known]
+        costs = [f"{style.schedule(name).label} {_above(content, Arm(name, 50.0), WEIGHTS_ONLY)}"
+                 for name in ("onda_1", "onda_2", "robust_distilled") if {Arm(name, 50.0), WEIGHTS_ONLY} <= known]
+        if gains:
+            lines.append(f"{heading(content)}: {' and '.join(gains)} points over the encoder as deployed."
+                         + (f" Half of its channels pruned, beside fine-tuning alone: {'; '.join(costs)}." if costs else ""))
+    for aim in dict.fromkeys(each.aim for each in aims(experiments)):
+        lines.append(f"{aim}: " + "; ".join(f"{each.verdict} ({each.of})" for each in aims(experiments) if each.aim == aim) + ".")
+    return lines
+
+
+def _gains(content: Mapping[str, Any]) -> Aim | None:
     """Whether an adaptation without pruning gains enough in noise."""
     known = dict(arms(content))
     candidates = {arm: known[arm]["conditions"][NOISE]["gain"] for arm in known
@@ -147,18 +183,18 @@ def _gains(content: Mapping[str, Any]) -> str | None:
     oracle = known.get(Arm(_TRUE_LABELS))
     if not met and oracle is not None:
         bound = f"; true labels in place of the device's own give {told(oracle['conditions'][NOISE]['gain'], '+')}"
-    return (f"{GAIN:g} points gained at 10 dB without pruning, {heading(content)}: {verdict}. The most is "
-            f"{told(cell, '+')} by {label(best)}{bound}.")
+    return Aim(f"{GAIN:g} points gained at 10 dB without pruning", heading(content), verdict,
+               f"The most is {told(cell, '+')} by {label(best)}{bound}.")
 
 
-def _shrinks(content: Mapping[str, Any], experiments: Mapping[str, Any]) -> str | None:
+def _shrinks(content: Mapping[str, Any], experiments: Mapping[str, Any]) -> Aim:
     """Whether a pruned encoder of a third of the parameters is as accurate as the unpruned one, and above a smaller one."""
     known = dict(arms(content))
     small = [arm for arm in known if arm.schedule in _PRUNING and arm.schedule != "random_before"
              and known[arm]["compression"] >= FEWER]
-    title = f"{FEWER:g} times fewer parameters of {heading(content)}, at equal accuracy"
+    title = f"{FEWER:g} times fewer parameters at equal accuracy, clean and at 10 dB"
     if not small:
-        return f"{title}: not measured; no arm is as small."
+        return Aim(title, heading(content), "not measured", "No arm is as small.")
     losses = {arm: list(_losses(content, arm)) for arm in small}
     nearest = max(small, key=lambda arm: min(cell["value"] for _, _, cell in losses[arm]))
     worst = min(losses[nearest], key=lambda each: each[2]["value"])
@@ -175,17 +211,16 @@ def _shrinks(content: Mapping[str, Any], experiments: Mapping[str, Any]) -> str 
     else:
         bound = " What stands in the way is the smaller encoder, which needs no pruning."
     compared = "".join(f" {told(cell, '+')} {spoken} against {name} as deployed;" for name, spoken, cell in beside)
-    return (f"{title}: {'reached' if met else 'not reached'}. Nearest is {label(nearest)}, "
-            f"{known[nearest]['compression']:.1f} times smaller: "
-            + "; ".join(f"{told(cell, '+')} {spoken} against {label(other)}" for spoken, other, cell in losses[nearest])
-            + (";" + compared.rstrip(";") if compared else "") + "." + bound)
+    return Aim(title, heading(content), "reached" if met else "not reached",
+               f"Nearest is {label(nearest)}, {known[nearest]['compression']:.1f} times smaller: "
+               + "; ".join(f"{told(cell, '+')} {spoken} against {label(other)}" for spoken, other, cell in losses[nearest])
+               + (";" + compared.rstrip(";") if compared else "") + "." + bound)
 
 
 def _beside(content: Mapping[str, Any], arm: Arm, parameters: float,
             experiments: Mapping[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
     """The unpruned encoder of nearest size that was measured for the same users: name, condition and difference from it."""
-    who = heading(content).partition(", ")[2]
-    smaller = [other for other in experiments.values() if heading(other).partition(", ")[2] == who
+    smaller = [other for other in experiments.values() if whose(other) == whose(content)
                and other["encoder"]["parameters"] < content["encoder"]["parameters"]]
     if not smaller:
         return []

@@ -225,15 +225,15 @@ def findings(
 ) -> None:
     """Write up what OnDA's experiments tell, clean and elsewhere, with a figure, from the metrics alone."""
     from edgekws.core import files, marked
+    from edgekws.methods.onda import aims, report
     from edgekws.methods.onda import findings as written
-    from edgekws.methods.onda import report
 
     found, everything = written.read(metrics_), report.read(metrics_)
     with files.writing(out) as part:
         part.write_text(written.page(found, run=metrics_.resolve().parents[1].name, figures=figures,
                                      cost=everything and everything["cost"]))
     if readme is not None:
-        text = marked.put(readme.read_text(), [f"* {sentence}" for sentence in written.sentences(found)], readme,
+        text = marked.put(readme.read_text(), [f"* {sentence}" for sentence in aims.in_short(found)], readme,
                           mark=written.MARK, command=written.COMMAND)
         with files.writing(readme) as part:
             part.write_text(text)

@@ -66,7 +66,7 @@ def page(experiments: Mapping[str, Any], *, run: str, figures: str, cost: Mappin
     codes = listed(sorted({content["provenance"].get("code", "unknown") for content in experiments.values()}))
     lines = ["# OnDA on people's voices: what we found", "",
              f"*Written by `{COMMAND}` from the run `{run}`, code {codes}; no number is written by hand.*", "",
-             "## Do the aims hold?", "", *(f"* {line}" for line in aims.aims(experiments)), "",
+             "## Do the aims hold?", "", *(f"* {line}" for line in [*aims.aims(experiments), *aims.missing(experiments)]), "",
              "## What each experiment tells", ""]
     for content in experiments.values():
         lines += [f"**{aims.heading(content)}.**", "", *(f"* {line}" for line in aims.sentences(content)), ""]
@@ -106,16 +106,14 @@ def _costs(cost: Mapping[str, Any] | None) -> list[str]:
     return lines
 
 
-def sentences(experiments: Mapping[str, Any]) -> list[str]:
-    """A few sentences for a person outside the project: whether the aims hold."""
-    return aims.aims(experiments)
-
-
 def _facts(content: Mapping[str, Any]) -> list[str]:
-    failed = content["calibrations"]
+    failed, pairs = content["calibrations"], {(row["user"], row["seed"]) for row in content["rows"]}
+    whole = len(content["users"]) * len(content["seeds"])
+    partly = f" ({len(pairs)} of the {whole} pairs of a user and a draw)" if len(pairs) < whole else ""
     lines = [f"{len(content['users'])} users ({', '.join(content['users'][:4])}{', ...' if len(content['users']) > 4 else ''}), "
-             f"draws {', '.join(map(str, content['seeds']))}; {report.corpus_label(content)}. {report.resolution(content)}. Of "
-             f"{failed['all']} calibrations {failed['failed']} had no gap, and {failed['too_few_labels']} gave too few labels."]
+             f"draws {', '.join(map(str, content['seeds']))}{partly}; {report.corpus_label(content)}. "
+             f"{report.resolution(content)}. Of {failed['all']} calibrations {failed['failed']} had no gap, and "
+             f"{failed['too_few_labels']} gave too few labels."]
     if at_ceiling := ceilings(content):
         lines += ["", f"At its ceiling as deployed, so that nothing is decided there: {', '.join(at_ceiling)}."]
     return lines
@@ -133,25 +131,49 @@ def _table(content: Mapping[str, Any], condition: str) -> list[str]:
     return rows
 
 
-def draw(experiments: Mapping[str, Any], folder: Path) -> None:
-    """Accuracy at the operating point against parameters, a panel for each condition, every arm of every experiment."""
+def draw(experiments: Mapping[str, Any], folder: Path, name: str = FIGURE) -> dict[str, str]:
+    """Accuracy at the operating point against parameters: a row for whose the wake word is, a panel for each condition.
+
+    Arms of one schedule and encoder are joined by a line.
+
+    Returns:
+        Title, caption and what a blind person is told, as the report's figures have them.
+    """
     import matplotlib.pyplot as plt
 
     looks.use()
-    names = list(dict.fromkeys(name for content in experiments.values() for name in conditions(content)))
-    fig, axes = plt.subplots(1, len(names), figsize=(4.2 * len(names), 4.2), sharey=True, squeeze=False)
+    whose = list(dict.fromkeys(aims.whose(content) for content in experiments.values()))
+    columns = list(dict.fromkeys(each for content in experiments.values() for each in conditions(content)))
+    fig, axes = plt.subplots(len(whose), len(columns), figsize=(max(3.4 * len(columns), 7.4), 0.7 + 3.2 * len(whose)),
+                             sharex=True, sharey=True, squeeze=False)
     labelled: set[str] = set()
-    for axis, name in zip(axes[0], names, strict=True):
-        for content in experiments.values():
+    for content in experiments.values():
+        row = axes[whose.index(aims.whose(content))]
+        for axis, condition in zip(row, columns, strict=True):
             for schedule, ratios in content["summary"].get("0", {}).items():
                 look = style.schedule(schedule)
-                for cell in ratios.values():
-                    if name in cell["conditions"]:
-                        looks.point(axis, cell["parameters"], cell["conditions"][name]["at"][_rate(content)], look,
-                                    label=None if look.label in labelled else look.label)
-                        labelled.add(look.label)
-        axis.set(xscale="log", xlabel="parameters", title=name.replace("_", " "))
-    axes[0][0].set_ylabel("accuracy at the operating point, %")
-    fig.legend(loc="outside lower center", ncols=4)
-    looks.save(fig, FIGURE, folder, synthetic=any(content["provenance"]["corpus"].get("synthetic")
-                                                  for content in experiments.values()))
+                found = [(cell["parameters"], cell["conditions"][condition]["at"][_rate(content)]) for cell in ratios.values()
+                         if _rate(content) in cell["conditions"].get(condition, {"at": {}})["at"]]
+                for size, cell in found:
+                    looks.point(axis, size, cell, look, label=None if look.label in labelled else look.label)
+                    labelled.add(look.label)
+                axis.plot([size for size, _ in found], [cell["value"] for _, cell in found], color=look.colour, linewidth=0.8,
+                          alpha=0.6)
+    for axis, condition in zip(axes[0], columns, strict=True):
+        axis.set_title(condition.replace("_", " "))
+    for row, who in zip(axes, whose, strict=True):
+        row[0].set(xscale="log", ylabel=f"accuracy, %\n({who})")
+    for axis in axes[-1]:
+        axis.set_xlabel("parameters")
+    fig.legend(loc="outside lower center", ncols=4, fontsize=8)
+    looks.save(fig, name, folder, synthetic=any(content["provenance"]["corpus"].get("synthetic")
+                                                for content in experiments.values()))
+    told_of = "; ".join(f"{aims.heading(content)}, as deployed: " + ", ".join(
+        f"{told(cell['at'][_rate(content)])} % {condition.replace('_', ' ')}" for condition, cell in
+        content["summary"]["0"]["pretrained"]["0"]["conditions"].items() if _rate(content) in cell["at"])
+        for content in experiments.values() if "pretrained" in content["summary"].get("0", {}))
+    return {"title": "Accuracy against size, clean and elsewhere",
+            "see": "A schedule is robust where its points do not fall from the clean panel to the noisy ones.",
+            "caption": f"Every arm of every experiment that was not pruned before deployment, by condition. {told_of}.",
+            "alt": f"Accuracy against parameters, a panel for each of {listed([each.replace('_', ' ') for each in columns])}. "
+                   f"{told_of}."}
