@@ -72,14 +72,16 @@ class Bench:
             for name, there in self.conditions.items()}
         self.stream_distances = self.stream.distances(embedder, heard.mfcc, prototypes)
 
-    def measure(self, index: int, encoder: Encoder, *, deployed: bool = False, look_alikes: Rows | None = None) -> dict[str, Any]:
+    def measure(self, index: int, encoder: Encoder, *, deployed: bool = False, look_alikes: Rows | None = None,
+                embedder: Embedder | None = None) -> dict[str, Any]:
         """Operating points of an encoder for one user, calibrated anew with its weights.
 
         Args:
             deployed: It is the encoder as deployed, whose scores are known.
             look_alikes: Windows of the stream that the device's threshold is set anew on; None leaves the calibrated one.
+            embedder: What embeds in the encoder's place: another form of it.
         """
-        embedder = Embedder(encoder, self.settings.precision)
+        embedder = embedder or Embedder(encoder, self.settings.precision)
         if deployed:
             return self._points(index, encoder, embedder, self.calibrated[index],
                                 {name: scores[:, index] for name, scores in self.deployed_scores.items()})

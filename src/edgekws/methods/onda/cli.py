@@ -289,6 +289,51 @@ def cost(
                                        progress=progress), kinds.Cost)
 
 
+@app.command("onnx", epilog=example(
+    "onda onnx results/demo/models/onda/adapted.safetensors encoder.onnx --int8 encoder_int8.onnx "
+    "--windows results/demo/features/onda.npy"))
+def onnx(
+    encoder: EncoderPath,
+    out: Annotated[Path, typer.Argument(help="File to write (.onnx).")],
+    int8: Annotated[Path | None, typer.Option(help="The same with eight-bit weights and activations (.onnx).")] = None,
+    windows: Annotated[Path | None, typer.Option(
+        help="Windows of `edgekws onda features` (.npy): their stream tells the ranges, their users the accuracy.")] = None,
+    users: Annotated[int | None, typer.Option(min=1, help="Users that both are tested with, at most; default: all.")] = None,
+    settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, threads: Threads = 1,
+) -> None:
+    """Export an encoder as ONNX, from MFCC to embedding, and check what was written with onnxruntime.
+
+    Any encoder: as pre-trained, pruned, enrolled or adapted.
+    Settings: {"experiment": ..., "calibration": ..., "evaluation": ...}.
+    """
+    pin_threads(threads)
+    from edgekws.core import settings as s
+    from edgekws.methods.onda import experiments, onnx_export
+    from edgekws.methods.onda.settings import Personalisation
+    from edgekws.methods.onda.windows import open_windows
+    from edgekws.models.encoder import load_encoder
+    from edgekws.protocol import statistics
+
+    chosen = s.read(Personalisation, settings, set_ or ())
+    if int8 is not None and windows is None:
+        raise UserError("needs windows, which tell the ranges of activations", where="edgekws onda onnx",
+                        remedy="give --windows beside --int8")
+    net, _, _ = load_encoder(encoder)
+    difference = onnx_export.export(net, out)
+    typer.echo(f"{out}: {out.stat().st_size:,} bytes; embeddings within {difference:.0e} of the encoder's")
+    if int8 is None or windows is None:
+        return
+    heard = open_windows(windows)
+    onnx_export.quantise(out, int8, onnx_export.stream_windows(heard, 512, seed=seed))
+    own = experiments.users_of(heard, users, 1, 0, chosen.experiment.who)
+    full, small = onnx_export.accuracy(heard, net, onnx_export.OnnxEmbedder(int8), chosen, own, seed=seed)
+    less = statistics.mean_interval([one - other for one, other in zip(small, full, strict=True)])
+    spread = "" if less.ci_low is None else f" [{less.ci_low:+.1f}, {less.ci_high:+.1f}]"
+    typer.echo(f"{int8}: {int8.stat().st_size:,} bytes; {len(own)} users at {chosen.evaluation.false_alarms_per_hour:g} false "
+               f"alarms an hour: {sum(full) / len(own):.1f} % in single precision, {sum(small) / len(own):.1f} % with eight "
+               f"bits, {less.value:+.1f}{spread} points")
+
+
 @front.command("adapt", epilog=example(
     "adapt results/demo/features/onda.npy results/demo/models/onda/ds_cnn_s.safetensors adapted.safetensors --schedule "
     "onda_1 --ratio 0.25"))
