@@ -70,7 +70,7 @@ def test_a_gain_in_noise_counts_by_its_whole_interval() -> None:
 def test_the_readme_says_in_short_what_adapting_gives_and_what_pruning_costs() -> None:
     large = experiment("ds_cnn_l", SIZES, {("pretrained", 0.0): (80, 40), ("none", 0.0): (82, 50), ("onda_1", 0.5): (70, 20)})
     told, *verdicts = aims.in_short({"l": large})
-    assert "fine-tuning on what the device labelled by +2.0 [+2.0, +2.0] clean and +10.0" in told
+    assert "fine-tuning on what the device labelled +2.0 [+2.0, +2.0] clean and +10.0" in told
     assert "beside fine-tuning alone: OnDA-1 -12.0 [-12.0, -12.0] clean" in told
     assert [line.partition(": ")[2] for line in verdicts] == [
         f"not reached (DS-CNN-L, one person's own wake word){end}" for end in ".."]

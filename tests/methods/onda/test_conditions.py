@@ -71,7 +71,14 @@ def test_an_unknown_condition_is_told_with_the_known_ones():
     with pytest.raises(UserError, match="no condition 'nois_10'") as caught:
         conditions.named("nois_10", {"noise_10": Condition()}, None, seed=0)
     assert "noise_10" in caught.value.remedy
-    assert conditions.named("clean", {}, None, seed=0) is None
+    assert conditions.named("clean", {}, None, seed=0) == (None, [])
+
+
+def test_what_is_mixed_in_is_named():
+    known = {"testing": Condition(snr_db=(0, 0)), "learning": Condition(snr_db=(0, 0), noises="learning"),
+             "room": Condition(reverberation=0.5)}
+    assert [conditions.named(name, known, None, seed=0)[1] for name in known] == [
+        ["made pink noise"], ["made white noise"], []]
 
 
 def test_without_recordings_noise_is_made():

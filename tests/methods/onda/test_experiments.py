@@ -315,6 +315,7 @@ def test_every_condition_is_measured_on_the_same_utterances(v2: Made, v2_archive
     assert deployed["conditions"]["noise_10"] != deployed["conditions"]["room"]
     assert robust["labels"] != otherwise["labels"] or robust["gap"] != otherwise["gap"], "it heard another stream"
     assert small["parameters"] < robust["parameters"] / 2
+    assert files.read_json(job)["noises"] == {"noise_10": ["made pink noise"], "room": [], "learning": ["made white noise"]}
     edgekws("onda", "summarise", v2.folder / "elsewhere_summary.json", job)
     cells = files.read_json(v2.folder / "elsewhere_summary.json")["summary"]["0"]["robust"]["0"]["conditions"]
     assert set(cells) == {"clean", "noise_10", "room"} and set(cells["room"]["at"]) == {"0.5", "2", "8"}

@@ -36,8 +36,11 @@ def test_the_page_has_every_arm_under_every_condition_and_says_what_is_at_its_ce
     assert clean.startswith("Clean") and "72.0 [46.6, 97.4]" in clean and "-25.0 [-37.7, -12.3]" in clean
     assert noise.startswith("Noise") and "36.0 [23.3, 48.7]" in noise
     assert "pairs of a user and a draw" not in page
-    partly = findings.page({"some_words": {**experiment, "seeds": [0, 1]}}, run="open", figures="figures/onda")
+    assert "Noise mixed in" not in page
+    more = {**experiment, "seeds": [0, 1], "noises": {"noise": ["tap"]}}
+    partly = findings.page({"some_words": more}, run="open", figures="figures/onda")
     assert "draws 0, 1 (2 of the 4 pairs of a user and a draw)" in partly
+    assert "Noise mixed in, while testing or learning: tap." in partly
     assert "Time and memory were not measured in this run." in partly
     assert findings.ceilings(experiment) == [] and findings.ceilings(experiment, 80.0) == ["clean"]
 

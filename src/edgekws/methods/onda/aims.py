@@ -155,12 +155,12 @@ def in_short(experiments: Mapping[str, Any]) -> list[str]:
     lines = []
     for content in experiments.values():
         known = dict(arms(content)).keys()
-        gains = [f"{name} by {_above(content, arm, DEPLOYED)}" for name, arm in (
+        gains = [f"{name} {_above(content, arm, DEPLOYED)}" for name, arm in (
             ("fine-tuning on what the device labelled", WEIGHTS_ONLY), ("our robust adaptation", Arm("robust"))) if arm in known]
         costs = [f"{style.schedule(name).label} {_above(content, Arm(name, 50.0), WEIGHTS_ONLY)}"
                  for name in ("onda_1", "onda_2", "robust_distilled") if {Arm(name, 50.0), WEIGHTS_ONLY} <= known]
         if gains:
-            lines.append(f"{heading(content)}: {' and '.join(gains)} points over the encoder as deployed."
+            lines.append(f"{heading(content)}, points over the encoder as deployed: {'; '.join(gains)}."
                          + (f" Half of its channels pruned, beside fine-tuning alone: {'; '.join(costs)}." if costs else ""))
     for aim in dict.fromkeys(each.aim for each in aims(experiments)):
         lines.append(f"{aim}: " + "; ".join(f"{each.verdict} ({each.of})" for each in aims(experiments) if each.aim == aim) + ".")

@@ -76,8 +76,9 @@ def features(
     from edgekws.methods.onda.settings import OnDA
 
     chosen = s.read(OnDA, settings, set_ or ())
-    windows.extract(archive, index, out, chosen.windows, chosen.corpus, positives=positives, speech=speech or [],
-                    alter=conditions.named(condition, chosen.conditions, noise, seed=seed), seed=seed, progress=progress)
+    alter, noises = conditions.named(condition, chosen.conditions, noise, seed=seed)
+    windows.extract(archive, index, out, chosen.windows, chosen.corpus, positives=positives, speech=speech or [], alter=alter,
+                    noises=noises, seed=seed, progress=progress)
 
 
 @app.command("pretrain", epilog=example(

@@ -40,7 +40,7 @@ def altered(condition: Condition, noises: list[Noise], *, seed: int) -> Callable
     Raises:
         UserError: There are too few noise recordings.
     """
-    chosen = noises[0 if condition.noises == "testing" else 1::2]
+    chosen = _chosen(condition, noises)
     if not chosen:
         raise UserError("needs two noise recordings at least, one of them for learning", where="onda.conditions",
                         remedy="give an archive that has more of them")
@@ -78,14 +78,20 @@ def reverberated(samples: Samples, seconds: float, generator: np.random.Generato
 
 
 def named(name: str, known: Mapping[str, Condition], archive: Path | None, *,
-          seed: int) -> Callable[[str, Samples, Samples], Samples] | None:
-    """:func:`altered` of a condition by its name; None where it changes nothing.
+          seed: int) -> tuple[Callable[[str, Samples, Samples], Samples] | None, list[str]]:
+    """:func:`altered` of a condition by its name, None where it changes nothing; and the names of the noises it mixes in.
 
     Raises:
         UserError: There is no such condition, or there are too few noise recordings.
     """
     if name == CLEAN:
-        return None
+        return None, []
     if name not in known:
         raise UserError(f"has no condition '{name}'", where="onda.conditions", remedy=did_you_mean(name, [CLEAN, *known]))
-    return altered(known[name], of_archive(archive, seed)[0], seed=seed)
+    noises = of_archive(archive, seed)[0]
+    mixed = _chosen(known[name], noises) if known[name].snr_db is not None else []
+    return altered(known[name], noises, seed=seed), [noise.name for noise in mixed]
+
+
+def _chosen(condition: Condition, noises: list[Noise]) -> list[Noise]:
+    return noises[0 if condition.noises == "testing" else 1::2]

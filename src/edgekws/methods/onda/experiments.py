@@ -76,9 +76,10 @@ def personalise_file(features: Path, encoder: Path, words: Path, settings: Perso
     needs_words = "hap_wrong_domain" in chosen.schedules
     rows: list[dict[str, Any]] = []
     screening = None
+    elsewhere = _opened(features, chosen) if users else {}
     facts = false_alarms.resolution(float(windows.facts["negative_seconds"]) / 3600, settings.evaluation.false_alarms_per_hour)
     if users:
-        bench = Bench(windows, net.to(on), settings, users, seed, conditions=_opened(features, chosen),
+        bench = Bench(windows, net.to(on), settings, users, seed, conditions=elsewhere,
                       words=pretraining.word_features(packing.open_words(words), seed=seed) if needs_words else None)
         screening = bench.screening(0)
 
@@ -91,6 +92,7 @@ def personalise_file(features: Path, encoder: Path, words: Path, settings: Perso
     return {"schema": 1, "paper": "onda", "seed": seed, "offline": offline, "part": part,
             "settings": settings.model_dump(mode="json"),
             "provenance": provenance(corpus=corpus_facts(windows, metadata), threads=threads, device=describe(on)),
+            "noises": {name: there.facts.get("noises", []) for name, there in elsewhere.items()},
             "operating_point": facts, "screening": screening, "encoder": _encoder_facts(metadata, net), "rows": rows}
 
 

@@ -85,8 +85,8 @@ def page(experiments: Mapping[str, Any], *, run: str, figures: str, cost: Mappin
         for condition in conditions(content):
             lines += [f"### {condition.replace('_', ' ').capitalize()}", "", *_table(content, condition), ""]
     lines += ["## What it costs", "", *_costs(cost), ""]
-    lines += ["## Do it again", "", "```sh", "make open", f".venv/bin/{COMMAND} results/{run}/metrics/onda docs/onda.md",
-              "```", ""]
+    lines += ["## Do it again", "", "```sh", "make open NOISE=path/to/speech_commands.tar.gz",
+              f".venv/bin/{COMMAND} results/{run}/metrics/onda docs/onda.md --readme README.md", "```", ""]
     return "\n".join(lines)
 
 
@@ -114,6 +114,8 @@ def _facts(content: Mapping[str, Any]) -> list[str]:
              f"draws {', '.join(map(str, content['seeds']))}{partly}; {report.corpus_label(content)}. "
              f"{report.resolution(content)}. Of {failed['all']} calibrations {failed['failed']} had no gap, and "
              f"{failed['too_few_labels']} gave too few labels."]
+    if noises := sorted({noise for each in content.get("noises", {}).values() for noise in each}):
+        lines += ["", f"Noise mixed in, while testing or learning: {', '.join(noises)}."]
     if at_ceiling := ceilings(content):
         lines += ["", f"At its ceiling as deployed, so that nothing is decided there: {', '.join(at_ceiling)}."]
     return lines

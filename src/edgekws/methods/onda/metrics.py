@@ -92,6 +92,7 @@ class Personalised(Metrics):
     part: int
     settings: Annotated[dict[str, Any], Of(Personalisation)]
     operating_point: OperatingPoint
+    noises: dict[Name, list[str]] = Field(default_factory=dict)
     screening: dict[str, Any] | None
     encoder: Encoder
     rows: list[UserRow]
@@ -146,6 +147,7 @@ class Experiment(Metrics):
     users: list[str]
     settings: Annotated[dict[str, Any], Of(ExperimentSettings)]
     operating_point: OperatingPoint
+    noises: dict[Name, list[str]] = Field(default_factory=dict)
     encoder: Encoder
     calibrations: dict[Literal["all", "failed", "too_few_labels"], int]
     screening: dict[Literal["looked_at", "accuracy", "curve", "false_alarms_per_hour"], int]

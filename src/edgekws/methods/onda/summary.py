@@ -238,7 +238,8 @@ def experiment_file(name: str, parts: Sequence[Mapping[str, Any]], evaluation: O
         "schema": 1, "paper": "onda", "experiment": name, "seeds": sorted({int(seed) for seed in rows.seed}),
         "users": sorted(set(rows.user)), "settings": {**first["settings"], "evaluation": evaluation.model_dump(),
                                                        "statistics": settings.model_dump()},
-        "provenance": first["provenance"], "operating_point": first["operating_point"], "encoder": first["encoder"],
+        "provenance": first["provenance"], "operating_point": first["operating_point"], "noises": first.get("noises", {}),
+        "encoder": first["encoder"],
         "calibrations": {"all": len(adapted), "failed": int((adapted.why == "calibration").sum()),
                          "too_few_labels": int((adapted.why == "labels").sum())},
         # Users whose figures screening leaves as they are, of those that were looked at (one a job).

@@ -45,7 +45,8 @@ class Windows:
         mfcc: float32 [windows, 47, 10], mapped read-only.
         crops: float32 [crops, 47, 10], mapped read-only.
         table: A row for each utterance, see :data:`COLUMNS`.
-        facts: ``corpus`` (of the index), ``settings``, ``seed``, ``users`` (how many) and ``negative_seconds``.
+        facts: ``corpus`` (of the index), ``settings``, ``seed``, ``users`` (how many) and ``negative_seconds``, and
+            the ``noises`` mixed in, by name.
     """
 
     mfcc: npt.NDArray[np.float32]
@@ -93,8 +94,8 @@ def _second(samples: Samples, start: int) -> Samples:
 
 # ------------------------------------------------------------------------------------------------ files
 def extract(archive: Path, index_path: Path, out: Path, windows: WakeWindows, corpus: WakeWordCorpus, *,
-            positives: Path | None = None, speech: Sequence[Path] = (), alter: Alter | None = None, seed: int,
-            progress: bool = False) -> None:
+            positives: Path | None = None, speech: Sequence[Path] = (), alter: Alter | None = None,
+            noises: Sequence[str] = (), seed: int, progress: bool = False) -> None:
     """Write the windows of every utterance that has a role to ``out`` (.npy), crops and table beside it.
 
     One pass over the archives, one utterance in memory: windows are in the order of the audio, the table's rows in that of
@@ -108,6 +109,7 @@ def extract(archive: Path, index_path: Path, out: Path, windows: WakeWindows, co
         positives: HeySnapdragon: the archive of its wake words.
         speech: Open wake words: archives of other speech, as the index was given them.
         alter: How the utterances sound elsewhere (:func:`edgekws.methods.onda.conditions.altered`); None leaves them.
+        noises: Names of the recordings that it mixes in, for the table.
         seed: Of the stream.
 
     Raises:
@@ -153,7 +155,7 @@ def extract(archive: Path, index_path: Path, out: Path, windows: WakeWindows, co
     table["first"], table["windows"] = np.array([spans[label] for label in table.index], np.int64).T
     seconds = float(table.loc[table["role"] == "negative", "seconds"].sum())
     files.write_table(out.with_suffix(".parquet"), table[COLUMNS], {
-        "corpus": facts, "seed": seed, "negative_seconds": seconds,
+        "corpus": facts, "seed": seed, "negative_seconds": seconds, "noises": list(noises),
         "users": len(roles.users_of(table)),
         "settings": {"windows": windows.model_dump(mode="json"), "corpus": corpus.model_dump(
             mode="json", include={"minimum_positives", "minimum_seconds", "test_speakers", "keywords"})}})
