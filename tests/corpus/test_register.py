@@ -3,7 +3,9 @@
 import hashlib
 import http.server
 import os
+import re
 import shutil
+import subprocess
 import tarfile
 import threading
 from pathlib import Path
@@ -15,6 +17,7 @@ import zc.lockfile
 from tests.conftest import REPOSITORY
 from tests.corpus.wake_word_trees import V1, heysnips, tarred
 
+from edgekws.core import dvc as dvc_
 from edgekws.core import files
 from edgekws.core.dvc import remedy_for
 from edgekws.core.errors import UserError
@@ -225,3 +228,26 @@ def test_an_archive_of_something_else_is_not_imported(repository, tmp_path, dvc,
         with pytest.raises(UserError, match=what):
             register_heysnips(str(archive))
     assert not dvc and not list((repository / "data").rglob("*.salt"))
+
+
+@pytest.mark.parametrize("pointer", sorted(REPOSITORY.glob("data/*/*.dvc"), key=str), ids=lambda path: path.name)
+def test_a_fetch_that_fails_tells_the_address_and_what_to_do_without_it(monkeypatch, pointer):
+    monkeypatch.setattr(dvc_, "run", lambda *arguments: subprocess.CompletedProcess(
+        arguments, 1, "", "ERROR: failed to pull data from the cloud - Failed to resolve host"))
+    with pytest.raises(UserError, match=r"https://.*: DVC could not pull: .*resolve host\n  remedy: check the network") as told:
+        registering.fetch(pointer)
+    readme = pointer.parent / "README.md"
+    assert str(readme) in str(told.value) and readme.is_file()
+
+
+def test_every_pointer_says_what_is_fetched_and_how_to_check_it():
+    for pointer in REPOSITORY.glob("data/*/*.dvc"):
+        content = yaml.safe_load(pointer.read_text())
+        assert content["frozen"] and content["outs"][0]["size"] > 0
+        assert re.fullmatch(r"[0-9a-f]{32}(\.dir)?", content["outs"][0]["md5"])
+
+
+def test_a_broken_pointer_is_told(tmp_path):
+    (tmp_path / "x.dvc").write_text("outs: []\n")
+    with pytest.raises(UserError, match="names nothing to fetch"):
+        registering.fetch(tmp_path / "x.dvc")

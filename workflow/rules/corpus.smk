@@ -92,7 +92,7 @@ rule fetch_archive:
     message:
         "Fetching {output} with DVC and verifying it"
     shell:
-        "dvc pull --force {input:q} &> {log:q}"
+        "edgekws corpus fetch {input:q} &> {log:q}"
 
 
 rule index_corpus:

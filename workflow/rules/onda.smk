@@ -394,7 +394,7 @@ rule fetch_open_wake_words:
     message:
         "Fetching the open wake words (200 MB) with DVC and verifying them"
     shell:
-        "dvc pull --force {input:q} &> {log:q}"
+        "edgekws corpus fetch {input:q} &> {log:q}"
 
 
 rule fetch_librispeech:
@@ -415,7 +415,7 @@ rule fetch_librispeech:
     message:
         "Fetching LibriSpeech test-clean (350 MB) with DVC and verifying it"
     shell:
-        "dvc pull --force {input:q} &> {log:q}"
+        "edgekws corpus fetch {input:q} &> {log:q}"
 
 
 rule fetch_encoders:
@@ -436,7 +436,7 @@ rule fetch_encoders:
     message:
         "Fetching the published encoders (5 MB) with DVC and verifying them"
     shell:
-        "dvc pull --force {input:q} &> {log:q}"
+        "edgekws corpus fetch {input:q} &> {log:q}"
 
 
 rule onda_import:

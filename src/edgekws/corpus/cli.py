@@ -49,6 +49,16 @@ def register(
         register.register(Path(archive), out)
 
 
+@app.command("fetch", epilog=example("corpus fetch data/librispeech/test-clean.tar.gz.dvc"))
+def fetch(
+    pointer: Annotated[Path, typer.Argument(help="What pins it: data/.../<name>.dvc.")],
+) -> None:
+    """Fetch data that the project names from where it came from, with DVC, and verify it."""
+    from edgekws.corpus import register
+
+    register.fetch(pointer)
+
+
 @app.command("synthesise-wake-words", epilog=example("corpus synthesise-wake-words results/demo/corpus/wake_words.tar --jobs 2"))
 def synthesise_wake_words(
     out: Annotated[Path, typer.Argument(help="Archive to write (.tar).")],

@@ -55,6 +55,24 @@ def register(archive: Path, out: Path | None = None) -> None:
         dvc.call("import-url", "--force", str(archive.resolve()), str(out), where=archive, remedy=_IMPORT)
 
 
+def fetch(pointer: Path) -> None:
+    """Fetch what a DVC pointer names from where it came from, and verify it.
+
+    Raises:
+        UserError: There is no such pointer, or DVC fails: with the address, and what to do without it.
+    """
+    try:
+        origin = yaml.safe_load(existing(pointer, "pointer").read_text(encoding="utf-8"))["deps"][0]
+        address = f"{origin['repo']['url']}: {origin['path']}" if "repo" in origin else origin["path"]
+    except (KeyError, TypeError, IndexError, yaml.YAMLError) as error:
+        raise UserError("names nothing to fetch", where=pointer, remedy="restore it: git checkout -- " + str(pointer)) from error
+    instead = f"or bring a copy of your own: {pointer.parent / 'README.md'} says how"
+    try:
+        dvc.call("pull", "--force", str(pointer), where=address, remedy="check the network, and run it again")
+    except UserError as error:
+        raise UserError(error.what, where=error.where, remedy=f"{error.remedy}; {instead}") from error
+
+
 def register_heysnips(source: str, out: Path | None = None, *, progress: bool = False) -> str:
     """Register HeySnips (v1 or v2), checking every utterance first, and draw the salt of its speakers' hashes.
 

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from edgekws.core import files
 from edgekws.core.errors import UserError
 from edgekws.core.progress import reading, tell
-from edgekws.corpus.archive import MAX_MEMBER_BYTES, Fingerprint, is_leftover, plain_name, read_members
+from edgekws.corpus.archive import MAX_MEMBER_BYTES, Fingerprint, entries, is_leftover, plain_name, read_members
 from edgekws.corpus.audio import FULL_SCALE, SAMPLE_RATE, decode, is_audio
 from edgekws.corpus.index import SYNTHETIC_MARKER
 from edgekws.corpus.salt import hashed, read_salt, salt_beside
@@ -372,9 +372,10 @@ def _listing(positives: Path) -> Iterator[tuple[str, bytes]]:
 def _read_folder(folder: Path) -> Iterator[tuple[str, bytes]]:
     inside = (folder / _QUALCOMM / _HEY_SNAPDRAGON, folder / _HEY_SNAPDRAGON, folder)
     root = next((path for path in inside if path.name == _HEY_SNAPDRAGON and path.is_dir()), None)
-    for path in sorted(root.glob("*/*"), key=lambda path: path.parts) if root else ():
-        if _is_recording(path.parent.name, path.name) and path.is_file():
-            yield f"{path.parent.name}/{path.name}", path.read_bytes()
+    found = {name: path for path, name in entries(root) if name.count("/") == 1} if root else {}
+    for name in sorted(found, key=lambda name: name.split("/")):
+        if _is_recording(*name.split("/")) and found[name].is_file():
+            yield name, found[name].read_bytes()
 
 
 def _read_zip(archive: Path) -> Iterator[tuple[str, bytes]]:
