@@ -74,8 +74,8 @@ def page(experiments: Mapping[str, Any], *, run: str, figures: str, cost: Mappin
               "Accuracy is the share of wake words found at a threshold, set on the test's own negatives, that lets through so "
               "many false alarms an hour; *device* is the threshold that a device has by itself: recall, and false alarms an "
               "hour. In brackets: 95 % intervals that resample people, each meant over their keywords and draws of recordings; "
-              "of fewer people than draws (a wake word that anybody may say counts as one) they are over keywords and draws, in "
-              "each of which other people are tested: how much another keyword would differ is hardly in them. Noise is added "
+              "of a wake word that anybody may say they are over keywords and draws, in each of which other people are tested; "
+              "few draws make them wide, and how much another keyword would differ is hardly in them. Noise is added "
               "20, 10 or 0 dB below the loudest second of an utterance, from recordings where `onda.corpus.noise` names an "
               "archive that has them, made otherwise; the room is made. Settings were chosen on a keyword that is not reported.",
               "",

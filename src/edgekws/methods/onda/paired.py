@@ -29,16 +29,16 @@ DEPLOYED, WEIGHTS_ONLY = Arm("pretrained"), Arm("none")
 def clusters(keys: Sequence[Key]) -> list[tuple[str | int, ...]]:
     """What of users and seeds is independent, for each of them: people, or of fewer people than draws users by draws.
 
-    A person's keywords belong together. A wake word that anybody may say is one user, and other people are tested in each draw.
+    A person's keywords belong together. A wake word that anybody may say is nobody's: other people are tested in each draw.
 
     >>> clusters([("ann/jarvis", 0), ("ann/view glass", 0), ("bob/jarvis", 0)])
     [('ann',), ('ann',), ('bob',)]
-    >>> clusters([("anybody/jarvis", seed) for seed in range(3)])
-    [('anybody/jarvis', 0), ('anybody/jarvis', 1), ('anybody/jarvis', 2)]
+    >>> clusters([("anybody/jarvis", 0), ("anybody/jarvis", 1), ("anybody/view glass", 0)])
+    [('anybody/jarvis', 0), ('anybody/jarvis', 1), ('anybody/view glass', 0)]
     """
-    people = [user if user.startswith(f"{ANYBODY}/") else user.partition("/")[0] for user, _ in keys]
+    people = [user.partition("/")[0] for user, _ in keys]
     independent = len(set(people))
-    if independent > 1 and independent >= len({seed for _, seed in keys}):
+    if ANYBODY not in people and independent > 1 and independent >= len({seed for _, seed in keys}):
         return [(person,) for person in people]
     return list(keys)
 
