@@ -57,6 +57,19 @@ def test_whether_the_recipe_reaches_what_was_aimed_at(folder, one, all_, lost, w
     for shot, gain in (("1", one), ("all", all_)):
         shots[shot] = {**shots["all"], "gain": {"value": gain, "ci_low": gain, "ci_high": gain}, "forgetting": price}
     assert wanted in findings.sentences(found)[2]
+    if one < 5:
+        shots["1"]["gain"] = {**shots["1"]["gain"], "ci_high": 20.0}
+        assert "it is open whether the aim is reached" in findings.sentences(found)[2]
+
+
+def test_a_recipe_measured_on_some_users_says_on_how_many(folder):
+    found = findings.read(folder)
+    found["many_users_beside"] = found.pop("many_users_tuned")
+    assert "on 4 of them" not in findings.sentences(found)[2]
+    cell = found["many_users_beside"]["people"]["recipe"]["all"]
+    found["many_users_beside"]["people"] = {"recipe": {"all": {**cell, "users": 3}}}
+    assert "on 3 of them gains +17.5" in findings.sentences(found)[2]
+    assert findings.expected(found) is None, "a sample is too few to promise anything"
 
 
 @pytest.mark.parametrize(("bound", "wanted"), [
