@@ -112,7 +112,7 @@ def _facts(content: Mapping[str, Any]) -> list[str]:
     partly = f" ({len(pairs)} of the {whole} pairs of a user and a draw)" if len(pairs) < whole else ""
     lines = [f"{len(content['users'])} users ({', '.join(content['users'][:4])}{', ...' if len(content['users']) > 4 else ''}), "
              f"draws {', '.join(map(str, content['seeds']))}{partly}; {report.corpus_label(content)}. "
-             f"{report.resolution(content)}. Of {failed['all']} calibrations {failed['failed']} had no gap, and "
+             f"{aims.negatives(content)}. Of {failed['all']} calibrations {failed['failed']} had no gap, and "
              f"{failed['too_few_labels']} gave too few labels."]
     if noises := sorted({noise for each in content.get("noises", {}).values() for noise in each}):
         lines += ["", f"Noise mixed in, while testing or learning: {', '.join(noises)}."]
@@ -145,7 +145,8 @@ def draw(experiments: Mapping[str, Any], folder: Path, name: str = FIGURE) -> di
 
     looks.use()
     whose = list(dict.fromkeys(aims.whose(content) for content in experiments.values()))
-    columns = list(dict.fromkeys(each for content in experiments.values() for each in conditions(content)))
+    most = sorted(map(conditions, experiments.values()), key=len, reverse=True)  # in the order of who has them all
+    columns = list(dict.fromkeys(each for names in most for each in names))
     fig, axes = plt.subplots(len(whose), len(columns), figsize=(max(3.4 * len(columns), 7.4), 0.7 + 3.2 * len(whose)),
                              sharex=True, sharey=True, squeeze=False)
     labelled: set[str] = set()
@@ -164,7 +165,7 @@ def draw(experiments: Mapping[str, Any], folder: Path, name: str = FIGURE) -> di
     for axis, condition in zip(axes[0], columns, strict=True):
         axis.set_title(condition.replace("_", " "))
     for row, who in zip(axes, whose, strict=True):
-        row[0].set(xscale="log", ylabel=f"accuracy, %\n({who})")
+        row[0].set(xscale="log", ylim=(-4, 104), ylabel=f"accuracy, %\n({who})")
     for axis in axes[-1]:
         axis.set_xlabel("parameters")
     fig.legend(loc="outside lower center", ncols=4, fontsize=8)
