@@ -118,6 +118,8 @@ def _recipe(found: Mapping[str, Any]) -> list[str]:
                          for shot, cell in aimed.items())
     some = next(iter(aimed.values()))["users"]
     sample = f" on {some} of them" if some < everybody else ""
+    if sample and (same := found[place]["people"].get(PUBLISHED, {}).get("all")):
+        sample += f", who gain {told(same['gain'])} by the rule with all their clips,"
     told_of = f"{recipe_in_words(found[place]['settings']['budgets']['recipe'])}{sample} gains {gains}".replace("Our", "our", 1)
     if set(aimed) < set(GOAL):
         return [told_of]
