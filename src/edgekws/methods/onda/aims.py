@@ -23,6 +23,8 @@ GAIN, FEWER, LOSS = 15.0, 3.0, 2.0
 
 LARGE = ("ds_cnn_l", "resnet15")
 
+_ENOUGH = 3  # pairs of a user and a draw
+
 _TRUE_LABELS = "oracle"  # no device has them
 _ADAPTING = ("statistics", "none", "more_updates", "robust", _TRUE_LABELS)
 _PRUNING = ("onda_1", "onda_2", "random_before", "distilled", "robust_distilled")
@@ -151,8 +153,13 @@ def missing(experiments: Mapping[str, Any]) -> list[str]:
 
 
 def in_short(experiments: Mapping[str, Any]) -> list[str]:
-    """For a person outside the project: what fine-tuning gives, what pruning by half costs, and whether the aims are met."""
+    """For a person outside the project: what fine-tuning gives, what pruning by half costs, and whether the aims are met.
+
+    Experiments of fewer than three pairs of a user and a draw have no interval worth a sentence here; the page has them.
+    """
     lines = []
+    experiments = {name: content for name, content in experiments.items()
+                   if len({(row["user"], row["seed"]) for row in content["rows"]}) >= _ENOUGH}
     for content in experiments.values():
         known = dict(arms(content)).keys()
         gains = [f"{name} {_above(content, arm, DEPLOYED)}" for name, arm in (
