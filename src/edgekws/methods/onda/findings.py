@@ -166,8 +166,11 @@ def draw(experiments: Mapping[str, Any], folder: Path, name: str = FIGURE) -> di
         axis.set_title(condition.replace("_", " "))
     for row, who in zip(axes, whose, strict=True):
         row[0].set(xscale="log", ylim=(-4, 104), ylabel=f"accuracy, %\n({who})")
-    for axis in axes[-1]:
+    for axis in axes.flat:
         axis.set_xlabel("parameters")
+        axis.xaxis.set_tick_params(labelbottom=True)
+        if not axis.collections and not axis.containers:  # not measured in this condition
+            axis.set_visible(False)
     fig.legend(loc="outside lower center", ncols=4, fontsize=8)
     looks.save(fig, name, folder, synthetic=any(content["provenance"]["corpus"].get("synthetic")
                                                 for content in experiments.values()))
