@@ -189,7 +189,7 @@ def test_open_wake_words_are_fetched_or_taken_from_where_they_are(project, tmp_p
     overlays = ["--configfile", str(ROOT / "config" / "demo.yaml"), str(ROOT / "config" / "open.yaml")]
     fetching = {"fetch_open_wake_words", "fetch_librispeech", "fetch_encoders"}
     planned = project.planned(*overlays, config=None)
-    assert fetching < planned.keys() and planned["onda_import"] == 3 and "onda_pretrain" not in planned
+    assert fetching < planned.keys() and planned["onda_import"] == 4 and "onda_pretrain" not in planned
     given = {name: tmp_path / name for name in ("clone", "speech", "nets")}
     for folder in given.values():
         folder.mkdir()

@@ -179,7 +179,6 @@ def draw(experiments: Mapping[str, Any], folder: Path, name: str = FIGURE) -> di
         content["summary"]["0"]["pretrained"]["0"]["conditions"].items() if _rate(content) in cell["at"])
         for content in experiments.values() if "pretrained" in content["summary"].get("0", {}))
     return {"title": "Accuracy against size, clean and elsewhere",
-            "see": "A schedule is robust where its points do not fall from the clean panel to the noisy ones.",
             "caption": f"Every arm of every experiment that was not pruned before deployment, by condition. {told_of}.",
             "alt": f"Accuracy against parameters, a panel for each of {listed([each.replace('_', ' ') for each in columns])}. "
                    f"{told_of}."}
