@@ -100,8 +100,11 @@ def write_text(path: str | Path, text: str) -> None:
         part.write_text(text, encoding="utf-8")
 
 
-def write_between(path: str | Path, begin: str, end: str, text: str) -> None:
+def write_between(path: str | Path, begin: str, end: str, text: str, *, what: str = "table") -> None:
     """Put a text between two marker lines of a Markdown file; the rest of it stays as it is.
+
+    Args:
+        what: The text, for the error.
 
     Raises:
         UserError: The file has not both markers once, in order.
@@ -109,7 +112,7 @@ def write_between(path: str | Path, begin: str, end: str, text: str) -> None:
     path = existing(path, "Markdown file")
     whole = path.read_text(encoding="utf-8")
     if whole.count(begin) != 1 or whole.count(end) != 1 or whole.index(begin) > whole.index(end):
-        raise UserError("has no place for the table", where=path,
+        raise UserError(f"has no place for the {what}", where=path,
                         remedy=f"add the lines '{begin}' and '{end}', once each, where it shall be")
     write_text(path, f"{whole.partition(begin)[0]}{begin}\n{text}\n{end}{whole.partition(end)[2]}")
 

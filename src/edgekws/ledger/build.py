@@ -88,11 +88,12 @@ def entry(claim: Claim, metrics: Path) -> dict[str, Any]:
                           missing=[name for name in claim.requires if name not in WITHIN_REACH])
         return judged("no-test", "this version of the workflow does not measure it")
     path = metrics / claim.paper / f"{binding.experiment}.json"
-    instead = None if binding.elsewhere is None else metrics / claim.paper / f"{binding.elsewhere.experiment}.json"
-    absent = not path.is_file()
-    if absent and (instead is None or not instead.is_file()):
+    instead = binding.elsewhere and metrics / claim.paper / f"{binding.elsewhere.experiment}.json"
+    instead = instead if instead and instead.is_file() else None
+    known = path if path.is_file() else instead
+    if known is None:
         return judged("not-in-this-run", f"'{binding.experiment}' was not measured in this run")
-    found = files.read_json(instead if absent and instead is not None else path)
+    found = files.read_json(known)
     corpus = CorpusFacts.model_validate(found.get("provenance", {}).get("corpus", {}))
     line["also"] = [shown for number in binding.also if (shown := _also(number, metrics / claim.paper))]
     line["missing"] = [] if claim.analytic else missing(claim, corpus)
@@ -106,8 +107,7 @@ def entry(claim: Claim, metrics: Path) -> dict[str, Any]:
                           elsewhere=_elsewhere(judgement, {}, where, metrics_at))
         assert binding.path is not None
         pointer = binding.path
-        if instead is not None and instead.is_file() and (absent or differences or line["missing"]):
-            assert binding.elsewhere is not None
+        if instead and binding.elsewhere and (known is instead or differences or line["missing"]):
             path, pointer, found = instead, binding.elsewhere.path, files.read_json(instead)
             differences = [f"{binding.elsewhere.name} instead of the paper's one"]
         reason = _not_measured(found, pointer)

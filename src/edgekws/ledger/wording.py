@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from edgekws.protocol.statistics import Interval
 
@@ -13,6 +14,20 @@ def listed(names: Sequence[str]) -> str:
     ('A', 'A, B and C')
     """
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def told(cell: Mapping[str, Any] | None, sign: str = "") -> str:
+    """A mean with its interval, as metrics files hold it (``Interval.as_dict``), to one decimal; "–" where there is none.
+
+    >>> told({"value": 61.24, "ci_low": 50.0, "ci_high": 70.26}), told({"value": 7.0, "ci_low": None, "ci_high": None}, "+")
+    ('61.2 [50.0, 70.3]', '+7.0')
+    >>> told({"value": 7.81, "ci_low": 6.4, "ci_high": 9.26}, "+"), told(None)
+    ('+7.8 [+6.4, +9.3]', '–')
+    """
+    if cell is None:
+        return "–"
+    around = "" if cell["ci_low"] is None else f" [{cell['ci_low']:{sign}.1f}, {cell['ci_high']:{sign}.1f}]"
+    return f"{cell['value']:{sign}.1f}{around}"
 
 
 def spoken_neutral(neutral: float) -> str:

@@ -1,3 +1,6 @@
+import importlib.util
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +12,7 @@ from edgekws.methods.onda.inference import CHUNK
 from edgekws.models.encoder import build
 
 needs_onnx = pytest.mark.skipif(
-    any(__import__("importlib.util").util.find_spec(name) is None for name in ("onnx", "onnxruntime")),
+    any(importlib.util.find_spec(name) is None for name in ("onnx", "onnxruntime")),
     reason="onnx and onnxruntime are not installed (pip install edgekws[onnx])")
 
 
@@ -50,7 +53,7 @@ def test_no_windows_give_no_ranges(tmp_path):
 
 
 def test_without_onnx_the_remedy_is_told(monkeypatch, tmp_path):
-    monkeypatch.setitem(__import__("sys").modules, "onnx", None)
+    monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(UserError, match="needs the package onnx"):
         onnx_export.export(build("ds_cnn_s", [4] * 5), tmp_path / "encoder.onnx")
     assert not (tmp_path / "encoder.onnx").exists()

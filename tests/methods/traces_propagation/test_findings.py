@@ -5,6 +5,7 @@ import json
 import pandas as pd
 import pytest
 
+from edgekws.core import files
 from edgekws.core.errors import UserError
 from edgekws.methods.traces_propagation import findings, people
 from edgekws.protocol.settings import Statistics
@@ -132,8 +133,11 @@ def test_what_a_user_can_expect_is_the_tuned_recipe(folder):
 
 def test_sentences_go_between_the_marks_of_a_file(tmp_path):
     mark = "<!-- people: written by `edgekws traces-propagation findings` -->"
-    text = findings.put(f"before\n{mark}\nold\n<!-- people: end -->\nafter\n", ["* new"], tmp_path)
-    assert text == f"before\n{mark}\n* new\n<!-- people: end -->\nafter\n"
-    assert findings.put(text, ["* new"], tmp_path) == text
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{mark}\nold\n<!-- people: end -->\nafter\n")
+    for _ in range(2):
+        files.write_between(readme, findings.BEGIN, findings.END, "* new", what="findings")
+        assert readme.read_text() == f"before\n{mark}\n* new\n<!-- people: end -->\nafter\n"
+    readme.write_text("nothing")
     with pytest.raises(UserError, match="no place for the findings"):
-        findings.put("nothing", ["* new"], tmp_path)
+        files.write_between(readme, findings.BEGIN, findings.END, "* new", what="findings")

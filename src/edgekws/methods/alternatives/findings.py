@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgekws.ledger.schema import CorpusFacts
+from edgekws.ledger.wording import told
 from edgekws.methods.alternatives import style
 from edgekws.methods.alternatives.depth import summary
 
@@ -75,13 +76,3 @@ def _commands(strong: Mapping[str, Any], depth: Mapping[str, Any]) -> list[str]:
 
 def _label(method: str) -> str:
     return style.alternative(method).label
-
-
-def told(cell: Mapping[str, Any], sign: str = "") -> str:
-    """A mean with its interval.
-
-    >>> told({"value": 3.14, "ci_low": 1.0, "ci_high": 5.0}, "+"), told({"value": 90.0, "ci_low": None, "ci_high": None})
-    ('+3.1 [+1.0, +5.0]', '90.0')
-    """
-    around = "" if cell["ci_low"] is None else f" [{cell['ci_low']:{sign}.1f}, {cell['ci_high']:{sign}.1f}]"
-    return f"{cell['value']:{sign}.1f}{around}"

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from edgekws.ledger.wording import listed
+from edgekws.ledger.wording import listed, told
 from edgekws.methods.onda import false_alarms, style
 from edgekws.methods.onda.paired import DEPLOYED, WEIGHTS_ONLY, Arm, arms, difference, labels
 from edgekws.methods.onda.settings import CLEAN, UNPRUNED
@@ -31,17 +31,6 @@ _PRUNING = ("onda_1", "onda_2", "random_before", "distilled", "robust_distilled"
 _WHO = {"anybody": "a wake word that anybody may say", "person": "one person's own wake word"}
 
 
-def told(cell: Mapping[str, Any], sign: str = "") -> str:
-    """
-    >>> told({"value": 61.24, "ci_low": 50.0, "ci_high": 70.26})
-    '61.2 [50.0, 70.3]'
-    >>> told({"value": 7.0, "ci_low": None, "ci_high": None}, "+")
-    '+7.0'
-    """
-    around = "" if cell["ci_low"] is None else f" [{cell['ci_low']:{sign}.1f}, {cell['ci_high']:{sign}.1f}]"
-    return f"{cell['value']:{sign}.1f}{around}"
-
-
 def heading(content: Mapping[str, Any]) -> str:
     """Encoder, and whose the wake word is."""
     return f"{style.encoder(content['encoder']['backbone'])}, {whose(content)}"
@@ -58,6 +47,11 @@ def label(arm: Arm) -> str:
     ('OnDA-1 at 50 %', 'weights only')
     """
     return style.schedule(arm.schedule).label + (f" at {arm.ratio:g} %" if arm.ratio else "")
+
+
+def rate(content: Mapping[str, Any]) -> str:
+    """The operating point in false alarms an hour, as metrics files name it."""
+    return f"{content['operating_point']['false_alarms_per_hour']:g}"
 
 
 def places(content: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -77,8 +71,7 @@ def sentences(content: Mapping[str, Any]) -> list[str]:
     known = dict(arms(content))
     adapting = [Arm(name) for name in _ADAPTING if Arm(name) in known]
     deployed = known[DEPLOYED]["conditions"]
-    rate = f"{content['operating_point']['false_alarms_per_hour']:g}"
-    accurate = " and ".join(f"{told(deployed[name]['at'][rate])} % {spoken}" for name, spoken in places(content))
+    accurate = " and ".join(f"{told(deployed[name]['at'][rate(content)])} % {spoken}" for name, spoken in places(content))
     lines = [f"As deployed it finds {accurate}; {negatives(content)}."]
     if adapting:
         lines.append("Points over that by adapting without pruning: "
@@ -90,8 +83,7 @@ def sentences(content: Mapping[str, Any]) -> list[str]:
         lines.append(f"Points by pruning, against the unpruned encoder ({label(reference)}): " + "; ".join(
             f"{label(arm)} ({known[arm]['compression']:.1f} times smaller) {_above(content, arm, reference)}"
             for arm in pruned) + ".")
-        kept = [arm for arm in pruned if all(cell["ci_low"] is not None and cell["ci_low"] > -LOSS
-                                             for _, _, cell in _losses(content, arm))]
+        kept = [arm for arm in pruned if all(_above_by(cell, -LOSS) for _, _, cell in _losses(content, arm))]
         where = " and ".join(spoken for _, spoken in places(content))
         lines.append(f"No more than {LOSS:g} points lost, by the whole interval, {where}, against the encoder as deployed and "
                      f"after fine-tuning: {listed([label(arm) for arm in kept]) if kept else 'nothing that prunes'}.")
@@ -103,11 +95,11 @@ def sentences(content: Mapping[str, Any]) -> list[str]:
 
 def negatives(content: Mapping[str, Any]) -> str:
     """Hours that false alarms are counted over, and how finely they tell a rate."""
-    rate = content["operating_point"]["false_alarms_per_hour"]
+    allowed_rate = content["operating_point"]["false_alarms_per_hour"]
     hours = sorted(row["hours"] for row in content["rows"] if "hours" in row) or [content["operating_point"]["hours"]]
-    allowed = sorted({int(false_alarms.resolution(each, rate)["allowed"]) for each in (hours[0], hours[-1])})
-    return (f"{rate:g} false alarms an hour are {' or '.join(map(str, allowed))} in the {_range(hours[0], hours[-1])} h of a "
-            f"user's test negatives, so that rates are told in steps of {1 / hours[0]:.2f} an hour")
+    allowed = sorted({int(false_alarms.resolution(each, allowed_rate)["allowed"]) for each in (hours[0], hours[-1])})
+    return (f"{rate(content)} false alarms an hour are {' or '.join(map(str, allowed))} in the {_range(hours[0], hours[-1])} h "
+            f"of a user's test negatives, so that rates are told in steps of {1 / hours[0]:.2f} an hour")
 
 
 def _range(low: float, high: float) -> str:
@@ -116,6 +108,11 @@ def _range(low: float, high: float) -> str:
     ('2.04 to 2.11', '2.00')
     """
     return f"{low:.2f}" if f"{low:.2f}" == f"{high:.2f}" else f"{low:.2f} to {high:.2f}"
+
+
+def _above_by(cell: Mapping[str, Any], points: float) -> bool:
+    """Whether the whole interval lies above so many points; without one nothing is known."""
+    return cell["ci_low"] is not None and cell["ci_low"] > points
 
 
 def _losses(content: Mapping[str, Any], arm: Arm) -> Iterator[tuple[str, Arm, dict[str, Any]]]:
@@ -169,8 +166,9 @@ def in_short(experiments: Mapping[str, Any]) -> list[str]:
         if gains:
             lines.append(f"{heading(content)}, points over the encoder as deployed: {'; '.join(gains)}."
                          + (f" Half of its channels pruned, beside fine-tuning alone: {'; '.join(costs)}." if costs else ""))
-    for aim in dict.fromkeys(each.aim for each in aims(experiments)):
-        lines.append(f"{aim}: " + "; ".join(f"{each.verdict} ({each.of})" for each in aims(experiments) if each.aim == aim) + ".")
+    found = aims(experiments)
+    for aim in dict.fromkeys(each.aim for each in found):
+        lines.append(f"{aim}: " + "; ".join(f"{each.verdict} ({each.of})" for each in found if each.aim == aim) + ".")
     return lines
 
 
@@ -205,9 +203,9 @@ def _shrinks(content: Mapping[str, Any], experiments: Mapping[str, Any]) -> Aim:
     losses = {arm: list(_losses(content, arm)) for arm in small}
     nearest = max(small, key=lambda arm: min(cell["value"] for _, _, cell in losses[arm]))
     worst = min(losses[nearest], key=lambda each: each[2]["value"])
-    kept = all(cell["ci_low"] is not None and cell["ci_low"] > -LOSS for _, _, cell in losses[nearest])
+    kept = all(_above_by(cell, -LOSS) for _, _, cell in losses[nearest])
     beside = _beside(content, nearest, known[nearest]["parameters"], experiments)
-    met = kept and all(cell["ci_low"] is not None and cell["ci_low"] > 0 for _, _, cell in beside)
+    met = kept and all(_above_by(cell, 0) for _, _, cell in beside)
     if met:
         bound = ""
     elif worst[2]["value"] < -LOSS:

@@ -20,7 +20,7 @@ from edgekws.methods.onda.schedules import DISTILLED, OURS, Device, Known, WordC
 from edgekws.methods.onda.scoring import Stretch
 from edgekws.methods.onda.self_learning import PseudoLabels
 from edgekws.methods.onda.settings import CLEAN, UNPRUNED, Personalisation, Schedule
-from edgekws.methods.onda.windows import Windows
+from edgekws.methods.onda.windows import Windows, rows_of
 from edgekws.models import encoder as encoders
 from edgekws.models.encoder import Encoder
 
@@ -170,8 +170,7 @@ class Bench:
     def _compressed(self, ratio: float) -> Encoder:
         table = self.windows.table
         common = table[(table.role == "stream") & ~table.speaker.isin(table.speaker[table.role == "user"])]
-        rows = [np.arange(first, first + count) for first, count in zip(common["first"], common["windows"], strict=True)]
-        return distillation.compress(self._encoder, self.devices[0].heard, np.concatenate(rows), ratio,
+        return distillation.compress(self._encoder, self.devices[0].heard, rows_of(common), ratio,
                                      self.settings.distillation, self.settings.pruning,
                                      seed=derive_seed(self.seed, "onda distillation"), precision=self.settings.precision)
 

@@ -20,7 +20,7 @@ from edgekws.core.options import (
     example,
     pin_threads,
 )
-from edgekws.methods.onda.front import front
+from edgekws.methods.onda.front import EncoderPath, WindowsPath, front
 from edgekws.models.choices import Backbone
 
 __all__ = ["app", "front"]
@@ -28,9 +28,7 @@ __all__ = ["app", "front"]
 app = typer.Typer(no_args_is_help=True,
                   help="OnDA: wake-word encoders, personalisation by pseudo-labels, pruning on the device.")
 
-EncoderPath = Annotated[Path, typer.Argument(help="Encoder (.safetensors).")]
 WordsPath = Annotated[Path, typer.Argument(help="Words packed by `edgekws onda words` (.npy).")]
-WindowsPath = Annotated[Path, typer.Argument(help="Windows of `edgekws onda features` (.npy).")]
 
 
 @app.command("words", epilog=example(
@@ -227,19 +225,16 @@ def findings(
     figures: Annotated[str, typer.Option(help="Where the figure goes, from the page.")] = "figures/onda",
 ) -> None:
     """Write up what OnDA's experiments tell, clean and elsewhere, with a figure, from the metrics alone."""
-    from edgekws.core import files, marked
-    from edgekws.methods.onda import aims, report
+    from edgekws.core import files
+    from edgekws.methods.onda import aims
     from edgekws.methods.onda import findings as written
 
-    found, everything = written.read(metrics_), report.read(metrics_)
+    found, cost = written.read(metrics_)
     with files.writing(out) as part:
-        part.write_text(written.page(found, run=metrics_.resolve().parents[1].name, figures=figures,
-                                     cost=everything and everything["cost"]))
+        part.write_text(written.page(found, run=metrics_.resolve().parents[1].name, figures=figures, cost=cost))
     if readme is not None:
-        text = marked.put(readme.read_text(), [f"* {sentence}" for sentence in aims.in_short(found)], readme,
-                          mark=written.MARK, command=written.COMMAND)
-        with files.writing(readme) as part:
-            part.write_text(text)
+        files.write_between(readme, written.BEGIN, written.END, "\n".join(f"* {line}" for line in aims.in_short(found)),
+                            what="findings")
     written.draw(found, out.parent / figures)
 
 
@@ -311,6 +306,7 @@ def onnx(
     """
     pin_threads(threads)
     from edgekws.core import settings as s
+    from edgekws.ledger.wording import told
     from edgekws.methods.onda import experiments, onnx_export
     from edgekws.methods.onda.settings import Personalisation
     from edgekws.methods.onda.windows import open_windows
@@ -331,7 +327,6 @@ def onnx(
     own = experiments.users_of(heard, users, 1, 0, chosen.experiment.who)
     full, small = onnx_export.accuracy(heard, net, onnx_export.OnnxEmbedder(int8), chosen, own, seed=seed)
     less = statistics.mean_interval([one - other for one, other in zip(small, full, strict=True)])
-    spread = "" if less.ci_low is None else f" [{less.ci_low:+.1f}, {less.ci_high:+.1f}]"
     typer.echo(f"{int8}: {int8.stat().st_size:,} bytes; {len(own)} users at {chosen.evaluation.false_alarms_per_hour:g} false "
                f"alarms an hour: {sum(full) / len(own):.1f} % in single precision, {sum(small) / len(own):.1f} % with eight "
-               f"bits, {less.value:+.1f}{spread} points")
+               f"bits, {told(less.as_dict(), '+')} points")

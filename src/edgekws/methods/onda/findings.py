@@ -11,16 +11,16 @@ from typing import Any
 
 from edgekws.core import style as looks
 from edgekws.core.errors import UserError
-from edgekws.ledger.wording import listed
-from edgekws.methods.onda import aims, report, style
-from edgekws.methods.onda.aims import told
+from edgekws.ledger.wording import listed, told
+from edgekws.methods.onda import aims, paired, report, style
 
 FIGURE = "onda_conditions"
-MARK, COMMAND = "onda", "edgekws onda findings"
+COMMAND = "edgekws onda findings"
+BEGIN, END = f"<!-- onda: written by `{COMMAND}` -->", "<!-- onda: end -->"
 
 
-def read(folder: Path) -> dict[str, Any]:
-    """The experiments of a run by name.
+def read(folder: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """The experiments of a run by name, and its metrics of the costs where they were measured.
 
     Raises:
         UserError: The folder holds none.
@@ -28,16 +28,14 @@ def read(folder: Path) -> dict[str, Any]:
     found = report.read(folder)
     if not found or not found["experiments"]:
         raise UserError("holds no experiment of OnDA", where=folder, remedy="aggregate one: `edgekws onda summarise`")
-    experiments: dict[str, Any] = found["experiments"]
-    return experiments
+    return found["experiments"], found["cost"]
 
 
 def arms(content: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Label and summary of every arm that was not pruned before deployment, in the order of the schedules."""
-    schedules = content["summary"].get("0", {})
-    for name in sorted(schedules, key=list(style.SCHEDULES).index):
-        for ratio, cell in sorted(schedules[name].items(), key=lambda item: float(item[0])):
-            yield style.schedule(name).label + (f", {ratio} %" if float(ratio) else ""), cell
+    order = list(style.SCHEDULES).index
+    for arm, cell in sorted(paired.arms(content), key=lambda each: (order(each[0].schedule), each[0].ratio)):
+        yield style.schedule(arm.schedule).label + (f", {arm.ratio:g} %" if arm.ratio else ""), cell
 
 
 def conditions(content: Mapping[str, Any]) -> list[str]:
@@ -48,11 +46,7 @@ def conditions(content: Mapping[str, Any]) -> list[str]:
 def ceilings(content: Mapping[str, Any], enough: float = 95.0) -> list[str]:
     """Conditions in which the encoder as deployed leaves nothing to gain: its accuracy is at or above so many percent."""
     deployed = content["summary"]["0"]["pretrained"]["0"]["conditions"]
-    return [name for name, cell in deployed.items() if cell["at"][_rate(content)]["value"] >= enough]
-
-
-def _rate(content: Mapping[str, Any]) -> str:
-    return f"{content['operating_point']['false_alarms_per_hour']:g}"
+    return [name for name, cell in deployed.items() if cell["at"][aims.rate(content)]["value"] >= enough]
 
 
 def page(experiments: Mapping[str, Any], *, run: str, figures: str, cost: Mapping[str, Any] | None = None) -> str:
@@ -139,7 +133,7 @@ def draw(experiments: Mapping[str, Any], folder: Path, name: str = FIGURE) -> di
     Arms of one schedule and encoder are joined by a line.
 
     Returns:
-        Title, caption and what a blind person is told, as the report's figures have them.
+        Title, caption and alternative text, as the report's figures have them.
     """
     import matplotlib.pyplot as plt
 
@@ -155,8 +149,8 @@ def draw(experiments: Mapping[str, Any], folder: Path, name: str = FIGURE) -> di
         for axis, condition in zip(row, columns, strict=True):
             for schedule, ratios in content["summary"].get("0", {}).items():
                 look = style.schedule(schedule)
-                found = [(cell["parameters"], cell["conditions"][condition]["at"][_rate(content)]) for cell in ratios.values()
-                         if _rate(content) in cell["conditions"].get(condition, {"at": {}})["at"]]
+                found = [(cell["parameters"], cell["conditions"][condition]["at"][aims.rate(content)]) for cell in ratios.values()
+                         if aims.rate(content) in cell["conditions"].get(condition, {"at": {}})["at"]]
                 for size, cell in found:
                     looks.point(axis, size, cell, look, label=None if look.label in labelled else look.label)
                     labelled.add(look.label)
@@ -175,8 +169,8 @@ def draw(experiments: Mapping[str, Any], folder: Path, name: str = FIGURE) -> di
     looks.save(fig, name, folder, synthetic=any(content["provenance"]["corpus"].get("synthetic")
                                                 for content in experiments.values()))
     told_of = "; ".join(f"{aims.heading(content)}, as deployed: " + ", ".join(
-        f"{told(cell['at'][_rate(content)])} % {condition.replace('_', ' ')}" for condition, cell in
-        content["summary"]["0"]["pretrained"]["0"]["conditions"].items() if _rate(content) in cell["at"])
+        f"{told(cell['at'][aims.rate(content)])} % {condition.replace('_', ' ')}" for condition, cell in
+        content["summary"]["0"]["pretrained"]["0"]["conditions"].items() if aims.rate(content) in cell["at"])
         for content in experiments.values() if "pretrained" in content["summary"].get("0", {}))
     return {"title": "Accuracy against size, clean and elsewhere",
             "caption": f"Every arm of every experiment that was not pruned before deployment, by condition. {told_of}.",

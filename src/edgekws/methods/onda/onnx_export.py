@@ -26,7 +26,7 @@ from edgekws.core.errors import UserError
 from edgekws.methods.onda.bench import Bench
 from edgekws.methods.onda.inference import CHUNK, Embedder
 from edgekws.methods.onda.settings import Personalisation
-from edgekws.methods.onda.windows import Windows
+from edgekws.methods.onda.windows import Windows, rows_of
 from edgekws.models.encoder import COEFFICIENTS, FRAMES, Encoder
 
 MFCC, EMBEDDING = "mfcc", "embedding"
@@ -152,9 +152,7 @@ def _quiet() -> Iterator[None]:
 
 def stream_windows(windows: Windows, most: int, *, seed: int) -> npt.NDArray[np.float32]:
     """MFCC of windows [n, 47, 10] drawn from what the device hears unlabelled, at most so many."""
-    table = windows.table[windows.table.role == "stream"]
-    rows = np.concatenate([np.arange(first, first + count) for first, count in zip(table["first"], table["windows"], strict=True)]
-                          or [np.empty(0, np.int64)])
+    rows = rows_of(windows.table[windows.table.role == "stream"])
     drawn = np.random.default_rng(seed).permutation(rows)[:most]
     return np.array(windows.mfcc[np.sort(drawn)])
 

@@ -161,6 +161,12 @@ def extract(archive: Path, index_path: Path, out: Path, windows: WakeWindows, co
             mode="json", include={"minimum_positives", "minimum_seconds", "test_speakers", "keywords"})}})
 
 
+def rows_of(table: pd.DataFrame) -> npt.NDArray[np.int64]:
+    """Rows of the windows of a table's utterances, one utterance after the other."""
+    spans = zip(table["first"], table["windows"], strict=True)
+    return np.concatenate([np.empty(0, np.int64), *(np.arange(first, first + count) for first, count in spans)])
+
+
 def crops_beside(path: Path) -> Path:
     """Where the crops are that belong to a file of windows."""
     return path.with_name(f"{path.stem}_crops.npy")

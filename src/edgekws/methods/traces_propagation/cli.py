@@ -317,9 +317,8 @@ def findings(
     with files.writing(out) as part:
         part.write_text(written.page(found, run=metrics_.resolve().parents[1].name, figures=figures))
     if readme is not None:
-        text = written.put(readme.read_text(), [f"* {sentence}" for sentence in written.sentences(found)], readme)
-        with files.writing(readme) as part:
-            part.write_text(text)
+        files.write_between(readme, written.BEGIN, written.END, "\n".join(f"* {line}" for line in written.sentences(found)),
+                            what="findings")
     if expect is not None and (known := written.expected(found)) is not None:
         files.write_json(expect, known)
 

@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgekws.core import files, marked
+from edgekws.core import files
 from edgekws.core.errors import UserError
 from edgekws.core.style import shot_label
+from edgekws.ledger.wording import told
 from edgekws.methods.traces_propagation import style
 from edgekws.methods.traces_propagation.people import PAPER_GAIN, PAPER_START, PUBLISHED
 
-MARK = "people"
+BEGIN, END = "<!-- people: written by `edgekws traces-propagation findings` -->", "<!-- people: end -->"
 _ONE_BASE = ["**One base model alone was adapted in this run: how much another would change the gains is in no interval.**", ""]
 EXPERIMENTS = {
     "many_users": "Published budgets, frozen normalisation",
@@ -48,17 +49,6 @@ def read(folder: Path) -> dict[str, Any]:
     return found
 
 
-def told(cell: Mapping[str, Any] | None, sign: str = "+") -> str:
-    """
-    >>> told({"value": 7.81, "ci_low": 6.4, "ci_high": 9.26})
-    '+7.8 [+6.4, +9.3]'
-    """
-    if cell is None:
-        return "–"
-    around = "" if cell["ci_low"] is None else f" [{cell['ci_low']:{sign}.1f}, {cell['ci_high']:{sign}.1f}]"
-    return f"{cell['value']:{sign}.1f}{around}"
-
-
 # ------------------------------------------------------------------------------------------------ sentences
 def sentences(found: Mapping[str, Any]) -> list[str]:
     """Three sentences for a person outside the project: does it pay, for whom, at what price.
@@ -71,15 +61,15 @@ def sentences(found: Mapping[str, Any]) -> list[str]:
     cell, readout = methods[PUBLISHED][shot], methods.get("readout_only", {}).get(shot)
     synthetic = found[name]["provenance"]["corpus"].get("synthetic")
     whom = f"{cell['users']} {'synthetic voices' if synthetic else 'people'}"
-    pays = f"On {whom} with {_clips(shot)}, Traces Propagation gains {told(cell['gain'])} points on average, where the paper " \
-           f"reports {PAPER_GAIN[shot]:.1f} of one: {_verdict(cell['gain'])}."
+    pays = f"On {whom} with {_clips(shot)}, Traces Propagation gains {told(cell['gain'], '+')} points on average, where the " \
+           f"paper reports {PAPER_GAIN[shot]:.1f} of one: {_verdict(cell['gain'])}."
     near = cell["near"]
     those = f"{cell['lose']:.0f} % of them lose, {cell['reach']:.0f} % gain as much as the paper's user"
-    those += f", those who start where that user did gain {told(near['gain'])}" if near["users"] > 1 else ""
+    those += f", those who start where that user did gain {told(near['gain'], '+')}" if near["users"] > 1 else ""
     if readout:
-        those += f"; training the readout alone gains {told(readout['gain'])}, so " \
+        those += f"; training the readout alone gains {told(readout['gain'], '+')}, so " \
                  f"{_share(readout['gain']['value'], cell['gain']['value'])} of it needs no hidden learning"
-    price = f"Afterwards other speakers are understood {told(cell['forgetting'], '')} points less well" if cell["forgetting"] \
+    price = f"Afterwards other speakers are understood {told(cell['forgetting'])} points less well" if cell["forgetting"] \
         else "What others lose was not measured"
     return [pays, f"{those}.", "; ".join([price, *_recipe(found)]) + "."]
 
@@ -114,12 +104,12 @@ def _recipe(found: Mapping[str, Any]) -> list[str]:
     cells = found[place]["people"]["recipe"]
     everybody = max(cell["users"] for of in found.values() for cell in of.get("people", {}).get(PUBLISHED, {}).values())
     aimed = {shot: cells[shot] for shot in GOAL if shot in cells}
-    gains = " and ".join(f"{told(cell['gain'])} with {_clips(shot)} (others lose {told(cell['forgetting'], '')})"
+    gains = " and ".join(f"{told(cell['gain'], '+')} with {_clips(shot)} (others lose {told(cell['forgetting'])})"
                          for shot, cell in aimed.items())
     some = next(iter(aimed.values()))["users"]
     sample = f" on {some} of them" if some < everybody else ""
     if sample and (same := found[place]["people"].get(PUBLISHED, {}).get("all")):
-        sample += f", who gain {told(same['gain'])} by the rule with all their clips,"
+        sample += f", who gain {told(same['gain'], '+')} by the rule with all their clips,"
     told_of = f"{recipe_in_words(found[place]['settings']['budgets']['recipe'])}{sample} gains {gains}".replace("Our", "our", 1)
     if set(aimed) < set(GOAL):
         return [told_of]
@@ -148,8 +138,8 @@ def _bound(found: Mapping[str, Any]) -> list[str]:
         label, goal = style.method(method).label, GOAL["all"]
         way = "It is the clips that are missing: with the very clips that are asked, base and rule reach it" \
             if cell["gain"]["value"] >= goal else "More clips of the user would not do: base and rule stand in the way"
-        lines.append(f"* {label} gains {told(own['gain'])} with all clips, and {told(cell['gain'])} had the clips that are asked "
-                     f"been learnt, too, where {goal:+.0f} is aimed at. {way}.")
+        lines.append(f"* {label} gains {told(own['gain'], '+')} with all clips, and {told(cell['gain'], '+')} had the clips that "
+                     f"are asked been learnt, too, where {goal:+.0f} is aimed at. {way}.")
     return [*lines, ""] if lines else []
 
 
@@ -194,7 +184,7 @@ def page(found: Mapping[str, Any], *, run: str, figures: str) -> str:
         "# Does adaptation pay, for whom, at what price", "",
         f"*Written by `edgekws traces-propagation findings` from the run `{run}`, code {first['provenance']['code']}: "
         f"`{corpus['archive']}` ({len(corpus['words'])} words, {corpus['speakers']:,} speakers, {corpus['clips']:,} clips), "
-        f"seeds {', '.join(map(str, first['seeds']))}. Base models: {told(base, '')} % of the test split.*", "",
+        f"seeds {', '.join(map(str, first['seeds']))}. Base models: {told(base)} % of the test split.*", "",
         *(f"* {sentence}" for sentence in sentences(found)), "",
         "Users are all speakers with enough distinct takes, whatever split they fall into; none was heard in training. Those of "
         "the validation split choose settings, all others report. Gains are percentage points on clips that were not learnt "
@@ -241,8 +231,8 @@ def _table(methods: Mapping[str, Any]) -> list[str]:
             reach = "–" if cell["reach"] is None else f"{cell['reach']:.0f} %"
             beside = (cell.get("against_published") or {}).get("gain")
             rows.append(f"| {style.method(method).label} | {shot_label(shot)} | {cell['users']} × {cell['seeds']} × "
-                        f"{cell['folds']} | {told(cell['gain'])} | {told(cell['forgetting'])} | {cell['lose']:.0f} % | {reach} | "
-                        f"{told(beside)} |")
+                        f"{cell['folds']} | {told(cell['gain'], '+')} | {told(cell['forgetting'], '+')} | "
+                        f"{cell['lose']:.0f} % | {reach} | {told(beside, '+')} |")
     return rows
 
 
@@ -269,8 +259,8 @@ def _for_whom(found: Mapping[str, Any]) -> list[str]:
                     f"* {style.method(method).label}, {shot_label(shot)} ({EXPERIMENTS[name].lower()}): half of the users gain "
                     f"between {spread['25']:+.1f} and {spread['75']:+.1f} points, one in ten less than {spread['5']:+.1f} or "
                     f"more than {spread['95']:+.1f}. Who starts between {PAPER_START[0]:.0f} and {PAPER_START[1]:.0f} %, as the "
-                    f"paper's user did ({near['users']} users), gains {told(near['gain'])}. Correlation of gain with accuracy "
-                    f"before: {_number(falls['same_clips'])}; told by the user's other clips, which leaves chance out: "
+                    f"paper's user did ({near['users']} users), gains {told(near['gain'], '+')}. Correlation of gain with "
+                    f"accuracy before: {_number(falls['same_clips'])}; told by the user's other clips, which leaves chance out: "
                     f"{_number(apart)}. Standard deviations of a gain: users {_number(cell['components']['user'], 1)}, base "
                     f"models {_number(cell['components']['seed'], 1)}, both together "
                     f"{_number(cell['components']['user_by_seed'], 1)}, folds {_number(cell['components']['fold'], 1)}.")
@@ -290,8 +280,8 @@ def _bench(adaptation: Mapping[str, Any] | None) -> list[str]:
              "|---|---|---|---|---|---|"]
     for method, shots in adaptation["summary"].items():
         for shot, cell in shots.items():
-            lines.append(f"| {method} | {shot_label(shot)} | {cell['users']} | {told(cell['gain'])} | "
-                         f"{told(cell['forgetting'])} | {adaptation['methods'][method]['values']:,} |")
+            lines.append(f"| {method} | {shot_label(shot)} | {cell['users']} | {told(cell['gain'], '+')} | "
+                         f"{told(cell['forgetting'], '+')} | {adaptation['methods'][method]['values']:,} |")
     return [*lines, ""]
 
 
@@ -301,7 +291,7 @@ def _one_clip(found: Mapping[str, Any] | None) -> list[str]:
     lines = ["The published rule tells a clip apart from the others of its batch; one clip alone, or several of one word, have "
              "no hidden gradient at all. With prototypes of all classes as contrast a single clip is enough.", "",
              "| contrast | batch | gain after all clips |", "|---|---|---|"]
-    lines += [f"| {_contrast(contrast)} | {'whole' if int(size) >= 1024 else size} | {told(cell)} |"
+    lines += [f"| {_contrast(contrast)} | {'whole' if int(size) >= 1024 else size} | {told(cell, '+')} |"
               for contrast, sizes in found["batches"].items() for size, cell in sizes.items()]
     lines += ["", f"As a stream, every clip learnt when it comes and not again but from a reservoir ({found['users']} users):",
               "",
@@ -309,7 +299,7 @@ def _one_clip(found: Mapping[str, Any] | None) -> list[str]:
     for way, curve in found["curves"].items():
         contrast, kept = way.rsplit("_", 1)
         heard, cell = list(curve.items())[-1]
-        lines.append(f"| {_contrast(contrast)} | {kept} | {heard} | {told(cell)} |")
+        lines.append(f"| {_contrast(contrast)} | {kept} | {heard} | {told(cell, '+')} |")
     return lines
 
 
@@ -365,12 +355,3 @@ def expected(found: Mapping[str, Any]) -> dict[str, Any] | None:
             "budget": content["settings"]["budgets"]["recipe"],
             "shots": {shot: {name: cell[name] for name in ("users", "gain", "forgetting", "lose")}
                       for shot, cell in shots.items()}}
-
-
-def put(text: str, lines: list[str], path: Path) -> str:
-    """A text with the lines between its marks.
-
-    Raises:
-        UserError: It has no marks.
-    """
-    return marked.put(text, lines, path, mark=MARK, command="edgekws traces-propagation findings")
