@@ -207,5 +207,7 @@ def test_fewer_folds_are_some_of_more_whoever_else_is_asked():
     assert chosen(folds=1) < chosen(folds=2) < chosen(folds=5) == chosen()
     assert chosen(folds=1, splits=["test"], users=3) < chosen(folds=1, splits=["test"]) < chosen(folds=1)
     assert chosen(folds=1) == {(user, first) for user, first in first_folds(table, facts).items()}
+    turned = [chosen(folds=1, turn=turn) for turn in range(5)]
+    assert turned[0] == chosen(folds=1) and set().union(*turned) == chosen() and sum(map(len, turned)) == len(chosen())
     other = first_folds(table, {**facts, "split_seed": 1})
     assert other != first_folds(table, facts)

@@ -76,7 +76,8 @@ ALT_POOL = SPEECH.user_clips * (1 - 1 / ALT_PLAN.folds)
 
 def alt_tune_units(wildcards):
     """Every learning rate for every validation user and fold."""
-    tasks = min(ALT.tuning.users, SPEECH.validators) * min(ALT.tuning.folds, ALT_PLAN.folds)
+    few = ALT.methods[wildcards.method].users or ALT.tuning.users
+    tasks = min(few, ALT.tuning.users, SPEECH.validators) * min(ALT.tuning.folds, ALT_PLAN.folds)
     clips = SPEECH.support(ALT.tuning.shots, ALT_POOL)
     return int(
         tasks
@@ -93,7 +94,8 @@ def alt_adapt_units(wildcards):
     asked *= 2_549_760 if alt_net(wildcards) == "ds_cnn" else TP_CLIP / 3
     shots = ALT.shots or ALT_PLAN.shots
     learnt = sum(alt_learning(wildcards.method, SPEECH.support(shot, ALT_POOL)) for shot in shots)
-    return int(SPEECH.testers * folds * (learnt + len(shots) * asked))
+    users = min(ALT.methods[wildcards.method].users or SPEECH.testers, SPEECH.testers)
+    return int(users * folds * (learnt + len(shots) * asked))
 
 
 def alt_retain_units(wildcards):

@@ -84,15 +84,18 @@ def first_folds(table: pd.DataFrame, facts: dict[str, Any]) -> dict[str, int]:
 
 
 def tasks(table: pd.DataFrame, facts: dict[str, Any], words: pd.Series, *, shots: Sequence[int | str] | None = None,
-          splits: Sequence[str] | None = None, users: int | None = None, folds: int | None = None) -> list[Task]:
+          splits: Sequence[str] | None = None, users: int | None = None, folds: int | None = None,
+          turn: int = 0) -> list[Task]:
     """The adaptations of a plan, in a fixed order, optionally cut to some shots, splits, users and folds.
 
-    Fewer folds than there are start at another one for each user (:func:`first_folds`).
+    Fewer folds than there are start at another one for each user (:func:`first_folds`), and move on by one with each
+    ``turn``: a job that passes its seed shares a user's folds out over the seeds, so that five seeds with one of five folds
+    ask all of a user's clips once, where the same fold again would ask a fifth of them five times.
     """
     of = int(table.fold.nunique())
     chosen = table if splits is None else table[table.split.isin(splits)]
     if folds is not None and folds < of:
-        chosen = chosen[(chosen.fold - chosen.user.map(first_folds(table, facts))) % of < folds]
+        chosen = chosen[(chosen.fold - chosen.user.map(first_folds(table, facts)) - turn) % of < folds]
     kept = sorted(chosen.user.unique())[:users]
     made = []
     for _, rows in chosen[chosen.user.isin(kept)].groupby(["user", "fold"], sort=True):

@@ -59,6 +59,14 @@ def test_a_claim_about_all_ranks_fails_with_one():
     assert not checks["lora_fewer_spiking"]["holds"] and not checks["lora_small_spiking"]["holds"]
 
 
+def test_a_slow_method_is_paired_on_the_users_it_was_measured_on():
+    slow = part("eprop", kind="eprop", lost=1, users={"a": (6, 9), "b": (5, 8)})
+    slow["settings"]["method"]["users"] = 2
+    found = summary.adaptation_file([part("bptt_full"), slow], Statistics())
+    assert found["against_full"]["eprop"]["all"]["gain"]["value"] == pytest.approx(-10)
+    assert found["summary"]["eprop"]["all"]["users"] == 2
+
+
 def test_other_users_cannot_be_paired():
     with pytest.raises(UserError, match="other users"):
         summary.adaptation_file([part("bptt_full"), part("bptt_readout", kind="readout", users={"a": (6, 9), "b": (5, 8)})],

@@ -50,6 +50,15 @@ def test_one_user_is_nobody_to_compare():
     assert people.people(pd.DataFrame(rows("bptt", [10], [12])), Statistics()) == {}
 
 
+def test_folds_that_each_seed_takes_others_of_are_averaged():
+    made = [row for row in rows("traces_propagation", [10, 10, 10], [12, 13, 14], seeds=(0, 1, 2), folds=3)
+            if row["fold"] == (row["seed"] + int(row["user"][1])) % 3]
+    frame = people.table(pd.DataFrame(made))
+    assert people.cube(frame, "gain").shape == (3, 3, 1)
+    cell = people.people(pd.DataFrame(made), Statistics())["traces_propagation"]["all"]
+    assert (cell["seeds"], cell["folds"], cell["gain"]["value"]) == (3, 1, pytest.approx(15))
+
+
 def test_one_fold_of_each_user_is_one_fold_whichever_it_is():
     made = [row for row in rows("traces_propagation", [10, 10, 10], [12, 13, 14], seeds=(0, 1), folds=3)
             if row["fold"] == int(row["user"][1])]

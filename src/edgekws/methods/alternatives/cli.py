@@ -200,7 +200,7 @@ def adapt(
         if name not in known:
             raise UserError(f"no such shot: '{name}'", where="--shot", remedy=did_you_mean(name, known))
     work = tasks(table, plan_facts, corpus.index.set_index("clip").word, shots=shot, splits=REPORT,
-                 folds=folds)
+                 users=way.users, folds=folds, turn=seed)
     made_with = {"method": way.model_dump(), "budget": spent.model_dump(), "others": chosen.others}
     with Checkpoint(out, inputs=[features, index, plan, base], threads=threads, seed=seed, shot=shot, folds=folds,
                     **made_with) as checkpoint:

@@ -139,7 +139,7 @@ def tune(table: pd.DataFrame, facts: dict[str, Any], bases: Mapping[int, Base], 
         :func:`edgekws.protocol.tuning.search`; and whether the best lies on the edge all the same.
     """
     work = tasks(table, facts, corpus.index.set_index("clip").word, shots=[grid.shots], splits=["validation"],
-                 users=grid.users, folds=grid.folds)
+                 users=min(grid.users, method.users or grid.users), folds=grid.folds)
 
     def measured(point: Point) -> dict[str, Any]:
         budget = training.model_copy(update=point)

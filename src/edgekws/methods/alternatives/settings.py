@@ -40,6 +40,7 @@ class AlternativeMethod(Settings):
     net: NetName = Field("spiking", description="the base net; local rules are for the spiking one")
     rank: PositiveInt = Field(4, description="rank of LoRA, width of an adapter's bottleneck")
     optimiser: Literal["adam", "sgd"] = Field("adam", description="Adam, or plain gradient descent, which keeps no state")
+    users: PositiveInt | None = Field(None, description="users, at most, where it is slow; null takes all")
 
 
 def _alternative_methods() -> dict[Name, AlternativeMethod]:

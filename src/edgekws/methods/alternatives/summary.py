@@ -36,15 +36,19 @@ def adaptation_file(parts: Sequence[Mapping[str, Any]], settings: Statistics) ->
         "provenance": first["provenance"],
         "methods": methods,
         "summary": summarise(users, settings),
-        "against_full": {name: against_full(users, name, full[facts["net"]], settings)
+        "against_full": {name: against_full(users, name, full[facts["net"]], settings, sample=facts.get("users") is not None)
                          for name, facts in methods.items() if facts["net"] in full and full[facts["net"]] != name},
         "checks": checks(methods, full),
         "rows": users.to_dict("records"),
     }
 
 
-def against_full(users: pd.DataFrame, method: str, full: str, settings: Statistics) -> dict[str, Any]:
+def against_full(users: pd.DataFrame, method: str, full: str, settings: Statistics, *,
+                 sample: bool = False) -> dict[str, Any]:
     """A method beside full fine-tuning of the same net, by shot, paired over users (each one's seeds averaged first).
+
+    Args:
+        sample: The method was measured on some of the users only, for its slowness.
 
     Returns:
         ``gain`` and ``forgetting``, differences in points; ``accuracy_kept`` and ``gain_kept``, percent: ratios of means.
@@ -54,6 +58,8 @@ def against_full(users: pd.DataFrame, method: str, full: str, settings: Statisti
     for shot, rows in users.groupby("shot", sort=False):
         means = rows.groupby(["method", "user"])[["after", "gain", "forgetting"]].mean()
         mine, whole = (means.loc[which].sort_index() for which in (method, full))
+        if sample and mine.index.isin(whole.index).all():
+            whole = whole.loc[mine.index]
         if list(mine.index) != list(whole.index):
             raise UserError(f"'{method}' and '{full}' were measured on other users", where="metrics",
                             remedy="adapt by both on the same plan")

@@ -194,7 +194,7 @@ def adapt(
     loaded, about = experiments.read_base(base)
     table, plan_facts = files.read_table(plan)
     work = tasks(table, plan_facts, corpus.index.set_index("clip").word, shots=shot,
-                 splits=REPORT if budget is not None else None, users=users, folds=folds)
+                 splits=REPORT if budget is not None else None, users=users, folds=folds, turn=seed)
     if oracle:
         work = [replace(task, support=[*task.support, *task.query]) for task in work]
     made_with = {"budget": spent.model_dump(), "tuned": budget is not None, "others": chosen.others}
@@ -265,7 +265,7 @@ def stream(
     loaded, about = experiments.read_base(base)
     table, plan_facts = files.read_table(plan)
     work = tasks(table, plan_facts, corpus.index.set_index("clip").word, shots=["all"], splits=REPORT, users=chosen.users,
-                 folds=chosen.folds)
+                 folds=chosen.folds, turn=seed)
     made_with = {"stream": chosen.model_dump()}
     with Checkpoint(out, inputs=[features, index, plan, base], threads=threads, seed=seed, **made_with) as checkpoint:
         rows = streaming.run(work, loaded, corpus, chosen, seed=seed, progress=progress, checkpoint=checkpoint)

@@ -21,7 +21,7 @@ BEGIN, END = "<!-- people: written by `edgekws traces-propagation findings` -->"
 _ONE_BASE = ["**One base model alone was adapted in this run: how much another would change the gains is in no interval.**", ""]
 EXPERIMENTS = {
     "many_users": "Published budgets, frozen normalisation",
-    "many_users_beside": "Beside the rule, on a sample of users",
+    "many_users_beside": "Rehearsal, and all classes as contrast, beside the rule",
     "many_users_per_set": "Published budgets, each set normalised by itself (as the authors do)",
     "many_users_tuned": "Each method at its best for the validation users",
     "many_users_oracle": "A bound: the same, had the user's query been learnt, too",
@@ -189,7 +189,8 @@ def page(found: Mapping[str, Any], *, run: str, figures: str) -> str:
         "Users are all speakers with enough distinct takes, whatever split they fall into; none was heard in training. Those of "
         "the validation split choose settings, all others report. Gains are percentage points on clips that were not learnt "
         "from; *others* are speakers of the whole test split. Intervals (95 %) are those of a mixed model in which users, base "
-        "models (seeds) and folds are drawn at random. Where not all folds are taken, users start at different ones.", "",
+        "models (seeds) and folds are drawn at random. Where not all folds are taken, users start at different ones, and every "
+        "seed takes the next.", "",
         *(_ONE_BASE if len(first["seeds"]) < 2 else []),
         "## Everybody's gain", ""]
     if missing := [title[0].lower() + title[1:] for name, title in EXPERIMENTS.items() if not found.get(name, {}).get("people")]:

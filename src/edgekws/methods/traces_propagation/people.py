@@ -35,7 +35,9 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def cube(rows: pd.DataFrame, name: str) -> Array:
-    """A column as [users, seeds, folds], each user's folds in their order; averaged where users have not equally many.
+    """A column as [users, seeds, folds], each user's folds in their order.
+
+    They are averaged, [users, seeds, 1], where users have not equally many, or not the same with every seed.
 
     Raises:
         ValueError: A user lacks a seed.
@@ -86,7 +88,7 @@ def one(own: pd.DataFrame, shot: str, settings: Statistics) -> dict[str, Any]:
     paper = PAPER_GAIN.get(shot)
     asked = own[own.forgetting.notna()]
     return {"users": int(own.user.nunique()), "seeds": int(own.seed.nunique()),
-            "folds": int(own.groupby("user").fold.nunique().max()), "gain": gain,
+            "folds": int(own.groupby(["user", "seed"]).fold.nunique().max()), "gain": gain,
             "forgetting": _mixed(asked, "forgetting", settings)[0] if asked.user.nunique() > 1 else None,
             "components": components, "lose": float(100 * (users.gain < 0).mean()),
             "reach": None if paper is None else float(100 * (users.gain >= paper).mean()),

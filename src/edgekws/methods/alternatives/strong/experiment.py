@@ -78,7 +78,7 @@ def run(table: pd.DataFrame, facts: dict[str, Any], base: experiments.Base, corp
     words = corpus.index.set_index("clip").word
     known = [str(shot) for shot in facts["shots"]]
     shots = [shot for shot in map(str, settings.shots) if shot in known]
-    work = tasks(table, facts, words, shots=shots or known, splits=["test"], folds=settings.folds)
+    work = tasks(table, facts, words, shots=shots or known, splits=["test"], folds=settings.folds, turn=seed)
 
     def one(method: AlternativeMethod) -> dict[str, Any]:
         budget, grid, edges = experiments.tune(table, facts, {seed: base}, corpus, method, settings.training, settings.tuning)
