@@ -13,7 +13,10 @@ ONDA_METRICS = f"{RUN}/metrics/onda"
 ONDA_MODELS = f"{RUN}/models/onda"
 PAPERS["onda"] = Paper(
     title="OnDA",
-    metrics=expand(f"{ONDA_METRICS}/{{experiment}}.json", experiment=[*ONDA.experiments, "hessian", "cost"]),
+    metrics=expand(
+        f"{ONDA_METRICS}/{{experiment}}.json",
+        experiment=[*ONDA.experiments, "hessian", "cost", *(["rivals"] if ONDA.rivals.experiments else [])],
+    ),
     figures={
         "pareto": "accuracy at 0.5 false alarms per hour against size, by schedule and encoder",
         "personalisation_gain": "what adapting and pruning gives every user",
@@ -190,6 +193,24 @@ def onda_rows(wildcards):
     return users * len(experiment.offline) * len(seeds) * len(experiment.schedules) * len(experiment.ratios)
 
 
+def rival_conditions():
+    """The conditions, besides the clean one, of the experiments that other detectors are measured on."""
+    known = {name for each in ONDA.rivals.experiments for name in ONDA.experiments[each].conditions}
+    return sorted(known if ONDA.rivals.conditions is None else known & set(ONDA.rivals.conditions))
+
+
+def rival_units(wildcards):
+    """Every test window of every user, draw and condition against each recording, along the band."""
+    experiments = [ONDA.experiments[each] for each in ONDA.rivals.experiments]
+    scans = sum(
+        min(WAKE_WORDS.users, each.users or WAKE_WORDS.users)
+        * len(each.seeds or SETTINGS.seeds)
+        * (1 + len(rival_conditions()))
+        for each in experiments
+    )
+    return scans * WAKE_WORDS.test_windows * ONDA.calibration.recordings * (2 * ONDA.rivals.band + 1) * 47 * 10
+
+
 # Both make the same files: the settings say which is meant.
 if ONDA.encoders.source == "published":
 
@@ -322,6 +343,91 @@ use rule onda_features as onda_features_elsewhere with:
         ),
     message:
         "Extracting MFCC of every window under the condition {wildcards.condition}"
+
+
+rule onda_engine:
+    input:
+        unpack(wake_words_of_run),
+        index=f"{RUN}/corpus/wake_words.parquet",
+    output:
+        f"{RUN}/features/onda_engine.parquet",
+    log:
+        f"{LOGS}/onda/engine.log",
+    benchmark:
+        f"{BENCHMARKS}/onda/engine.tsv"
+    threads: 1
+    resources:
+        mem_mb=more_memory(1000),
+        runtime=more_time(120),
+        units=WAKE_WORDS.seconds,
+    params:
+        seed=SETTINGS.seed,
+        elsewhere="",
+        speech=lambda wildcards, input: option_if("speech", input.get("speech")),
+        contents=ONDA_FOLDERS["corpus"],
+        settings=as_json(windows=ONDA.windows, corpus=ONDA.corpus, rivals=ONDA.rivals),
+    message:
+        "Listening with a keyword engine from pip"
+    shell:
+        "edgekws onda engine {input.archive:q} {input.index} {output} --seed {params.seed} {params.elsewhere} {params.speech}"
+        " --settings {params.settings:q} &> {log}"
+
+
+use rule onda_engine as onda_engine_elsewhere with:
+    input:
+        unpack(wake_words_of_run),
+        index=f"{RUN}/corpus/wake_words.parquet",
+        noise=lambda wildcards: ONDA.corpus.noise or archive_of_run(wildcards),
+    output:
+        f"{RUN}/features/onda_{{condition}}_engine.parquet",
+    log:
+        f"{LOGS}/onda/engine_{{condition}}.log",
+    benchmark:
+        f"{BENCHMARKS}/onda/engine_{{condition}}.tsv"
+    params:
+        seed=SETTINGS.seed,
+        elsewhere=lambda wildcards, input: f"--condition {wildcards.condition} --noise {shlex.quote(str(input.noise))}",
+        speech=lambda wildcards, input: option_if("speech", input.get("speech")),
+        contents=ONDA_FOLDERS["corpus"],
+        settings=lambda wildcards: as_json(
+            windows=ONDA.windows,
+            corpus=ONDA.corpus,
+            rivals=ONDA.rivals,
+            conditions={wildcards.condition: ONDA.conditions[wildcards.condition]},
+        ),
+    message:
+        "Listening with a keyword engine from pip under the condition {wildcards.condition}"
+
+
+rule onda_rivals:
+    input:
+        experiments=expand(f"{ONDA_METRICS}/{{experiment}}.json", experiment=ONDA.rivals.experiments),
+        windows=[f"{RUN}/features/onda{file}" for file in (".npy", ".parquet", "_crops.npy")],
+        elsewhere=windows_under(rival_conditions()),
+        engine=[
+            f"{RUN}/features/onda{condition}_engine.parquet"
+            for condition in ("", *(f"_{name}" for name in rival_conditions()))
+            if ONDA.rivals.engine
+        ],
+    output:
+        f"{ONDA_METRICS}/rivals.json",
+    log:
+        f"{LOGS}/onda/rivals.log",
+    benchmark:
+        f"{BENCHMARKS}/onda/rivals.tsv"
+    threads: SETTINGS.threads
+    resources:
+        mem_mb=more_memory(2000, mapped=True),
+        runtime=more_time(240),
+        units=rival_units,
+    params:
+        threads=THREADS,
+        settings=as_json(ONDA.rivals),
+    message:
+        "Holding the experiments against what a user could take instead"
+    shell:
+        "edgekws onda rivals {input.windows[0]} {output} {input.experiments} --settings {params.settings:q} {params.threads}"
+        " &> {log}"
 
 
 rule speak_onda_words:

@@ -10,7 +10,7 @@ import pytest
 from tests.methods.onda.test_summary import row
 
 from edgekws.core.errors import UserError
-from edgekws.methods.onda import findings, report, summary
+from edgekws.methods.onda import aims, findings, report, summary
 from edgekws.methods.onda.settings import OndaEvaluation
 from edgekws.protocol.settings import Statistics
 
@@ -43,6 +43,19 @@ def test_the_page_has_every_arm_under_every_condition_and_says_what_is_at_its_ce
     assert "Noise mixed in, while testing or learning: tap." in partly
     assert "Time and memory were not measured in this run." in partly
     assert findings.ceilings(experiment) == [] and findings.ceilings(experiment, 80.0) == ["clean"]
+
+
+def test_other_detectors_stand_beside_the_experiment(experiment: dict[str, Any]) -> None:
+    def cell(value: float) -> dict[str, Any]:
+        return {"value": value, "ci_low": value - 1, "ci_high": value + 1, "n": 2}
+
+    there = {"clean": {"accuracy": cell(99), "ours_above": {"pretrained": cell(-2), "robust": cell(3)}}}
+    rivals = {"detectors": {"some_words": {"templates": there}}, "provenance": {"code": "1.0"}}
+    page = findings.page({"some_words": experiment}, run="open", figures="figures", rivals=rivals)
+    assert "| nearest template (DTW) | clean | 99.0 [98.0, 100.0] | -2.0 [-3.0, -1.0] | +3.0 [+2.0, +4.0] |" in page
+    short = list(aims.instead({"some_words": experiment}, rivals))
+    assert len(short) == 1 and "nearest template (DTW) finds 99.0 [98.0, 100.0] % clean" in short[0]
+    assert "were not measured" in findings.page({"some_words": experiment}, run="open", figures="figures")
 
 
 def test_the_report_has_a_table_for_each_condition_where_there_are_several(experiment: dict[str, Any]) -> None:

@@ -149,7 +149,18 @@ def missing(experiments: Mapping[str, Any]) -> list[str]:
     return [f"{listed(names)}: not measured in this run."] if names else []
 
 
-def in_short(experiments: Mapping[str, Any]) -> list[str]:
+def instead(experiments: Mapping[str, Any], rivals: Mapping[str, Any]) -> Iterator[str]:
+    """What other detectors find of the same wake words, and whether the encoder as deployed is above them."""
+    for name, detectors in rivals["detectors"].items():
+        for detector, cells in detectors.items():
+            here = [(spoken, cells[condition]) for condition, spoken in places(experiments[name]) if condition in cells]
+            lines = [f"{told(cell['accuracy'])} % {spoken} (the encoder as deployed "
+                     f"{told(cell['ours_above'].get('pretrained'), '+')}, adapted in our way "
+                     f"{told(cell['ours_above'].get('robust'), '+')})" for spoken, cell in here]
+            yield f"{heading(experiments[name])}: {style.DETECTORS[detector]} finds {' and '.join(lines)}."
+
+
+def in_short(experiments: Mapping[str, Any], rivals: Mapping[str, Any] | None = None) -> list[str]:
     """For a person outside the project: what fine-tuning gives, what pruning by half costs, and whether the aims are met.
 
     Experiments of fewer than three pairs of a user and a draw have no interval worth a sentence here; the page has them.
@@ -169,7 +180,7 @@ def in_short(experiments: Mapping[str, Any]) -> list[str]:
     found = aims(experiments)
     for aim in dict.fromkeys(each.aim for each in found):
         lines.append(f"{aim}: " + "; ".join(f"{each.verdict} ({each.of})" for each in found if each.aim == aim) + ".")
-    return lines
+    return [*lines, *(instead(experiments, rivals) if rivals else ())]
 
 
 def _gains(content: Mapping[str, Any]) -> Aim | None:

@@ -229,13 +229,14 @@ def findings(
     from edgekws.methods.onda import aims
     from edgekws.methods.onda import findings as written
 
-    found, cost = written.read(metrics_)
+    found = written.read(metrics_)
     with files.writing(out) as part:
-        part.write_text(written.page(found, run=metrics_.resolve().parents[1].name, figures=figures, cost=cost))
+        part.write_text(written.page(found.experiments, run=metrics_.resolve().parents[1].name, figures=figures,
+                                     cost=found.cost, rivals=found.rivals))
     if readme is not None:
-        files.write_between(readme, written.BEGIN, written.END, "\n".join(f"* {line}" for line in aims.in_short(found)),
-                            what="findings")
-    written.draw(found, out.parent / figures)
+        lines = aims.in_short(found.experiments, found.rivals)
+        files.write_between(readme, written.BEGIN, written.END, "\n".join(f"* {line}" for line in lines), what="findings")
+    written.draw(found.experiments, out.parent / figures)
 
 
 @app.command("hessian", epilog=example(
@@ -285,6 +286,61 @@ def cost(
 
     metrics.write(out, costs.cost_file(encoder, s.read(OnDA, settings, set_ or ()), seed=seed, threads=threads,
                                        progress=progress), kinds.Cost)
+
+
+@app.command("engine", epilog=example(
+    "onda engine data/open_wake_words/recordings results/open/corpus/wake_words.parquet "
+    "results/open/features/onda_engine.parquet --speech data/librispeech/test-clean.tar.gz"))
+def engine(
+    archive: Annotated[Path, typer.Argument(help="Recordings of open wake words.")],
+    index: IndexPath,
+    out: Annotated[Path, typer.Argument(help="Table to write (.parquet), beside the windows: onda_noise_10_engine.parquet.")],
+    speech: Annotated[list[Path] | None, typer.Option(
+        help="Other speech, as the index was given it; repeat for each.")] = None,
+    condition: Annotated[str, typer.Option(help="How they sound: a name of onda.conditions, or clean.")] = "clean",
+    noise: Annotated[Path | None, typer.Option(help="Archive in GSC's layout whose noise is added; none makes noise.")] = None,
+    settings: SettingsText = None, set_: SetOption = None, seed: Seed = 0, progress: Progress = True,
+) -> None:
+    """What a keyword engine from pip hears of the utterances that detectors are tested with.
+
+    Settings: {"windows": ..., "corpus": ..., "conditions": ..., "rivals": ...} of the section onda.
+    """
+    from edgekws.core import settings as s
+    from edgekws.methods.onda import conditions
+    from edgekws.methods.onda import engine as engines
+    from edgekws.methods.onda.settings import OnDA
+
+    chosen = s.read(OnDA, settings, set_ or ())
+    alter, _ = conditions.named(condition, chosen.conditions, noise, seed=seed)
+    engines.write(archive, index, out, chosen, speech=speech or [], alter=alter, seed=seed, progress=progress)
+
+
+@app.command("rivals", epilog=example(
+    "onda rivals results/open/features/onda.npy results/open/metrics/onda/rivals.json results/open/metrics/onda/person_s.json"))
+def rivals(
+    features: WindowsPath,
+    out: MetricsPath,
+    experiments: Annotated[list[Path], typer.Argument(help="Summaries of the experiments they are held against.")],
+    settings: SettingsText = None, set_: SetOption = None, threads: Threads = 1, progress: Progress = True,
+) -> None:
+    """What a user could take instead: nearest template and a keyword engine, on an experiment's users, draws and conditions.
+
+    Settings: onda.rivals. Conditions, and what the engine heard, are read from files beside FEATURES.
+    """
+    pin_threads(threads)
+    from edgekws.core import settings as s
+    from edgekws.core.checkpoint import Checkpoint
+    from edgekws.methods.onda import metrics as kinds
+    from edgekws.methods.onda import rivals as others
+    from edgekws.methods.onda.settings import Rivals
+    from edgekws.protocol import metrics
+
+    chosen = s.read(Rivals, settings, set_ or ())
+    read = [metrics.read(path, kinds.Experiment).content for path in experiments]
+    with Checkpoint(out, inputs=[features.with_suffix(".parquet"), *experiments], threads=threads,
+                    settings=chosen.model_dump(mode="json")) as checkpoint:
+        metrics.write(out, others.rivals_file(features, read, chosen, threads=threads, progress=progress,
+                                              checkpoint=checkpoint), kinds.RivalDetectors)
 
 
 @app.command("onnx", epilog=example(

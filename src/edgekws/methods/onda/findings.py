@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from edgekws.core import style as looks
 from edgekws.core.errors import UserError
@@ -19,8 +19,16 @@ COMMAND = "edgekws onda findings"
 BEGIN, END = f"<!-- onda: written by `{COMMAND}` -->", "<!-- onda: end -->"
 
 
-def read(folder: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """The experiments of a run by name, and its metrics of the costs where they were measured.
+class Found(NamedTuple):
+    """Metrics of a run: the experiments by name; costs, and what a user could take instead, where they were measured."""
+
+    experiments: dict[str, Any]
+    cost: dict[str, Any] | None
+    rivals: dict[str, Any] | None
+
+
+def read(folder: Path) -> Found:
+    """The metrics of a run.
 
     Raises:
         UserError: The folder holds none.
@@ -28,7 +36,7 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
     found = report.read(folder)
     if not found or not found["experiments"]:
         raise UserError("holds no experiment of OnDA", where=folder, remedy="aggregate one: `edgekws onda summarise`")
-    return found["experiments"], found["cost"]
+    return Found(found["experiments"], found["cost"], found["rivals"])
 
 
 def arms(content: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -49,13 +57,15 @@ def ceilings(content: Mapping[str, Any], enough: float = 95.0) -> list[str]:
     return [name for name, cell in deployed.items() if cell["at"][aims.rate(content)]["value"] >= enough]
 
 
-def page(experiments: Mapping[str, Any], *, run: str, figures: str, cost: Mapping[str, Any] | None = None) -> str:
+def page(experiments: Mapping[str, Any], *, run: str, figures: str, cost: Mapping[str, Any] | None = None,
+         rivals: Mapping[str, Any] | None = None) -> str:
     """The page, as Markdown.
 
     Args:
         run: Name of the run.
         figures: Where its figure is, from the page.
         cost: Metrics of the costs, where they were measured.
+        rivals: Metrics of what a user could take instead, likewise.
     """
     codes = listed(sorted({content["provenance"].get("code", "unknown") for content in experiments.values()}))
     lines = ["# OnDA on people's voices: what we found", "",
@@ -78,10 +88,30 @@ def page(experiments: Mapping[str, Any], *, run: str, figures: str, cost: Mappin
         lines += [f"## {style.encoder(content['encoder']['backbone'])}: {name.replace('_', ' ')}", "", *_facts(content), ""]
         for condition in conditions(content):
             lines += [f"### {condition.replace('_', ' ').capitalize()}", "", *_table(content, condition), ""]
+    lines += ["## What a user could take instead", "", *_rivals(experiments, rivals), ""]
     lines += ["## What it costs", "", *_costs(cost), ""]
     lines += ["## Do it again", "", "```sh", "make open NOISE=path/to/speech_commands.tar.gz",
               f".venv/bin/{COMMAND} results/{run}/metrics/onda docs/onda.md --readme README.md", "```", ""]
     return "\n".join(lines)
+
+
+def _rivals(experiments: Mapping[str, Any], rivals: Mapping[str, Any] | None) -> list[str]:
+    """Accuracy of other detectors by experiment and condition, and by how much ours are above it."""
+    if rivals is None:
+        return ["Other detectors were not measured in this run."]
+    lines = [f"The same recordings, queries, negatives and operating point (code {rivals['provenance'].get('code', 'unknown')}). "
+             "A template is the MFCC of a recording's loudest second, and nothing is trained: an utterance is as near as its "
+             "nearest window after bending time (dynamic time warping). Porcupine was trained by its makers on the very word and "
+             "on many people; it needs no recording and knows no user. Brackets are 95 % intervals, as above.", "",
+             "| users | detector | condition | accuracy, % | as deployed, above it | our robust adaptation, above it |",
+             "|---" * 6 + "|"]
+    for name, detectors in rivals["detectors"].items():
+        for detector, conditions_ in detectors.items():
+            for condition, cell in conditions_.items():
+                above = (told(cell["ours_above"].get(arm), "+") for arm in ("pretrained", "robust"))
+                lines.append(f"| {aims.heading(experiments[name])} | {style.DETECTORS[detector]} | "
+                             f"{condition.replace('_', ' ')} | {told(cell['accuracy'])} | {' | '.join(above)} |")
+    return lines
 
 
 def _costs(cost: Mapping[str, Any] | None) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from edgekws.core.settings import Name
-from edgekws.methods.onda.settings import OnDA, OndaEvaluation, Personalisation, Pretraining, Schedule
+from edgekws.methods.onda.settings import OnDA, OndaEvaluation, Personalisation, Pretraining, Rivals, Schedule
 from edgekws.models.choices import Backbone
 from edgekws.protocol.metrics import Cell, Check, Fields, Metrics, NotMeasured, Number, Of
 from edgekws.protocol.settings import Statistics
@@ -16,6 +16,8 @@ Percent = Annotated[str, Field(pattern=r"^\d+(\.\d+)?$")]
 """A share in percent, as a key."""
 
 Arm = Schedule | Literal["pretrained"]
+
+Detector = Literal["templates", "engine"]
 
 Effect = Literal["self_learning", "oracle_labels", "onda_1_vs_none", "onda_2_vs_none", "onda_1_vs_onda_2", "onda_1_vs_l1_before",
                  "onda_1_vs_random_before", "onda_1_vs_hap_wrong_domain", "onda_2_vs_hap_after", "onda_2_vs_random_after",
@@ -282,4 +284,32 @@ class Hessian(Metrics):
     convergence: Convergence
 
 
-KINDS: dict[str, type[Metrics]] = {"cost": Cost, "hessian": Hessian, "*": Experiment}
+class RivalRow(Fields):
+    """A user and draw of an experiment, by another detector."""
+
+    of: Name
+    detector: Detector
+    user: str
+    seed: int
+    hours: Number
+    accuracy: dict[Name, Number]
+    curve: dict[Name, list[Number]]
+
+
+class RivalCell(Fields):
+    """Mean accuracy of a detector, and by how many points the encoder as deployed and adapted is above it."""
+
+    accuracy: Cell
+    ours_above: dict[Arm, Cell]
+
+
+class RivalDetectors(Metrics):
+    """``rivals.json``."""
+
+    experiment: Literal["rivals"]
+    settings: Annotated[dict[str, Any], Of(Rivals)]
+    detectors: dict[Name, dict[Detector, dict[Name, RivalCell]]]
+    rows: list[RivalRow]
+
+
+KINDS: dict[str, type[Metrics]] = {"cost": Cost, "hessian": Hessian, "rivals": RivalDetectors, "*": Experiment}

@@ -31,14 +31,14 @@ _CHECKS = {"onda_1_pays_at_once": "That OnDA-1 costs less than weights only",
 
 
 def read(folder: Path) -> dict[str, Any] | None:
-    """The metrics of ``metrics/onda``: ``experiments`` by name, ``hessian`` and ``cost``; ``None`` where there are none."""
+    """Metrics of ``metrics/onda``: ``experiments`` by name, ``hessian``, ``cost`` and ``rivals``; ``None`` for none."""
     found = {path.stem: metrics.read(path, KINDS.get(path.stem, KINDS["*"])).content for path in sorted(folder.glob("*.json"))}
     experiments = {name: content for name, content in found.items() if "summary" in content}
     if not found:
         return None
     ordered = sorted(experiments, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name))
     return {"experiments": {name: experiments[name] for name in ordered}, "hessian": found.get("hessian"),
-            "cost": found.get("cost")}
+            "cost": found.get("cost"), "rivals": found.get("rivals")}
 
 
 def corpora(found: Mapping[str, Any]) -> list[dict[str, Any]]:

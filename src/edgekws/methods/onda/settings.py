@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from edgekws.core.errors import did_you_mean
 from edgekws.core.settings import Fraction, Name, PathText, PositiveFloat, PositiveInt, Seeds, Settings
 from edgekws.corpus.settings import Synthetic, SyntheticWakeWords
 from edgekws.models.choices import Backbone
@@ -273,6 +274,16 @@ class OndaCost(Settings):
     pseudo_positives: PositiveInt = Field(200, description="pseudo-positives of the adaptation whose cost is estimated")
 
 
+class Rivals(Settings):
+    """What a user could take instead, on the users, draws and conditions of some experiments (:mod:`.rivals`)."""
+
+    experiments: list[Name] = Field([], description="the experiments; none measures nothing")
+    conditions: list[Name] | None = Field(None, description="some of the experiments' conditions only; null takes all of them")
+    engine: bool = Field(True, description="Porcupine 1.9.5 too, for the keywords that it knows")
+    sensitivities: PositiveInt = Field(21, description="of the engine, from 0 to 1")
+    band: PositiveInt = Field(8, description="frames by which a template may be bent in time")
+
+
 class HessianCheck(Settings):
     """How good Hutchinson's estimate is, and how stable the ranking of channels."""
 
@@ -315,12 +326,16 @@ class OnDA(Settings):
     evaluation: OndaEvaluation = Field(default_factory=OndaEvaluation, description="operating points")
     cost: OndaCost = Field(default_factory=OndaCost, description="time and memory")
     hessian: HessianCheck = Field(default_factory=HessianCheck, description="check of the Hessian's estimate")
+    rivals: Rivals = Field(default_factory=Rivals, description="what a user could take instead")
 
     def check_for_run(self) -> None:
         """Raises: ValueError if the corpus is a licensed one and no path says where it is."""
         needed = {"heysnips": ("archive",), "heysnapdragon": ("archive", "positives")}.get(self.corpus.name, ())
         if missing := [f"onda.corpus.{name}" for name in needed if not getattr(self.corpus, name)]:
             raise ValueError(f"onda.corpus.name is {self.corpus.name}: set {' and '.join(missing)} to what a licensed person got")
+        for name in self.rivals.experiments:
+            if name not in self.experiments:
+                raise ValueError(f"onda.rivals: there is no experiment '{name}'; {did_you_mean(name, self.experiments)}")
         nets = {self.hessian.backbone, self.cost.backbone, *(experiment.backbone for experiment in self.experiments.values())}
         if self.encoders.source == "published" and (unknown := sorted(nets - PUBLISHED.keys())):
             raise ValueError(f"onda.encoders.source is published, and nobody published {unknown[0]}: take resnet15, or train it")

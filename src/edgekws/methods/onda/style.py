@@ -40,6 +40,10 @@ ENCODERS = {"ds_cnn_s": "DS-CNN-S", "ds_cnn_m": "DS-CNN-M", "ds_cnn_l": "DS-CNN-
             "resnet15_narrow": "ResNet15, narrow"}
 
 
+DETECTORS = {"templates": "nearest template (DTW)", "engine": "Porcupine 1.9.5"}
+"""What a user could take instead."""
+
+
 def schedule(name: str) -> Looks:
     """Label and looks of what happens on a device."""
     return looks_of(SCHEDULES, name)

@@ -20,6 +20,7 @@ import torch
 
 from edgekws.core import files
 from edgekws.core.errors import UserError
+from edgekws.core.progress import tqdm
 from edgekws.corpus import open_words, wake_words
 from edgekws.corpus.audio import CLIP_SAMPLES
 from edgekws.features.mfcc import COEFFICIENTS, FRAMES, mfcc, utterance_mfcc
@@ -115,32 +116,18 @@ def extract(archive: Path, index_path: Path, out: Path, windows: WakeWindows, co
     Raises:
         UserError: An input is missing, damaged or does not fit, nobody can be a user, or the disk is full.
     """
-    index, facts = wake_words.read_index(index_path)
-    found_roles = roles.assign_roles(index, facts, windows, corpus, seed=seed)
-    if "keyword" not in index.columns:
-        index = index.assign(keyword=np.where(index["positive"], roles.WAKE_WORD, ""))
-    index = index.assign(role=found_roles, user=roles.named(index, found_roles))
-    table = index.loc[found_roles != "", ["clip", "positive", "speaker", "seconds", "keyword", "role", "user"]].copy()
-    crops = np.flatnonzero(table["role"] == "user")
-    table["crop"] = -1
-    table.iloc[crops, table.columns.get_loc("crop")] = np.arange(len(crops))
-    found = np.empty((len(crops), FRAMES, COEFFICIENTS), np.float32)
+    index, facts = chosen(index_path, windows, corpus, seed=seed)
+    table = index[["clip", "positive", "speaker", "seconds", "keyword", "role", "user"]].copy()
+    own = (table["role"] == "user").to_numpy()
+    table["crop"] = np.where(own, np.cumsum(own) - 1, -1)
+    found = np.empty((int(own.sum()), FRAMES, COEFFICIENTS), np.float32)
     spans: dict[int, tuple[int, int]] = {}
 
     def utterances() -> Iterator[Samples]:
-        chosen = index.loc[table.index]
-        audio: Iterable[tuple[int, Samples]] = (
-            open_words.read_audio(archive, chosen, speech=speech) if facts["name"] == open_words.NAME
-            else wake_words.read_audio(archive, chosen, positives=positives))
-        if progress:
-            from edgekws.core.progress import tqdm
-
-            audio = tqdm(audio, total=len(table), unit=" utterances", desc="extracting windows")
-        place, crop_of, names = 0, table["crop"].to_dict(), table["clip"].to_dict()
-        for label, samples in audio:
-            start = _loudest(samples, windows.crop_step)
-            if alter:
-                samples = alter(names[label], samples, _second(samples, start))
+        place, crop_of = 0, table["crop"].to_dict()
+        heard = sounding(archive, index, facts, windows.crop_step, positives=positives, speech=speech, alter=alter)
+        for label, start, samples in tqdm(heard, total=len(table), unit=" utterances", desc="extracting windows",
+                                          disable=not progress):
             if crop_of[label] >= 0:
                 found[crop_of[label]] = mfcc(torch.from_numpy(_second(samples, start)[None]))[0]
             features = window_mfcc(samples, windows.stride)
@@ -159,6 +146,35 @@ def extract(archive: Path, index_path: Path, out: Path, windows: WakeWindows, co
         "users": len(roles.users_of(table)),
         "settings": {"windows": windows.model_dump(mode="json"), "corpus": corpus.model_dump(
             mode="json", include={"minimum_positives", "minimum_seconds", "test_speakers", "keywords"})}})
+
+
+def chosen(index_path: Path, windows: WakeWindows, corpus: WakeWordCorpus, *,
+           seed: int) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The utterances of an index that have a role, with ``keyword``, ``role`` and ``user``, and the index's facts.
+
+    Raises:
+        UserError: As :func:`edgekws.methods.onda.roles.assign_roles`.
+    """
+    index, facts = wake_words.read_index(index_path)
+    found = roles.assign_roles(index, facts, windows, corpus, seed=seed)
+    if "keyword" not in index.columns:
+        index = index.assign(keyword=np.where(index["positive"], roles.WAKE_WORD, ""))
+    return index.assign(role=found, user=roles.named(index, found)).loc[found != ""], facts
+
+
+def sounding(archive: Path, index: pd.DataFrame, facts: dict[str, Any], step: int, *, positives: Path | None = None,
+             speech: Sequence[Path] = (), alter: Alter | None = None) -> Iterator[tuple[int, int, Samples]]:
+    """The audio of utterances, in the order of the archives: label, where the loudest second begins, and samples [n].
+
+    Arguments as of :func:`extract`; ``index`` and ``facts`` as of :func:`chosen`.
+    """
+    audio: Iterable[tuple[int, Samples]] = (
+        open_words.read_audio(archive, index, speech=speech) if facts["name"] == open_words.NAME
+        else wake_words.read_audio(archive, index, positives=positives))
+    names = index["clip"].to_dict()
+    for label, samples in audio:
+        start = _loudest(samples, step)
+        yield label, start, alter(names[label], samples, _second(samples, start)) if alter else samples
 
 
 def rows_of(table: pd.DataFrame) -> npt.NDArray[np.int64]:
