@@ -211,6 +211,9 @@ def export(
     model: Annotated[Path, typer.Argument(help="A spiking arm (.safetensors).")],
     out: Annotated[Path, typer.Argument(help="The network in Loihi's integers to write (.safetensors).")],
     nir: Annotated[Path | None, typer.Option(help="Write the float network as NIR graph (.nir) too.")] = None,
+    portable_nir: Annotated[Path | None, typer.Option(
+        help="The same for simulators that read no leaky integrator (Norse's importer, snnTorch): it gives the current into the "
+        "readout.")] = None,
 ) -> None:
     """Export a trained net: weights, exponents, decays and thresholds as Loihi's integers; and as NIR."""
     from edgekws.core.provenance import provenance
@@ -222,6 +225,8 @@ def export(
     corpus = metadata["provenance"].get("corpus")
     if nir is not None:
         nir_export.write(nir, nir_export.to_nir(net))
+    if portable_nir is not None:
+        nir_export.write(portable_nir, nir_export.to_nir(net, portable=True))
     network.save_network(out, network.quantise(net, about["vocabulary"]), provenance=provenance(corpus=corpus),
                          about={name: about[name] for name in ("arm", "seed", "encoder", "features")})
 

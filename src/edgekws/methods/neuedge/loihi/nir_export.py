@@ -6,6 +6,12 @@ A graph knows no time step; ours is in its metadata as ``dt``, in seconds. Stepp
 
 The graph is ``input -> affine_0 -> lif_0 -> … -> linear_n -> li_n -> output``; the word is the output whose mean over
 time is largest.
+
+Not every simulator reads a leaky integrator: Norse's importer (1.1.0) leaves it out without a word, snnTorch's (1.0.0) refuses
+it and takes every graph's step for 0.1 ms. For them there is a **portable** graph, which ends with the current into the
+readout, ``… -> affine_n -> output``, at that step: both give the very currents of the net. Whoever wants its scores goes on with
+``v <- output_leak v + (1 - output_leak) current``. Sinabs (3.1.3) reads neither rightly: it takes seconds for steps, scales no
+input and resets by subtraction.
 """
 
 from __future__ import annotations
@@ -28,20 +34,22 @@ if TYPE_CHECKING:
     from edgekws.models.feedforward_lif import FeedForwardLIF
 
 DT = 0.001  # seconds; tau scales with it, the spikes do not depend on it
+PORTABLE_DT = 0.0001  # of the portable graph: snnTorch's importer knows no other
 
 
-def to_nir(net: FeedForwardLIF, *, dt: float = DT) -> nir.NIRGraph:
+def to_nir(net: FeedForwardLIF, *, dt: float | None = None, portable: bool = False) -> nir.NIRGraph:
     """The network as a NIR graph, in float32 (weights) and float64 (constants).
 
     Args:
-        dt: Seconds of a step.
+        dt: Seconds of a step; None takes :data:`DT`, or :data:`PORTABLE_DT`.
+        portable: End with the current into the readout, for simulators that read no leaky integrator.
 
     Raises:
         UserError: The reset is soft, for which NIR has no node.
     """
     import nir
 
-    settings = net.settings
+    settings, dt = net.settings, dt or (PORTABLE_DT if portable else DT)
     if settings.reset != "hard":
         raise UserError("NIR's LIF neurons reset to a value, not by subtraction", where="network.reset",
                         remedy="train with reset=hard")
@@ -55,6 +63,8 @@ def to_nir(net: FeedForwardLIF, *, dt: float = DT) -> nir.NIRGraph:
             nodes[f"affine_{index}"] = nir.Affine(matrix, net.biases[index].detach().cpu().numpy())
             nodes[f"lif_{index}"] = nir.LIF(tau=constant(dt / (1 - settings.leak)), r=constant(1), v_leak=constant(0),
                                             v_threshold=constant(settings.threshold), v_reset=constant(0))
+        elif portable:  # importers that know no Linear know an Affine
+            nodes[f"affine_{index}"] = nir.Affine(matrix, np.zeros(len(matrix), matrix.dtype))
         else:
             nodes[f"linear_{index}"] = nir.Linear(matrix)
             nodes[f"li_{index}"] = nir.LI(tau=constant(dt / (1 - settings.output_leak)), r=constant(1), v_leak=constant(0))
